@@ -1,0 +1,166 @@
+"""Stages (b) and (c): residual binary autoencoders, trained one after another.
+
+LightToken (Wang et al., KDD 2023): an autoencoder with a binary bottleneck codes what low rank
+leaves; binary units are trained through a tempered sigmoid; because tempered sigmoids saturate and
+then learn nothing more, a stage stops short of saturation, its codes are fixed, and the next stage
+is trained on the new residual. The codes of all stages are concatenated. Widths, schedule and the
+stopping rule are our reconstruction.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .config import LightTokenConfig
+from .losses import direction_aware_loss
+
+_SATURATED = 0.49  # |sigmoid - 0.5| above which a unit hardly moves any more
+
+
+class BinaryAutoencoder(nn.Module):
+    """d -> m -> d with a linear encoder, a tempered sigmoid between, and a linear decoder.
+
+    Codes are read as -1 and +1. Encoder rows start as random orthogonal directions of the
+    residual's principal space, the decoder as the least-squares reading of the codes.
+    """
+
+    def __init__(self, residual: Tensor, bits: int, generator: torch.Generator) -> None:
+        super().__init__()
+        width = residual.shape[1]
+        directions = _principal_directions(residual, min(bits, width))
+        rotation = _random_rotation(directions.shape[0], generator).to(residual.device)
+        encoder = rotation @ directions
+        if bits > width:  # more bits than directions: further random mixtures of the same space
+            more = torch.randn(bits - width, directions.shape[0], generator=generator)
+            encoder = torch.cat([encoder, nn.functional.normalize(more.to(residual)) @ directions])
+        spread = (residual @ encoder.T).std(dim=0).clamp_min(1e-12)
+        self.encoder = nn.Parameter(encoder / spread[:, None])
+        self.bias = nn.Parameter(torch.zeros(bits, device=residual.device))
+        signs = torch.where(residual @ self.encoder.T > 0, 1.0, -1.0)
+        self.decoder = nn.Parameter(least_squares(signs, residual))
+
+    def soft(self, residual: Tensor, temperature: float) -> Tensor:
+        """Training codes in (0, 1), float [n, m]."""
+        return torch.sigmoid((residual @ self.encoder.T + self.bias) / temperature)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes in [0, 1] -> float [n, d]."""
+        return (2 * codes - 1) @ self.decoder
+
+    @torch.no_grad()
+    def hard(self, residual: Tensor) -> Tensor:
+        """Inference codes as -1.0 and +1.0, float [n, m]."""
+        return torch.where(residual @ self.encoder.T + self.bias > 0, 1.0, -1.0)
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """How one stage went: its bits, epochs run, and the share of saturated units at the end."""
+
+    bits: int
+    epochs: int
+    saturation: float
+
+
+def train_stages(
+    target: Tensor,
+    base: Tensor,
+    bits: int,
+    weights: Tensor,
+    config: LightTokenConfig,
+    generator: torch.Generator,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> tuple[Tensor, list[StageReport]]:
+    """Train ``config.autoencoder_stages`` autoencoders on successive residuals.
+
+    Args:
+        target: the rows themselves, float [V, d]; the loss looks at their direction.
+        base: what is already explained (mean and low-rank part), float [V, d].
+        bits: bits of all stages together.
+        weights: importance of each row, float [V].
+        on_epoch: called after each epoch, for progress.
+
+    Returns:
+        Concatenated codes as -1.0 and +1.0, float [V, bits], and a report for each stage.
+    """
+    explained = base.clone()
+    codes, reports = [], []
+    stages = min(config.autoencoder_stages, bits)
+    for stage in range(stages):
+        stage_bits = bits // stages + (stage < bits % stages)
+        stage_codes, report = _train_stage(
+            target, explained, stage_bits, weights, config, generator, on_epoch
+        )
+        residual = target - explained
+        explained = explained + stage_codes @ least_squares(stage_codes, residual, weights)
+        codes.append(stage_codes)
+        reports.append(report)
+    return torch.cat(codes, dim=1), reports
+
+
+def _train_stage(
+    target: Tensor,
+    explained: Tensor,
+    bits: int,
+    weights: Tensor,
+    config: LightTokenConfig,
+    generator: torch.Generator,
+    on_epoch: Callable[[], None],
+) -> tuple[Tensor, StageReport]:
+    residual = target - explained
+    model = BinaryAutoencoder(residual, bits, generator)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    # One scale for all rows, or the loss would depend on the units of the table.
+    scale = (weights[:, None] * target**2).sum(1).mean().clamp_min(1e-12)
+    saturation, epoch = 0.0, 0
+    for epoch in range(1, config.epochs + 1):
+        progress = (epoch - 1) / max(1, config.epochs - 1)
+        temperature = _between(config.temperature, progress)
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
+        saturated = 0.0
+        for rows in torch.randperm(len(target), generator=generator).split(config.batch_rows):
+            rows = rows.to(target.device)
+            soft = model.soft(residual[rows], temperature)
+            output = explained[rows] + model.decode(soft)
+            losses = direction_aware_loss(target[rows], output, power=config.angle_power)
+            loss = (weights[rows] * losses).mean() / scale
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            saturated += ((soft.detach() - 0.5).abs() > _SATURATED).float().mean(1).sum().item()
+        saturation = saturated / len(target)
+        on_epoch()
+        if saturation > config.saturation_limit:
+            break
+    return model.hard(residual), StageReport(bits, epoch, saturation)
+
+
+def least_squares(signs: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """The decoder [m, d] that reads ``signs`` [n, m] as ``target`` [n, d] with least squared error.
+
+    A little ridge (1e-4 of the mean diagonal) keeps codes that never vary from blowing up.
+    """
+    weighted = signs if weights is None else signs * weights[:, None]
+    gram = weighted.T @ signs
+    ridge = 1e-4 * gram.diagonal().mean()
+    gram.diagonal().add_(ridge)
+    return torch.linalg.solve(gram, weighted.T @ target)
+
+
+def _principal_directions(residual: Tensor, count: int) -> Tensor:
+    """Unit directions of largest variance, float [count, d]."""
+    vectors = torch.linalg.eigh(residual.T @ residual)[1]
+    return vectors.flip(1)[:, :count].T
+
+
+def _random_rotation(size: int, generator: torch.Generator) -> Tensor:
+    return torch.linalg.qr(torch.randn(size, size, generator=generator))[0]
+
+
+def _between(ends: tuple[float, float], progress: float) -> float:
+    """Geometric interpolation: 0 gives the first, 1 the second."""
+    return ends[0] * (ends[1] / ends[0]) ** progress

@@ -1,0 +1,47 @@
+"""Every choice of the LightToken recipe in one place."""
+
+from dataclasses import dataclass
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class LightTokenConfig:
+    """How a table is trained. The defaults are what ``compress`` uses.
+
+    Attributes:
+        autoencoder_stages: residual stages the dense code is trained in; their bits are
+            concatenated.
+        epochs: passes over the rows for each stage, at most.
+        batch_rows: rows of one optimiser step.
+        learning_rate: Adam's, falling to a tenth along a cosine.
+        temperature: slope of the tempered sigmoid at the first and the last epoch of a stage.
+        saturation_limit: a stage stops when this share of its units is saturated.
+        angle_power: beta of the direction-aware loss; 1 is the Euclidean loss.
+        refine_rounds: alternations of decoder refit and code search after training; 0 stops at
+            what the autoencoder found.
+        flips: most single-bit flips a row makes in one round.
+        rank: rank of the low-rank part; None lets the budget decide.
+    """
+
+    autoencoder_stages: int = 3
+    epochs: int = 6
+    batch_rows: int = 1024
+    learning_rate: float = 4e-3
+    temperature: tuple[float, float] = (1.0, 0.1)
+    saturation_limit: float = 0.8
+    angle_power: float = 2.0
+    refine_rounds: int = 12
+    flips: int = 16
+    rank: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("autoencoder_stages", "epochs", "batch_rows", "flips"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.refine_rounds < 0:
+            raise InputError(f"refine_rounds must be at least 0, got {self.refine_rounds}")
+        if self.angle_power < 1:
+            raise InputError(f"angle_power must be at least 1, got {self.angle_power}")
+        if self.rank is not None and self.rank < 0:
+            raise InputError(f"rank must be at least 0, got {self.rank}")

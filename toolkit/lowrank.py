@@ -1,0 +1,24 @@
+"""Stage (a): the rank-k part of the table, by truncated SVD, its factors held in int8."""
+
+import numpy as np
+
+from .embedding import Float32, LowRank
+
+
+def truncated_svd(matrix: Float32, rank: int) -> LowRank:
+    """The best rank-``rank`` approximation of ``matrix`` float32 [V, d], quantised.
+
+    The right singular vectors come from the d x d Gram matrix: V is large, d is not. Each column
+    of ``left`` and each row of ``right`` is quantised to int8 with one scale; ``left`` is fitted
+    to the already quantised ``right``, so that the second rounding repairs the first.
+    """
+    gram = (matrix.T @ matrix).astype(np.float64)
+    vectors = np.linalg.eigh(gram)[1][:, ::-1][:, :rank].T
+    right_scale = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-30) / 127
+    right = np.rint(vectors / right_scale).astype(np.int8)
+    basis = right * right_scale
+    left_exact = np.linalg.solve(basis @ basis.T, basis @ matrix.T.astype(np.float64)).T
+    left_scale = np.maximum(np.abs(left_exact).max(axis=0), 1e-30) / 127
+    left = np.rint(left_exact / left_scale).astype(np.int8)
+    scale = (left_scale * right_scale[:, 0]).astype(np.float32)
+    return LowRank(left, right, scale)

@@ -1,0 +1,160 @@
+"""The bundle's manifest, ``lighttoken.json``: what a bundle holds, where it came from, what it costs.
+
+It stands in ``toolkit`` because the exporter writes it and the runtime reads it, and neither of
+the two may import the other.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import FormatError
+from .files import sha256
+
+BUNDLE_VERSION = 1
+MANIFEST_NAME = "lighttoken.json"
+MODEL_NAME = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the model came from. ``sha256`` is that of its weights file."""
+
+    name: str
+    kind: str  # "hub", "folder" or "onnx"
+    sha256: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How the model makes one vector of a sentence: ``mode`` is mean, cls or max."""
+
+    mode: str = "mean"
+    normalize: bool = False
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes. ``embedding`` counts all that the decode node reads and its function's text."""
+
+    ratio: float
+    bits_per_parameter: float
+    embedding_bytes: int
+    dense_bytes: int
+    model_bytes: int
+    original_model_bytes: int
+    by_part: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What the checks after the export found; all are largest absolute differences.
+
+    Attributes:
+        lookup: the graph's decoded rows against ``CompressedEmbedding.lookup``, every token id.
+        rewrite: the model's outputs against the original with its table replaced by ``lookup``.
+        compression: the model's outputs against the original: the price of compression.
+    """
+
+    lookup: float
+    rewrite: float
+    compression: float
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All of ``lighttoken.json``."""
+
+    source: Source
+    task: str
+    exporter: str
+    decode: str
+    opset: int
+    rows: int
+    width: int
+    table: str
+    tied_head: bool
+    method: str
+    seed: int
+    footprint: Footprint
+    parity: Parity
+    pooling: Pooling | None = None
+    max_length: int | None = None
+    made_with: dict[str, str] = field(default_factory=dict)
+    files: dict[str, StoredFile] = field(default_factory=dict)
+    version: int = BUNDLE_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+def describe_files(folder: Path) -> dict[str, StoredFile]:
+    """Size and digest of every file under ``folder`` except the manifest, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): StoredFile(path.stat().st_size, sha256(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST_NAME
+    }
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``folder/lighttoken.json``.
+
+    Raises:
+        FormatError: no bundle, a damaged manifest, or one of a newer version.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise FormatError(
+            f"{folder} is no bundle (no {MANIFEST_NAME}); make one with "
+            "`lighttoken export SOURCE OUT`"
+        )
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = data["version"]
+        if not isinstance(version, int) or version > BUNDLE_VERSION:
+            raise FormatError(
+                f"{folder} is a bundle of version {version}, this lighttoken reads up to "
+                f"{BUNDLE_VERSION}; upgrade with `pip install -U lighttoken`"
+            )
+        data["source"] = Source(**data["source"])
+        data["footprint"] = Footprint(**data["footprint"])
+        data["parity"] = Parity(**data["parity"])
+        data["pooling"] = Pooling(**data["pooling"]) if data["pooling"] else None
+        data["files"] = {name: StoredFile(**entry) for name, entry in data["files"].items()}
+        return Manifest(**data)
+    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{path} is damaged ({error}); export the bundle again") from error
+
+
+def verify_files(folder: Path, manifest: Manifest) -> None:
+    """Check that every file is there, whole and unaltered.
+
+    Raises:
+        FormatError: the first file that is missing, of another size, or of another sha256.
+    """
+    for name, stored in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise FormatError(f"{path} is missing; copy the whole bundle again")
+        size = path.stat().st_size
+        if size != stored.bytes:
+            raise FormatError(
+                f"{path} has {size:,} bytes where the manifest says {stored.bytes:,}; "
+                "copy the bundle again"
+            )
+        if sha256(path) != stored.sha256:
+            raise FormatError(f"{path} was altered (its sha256 differs); copy the bundle again")

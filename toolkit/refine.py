@@ -1,0 +1,149 @@
+"""After training: alternate between the best decoder for the codes and better codes for the decoder.
+
+An amortised encoder finds each row's code in one product; it cannot weigh one bit against another.
+Both halves of the problem are easy once the other is fixed: the decoder is a least-squares problem
+with a closed form, and a row's code improves by flipping single bits as long as one flip helps.
+The decoder is quantised *before* the codes are searched, so the codes make up for its rounding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .autoencoder import least_squares
+
+_BLOCK_ROWS = 1024  # rows searched at a time: their gains stay in the second-level cache
+_PLANE_SWEEPS = 3
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A decoder in int8: ``weight`` holds integers as float [m, d], ``scale`` is float [d]."""
+
+    weight: Tensor
+    scale: Tensor
+
+    def dense(self) -> Tensor:
+        return self.weight * self.scale
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One bit a column for the first ``signs.shape[0]`` rows: contributes ``signs * scale``."""
+
+    signs: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Refined:
+    """The dense code of all rows (``signs`` float [V, m] of -1, +1), its decoder, and the planes."""
+
+    signs: Tensor
+    decoder: Quantised
+    planes: tuple[Plane, ...]
+
+
+def refine(
+    target: Tensor,
+    signs: Tensor,
+    tiers: tuple[int, ...],
+    weights: Tensor,
+    *,
+    rounds: int,
+    flips: int,
+    on_round: Callable[[], None] = lambda: None,
+) -> Refined:
+    """Alternate until ``rounds`` are over, then fit the planes to what is left, jointly.
+
+    Args:
+        target: what the codes have to explain, float [V, d], rows in order of importance.
+        signs: where to start, float [V, m]; changed in place.
+        tiers: rows that each plane covers.
+        weights: importance of each row for the decoder's fit, float [V].
+        rounds: alternations; 0 fits the decoder to ``signs`` as they are.
+        flips: most bits a row flips in one round.
+    """
+    decoder = quantise_columns(least_squares(signs, target, weights))
+    for _ in range(rounds):
+        search_codes(signs, target, decoder.dense(), flips)
+        decoder = quantise_columns(least_squares(signs, target, weights))
+        on_round()
+    if rounds:
+        search_codes(signs, target, decoder.dense(), 2 * flips)
+    planes = fit_planes(target - signs @ decoder.dense(), tiers, weights)
+    for _ in range(2 if rounds and tiers else 0):
+        # The frequent rows' planes explain part of the target: what the dense code has to say about
+        # those rows changes, and so does the decoder that serves all the others.
+        rest = target - planes_sum(planes, target)
+        decoder = quantise_columns(least_squares(signs, rest, weights))
+        search_codes(signs, rest, decoder.dense(), flips)
+        planes = fit_planes(target - signs @ decoder.dense(), tiers, weights)
+        on_round()
+    return Refined(signs, decoder, planes)
+
+
+def quantise_columns(decoder: Tensor) -> Quantised:
+    """int8 with one scale a column, so that an integer product can be scaled once at its end."""
+    scale = decoder.abs().amax(dim=0).clamp_min(1e-30) / 127
+    return Quantised(torch.round(decoder / scale), scale)
+
+
+def search_codes(signs: Tensor, target: Tensor, decoder: Tensor, flips: int) -> None:
+    """Flip, row by row, the bit that lowers the squared error most, up to ``flips`` times.
+
+    With r = x - b D, flipping bit j changes ||r||^2 by 4 (b_j <r, d_j> + ||d_j||^2). The products
+    <r, d_j> are kept for all j and updated from the decoder's Gram matrix, so a flip costs m
+    operations, not m d. ``signs`` [n, m] is changed in place.
+    """
+    gram = decoder @ decoder.T
+    norms = gram.diagonal()
+    for start in range(0, len(target), _BLOCK_ROWS):
+        block = signs[start : start + _BLOCK_ROWS]
+        residual = target[start : start + _BLOCK_ROWS] - block @ decoder
+        agreement = block * (residual @ decoder.T)
+        tolerance = 1e-6 * norms.mean()
+        for _ in range(flips):
+            change, bit = (agreement + norms).min(dim=1)
+            active = change < -tolerance
+            if not active.any():
+                break
+            index = bit[:, None]
+            step = 2 * block.gather(1, index) * active[:, None]
+            agreement += block * (step * gram[bit])
+            turn = torch.where(active, -1.0, 1.0)[:, None]
+            agreement.scatter_(1, index, agreement.gather(1, index) * turn)
+            block.scatter_(1, index, block.gather(1, index) * turn)
+
+
+def fit_planes(residual: Tensor, tiers: tuple[int, ...], weights: Tensor) -> tuple[Plane, ...]:
+    """One sign a column on what is left, plane after plane, then each again given the others."""
+    left = residual.clone()
+    planes: list[Plane] = []
+    for rows in tiers:
+        plane = _fit_plane(left[:rows], weights[:rows])
+        left[:rows] -= plane.signs * plane.scale
+        planes.append(plane)
+    for _ in range(_PLANE_SWEEPS):
+        for index, rows in enumerate(tiers):
+            left[:rows] += planes[index].signs * planes[index].scale
+            planes[index] = _fit_plane(left[:rows], weights[:rows])
+            left[:rows] -= planes[index].signs * planes[index].scale
+    return tuple(planes)
+
+
+def planes_sum(planes: tuple[Plane, ...], like: Tensor) -> Tensor:
+    """What all planes contribute, float of the shape of ``like``."""
+    total = torch.zeros_like(like)
+    for plane in planes:
+        total[: len(plane.signs)] += plane.signs * plane.scale
+    return total
+
+
+def _fit_plane(residual: Tensor, weights: Tensor) -> Plane:
+    signs = torch.where(residual > 0, 1.0, -1.0)
+    # The least-squares scale of a sign code is the (weighted) mean magnitude.
+    scale = (residual.abs() * weights[:, None]).sum(0) / weights.sum().clamp_min(1e-30)
+    return Plane(signs, scale)

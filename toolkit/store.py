@@ -1,0 +1,128 @@
+"""The file format: safetensors with one metadata entry, ``lighttoken``, a JSON text.
+
+One entry only, because safetensors keeps metadata in a hash map of no fixed order and equal
+embeddings must give equal bytes. The version rises when an old reader could misread a new file.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialize
+
+from .embedding import (
+    CompressedEmbedding,
+    Decoder,
+    DenseDecoder,
+    DiagonalDecoder,
+    LowRank,
+    RowOrder,
+    Stage,
+)
+from .errors import FormatError
+from .files import write_aside
+
+FORMAT_VERSION = 1
+_KEY = "lighttoken"
+
+_DTYPES = {
+    "mean": np.float32,
+    "left": np.int8,
+    "right": np.int8,
+    "scale": np.float32,
+    "starts": np.int32,
+    "codes": np.uint8,
+    "weight": np.int8,
+}
+
+
+def to_bytes(embedding: CompressedEmbedding) -> bytes:
+    """Serialise; deterministic."""
+    layout = {
+        "version": FORMAT_VERSION,
+        "rows": embedding.rows,
+        "width": embedding.width,
+        "block": embedding.order.block if embedding.order else None,
+        "stages": [
+            {
+                "bits": stage.bits,
+                "decoder": "dense" if isinstance(stage.decoder, DenseDecoder) else "diagonal",
+            }
+            for stage in embedding.stages
+        ],
+    }
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in embedding.tensors()}
+    return serialize(tensors, metadata={_KEY: json.dumps(layout, sort_keys=True)})
+
+
+def save_to(embedding: CompressedEmbedding, path: Path) -> None:
+    """Write ``path`` atomically."""
+    with write_aside(path) as aside:
+        aside.write_bytes(to_bytes(embedding))
+
+
+def load(path: Path) -> CompressedEmbedding:
+    """Read ``path``; every shape and dtype is checked before use."""
+    if not path.is_file():
+        raise FormatError(f"{path} is not here; give the file that `lighttoken compress` wrote")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            if text is None:
+                raise FormatError(f"{path} holds no LightToken embedding; was it made by another tool?")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        return _build(json.loads(text), tensors, path)
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise FormatError(f"{path} cannot be read ({_first_line(error)}); copy it again") from error
+
+
+def _build(
+    layout: dict[str, Any], tensors: dict[str, NDArray[Any]], path: Path
+) -> CompressedEmbedding:
+    version = layout.get("version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise FormatError(
+            f"{path} has format version {version}, this lighttoken reads up to {FORMAT_VERSION}; "
+            "upgrade with `pip install -U lighttoken`"
+        )
+
+    def take(name: str) -> NDArray[Any]:
+        tensor, dtype = tensors.get(name), _DTYPES[name.rsplit(".", 1)[-1]]
+        if tensor is None or tensor.dtype != dtype:
+            found = "nothing" if tensor is None else str(tensor.dtype)
+            raise FormatError(f"{path}: tensor {name} should be {np.dtype(dtype)}, found {found}")
+        return tensor
+
+    try:
+        stages = tuple(
+            Stage(take(f"stages.{i}.codes"), _decoder(entry["decoder"], f"stages.{i}", take))
+            for i, entry in enumerate(layout["stages"])
+        )
+        block = layout["block"]
+        return CompressedEmbedding(
+            rows=layout["rows"],
+            width=layout["width"],
+            mean=take("mean"),
+            stages=stages,
+            lowrank=LowRank(take("lowrank.left"), take("lowrank.right"), take("lowrank.scale"))
+            if "lowrank.left" in tensors
+            else None,
+            order=RowOrder(take("order.starts"), block) if block else None,
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise FormatError(f"{path} has a damaged layout ({error!r}); copy it again") from error
+
+
+def _decoder(kind: str, prefix: str, take: Any) -> Decoder:
+    if kind == "dense":
+        return DenseDecoder(take(f"{prefix}.weight"), take(f"{prefix}.scale"))
+    if kind == "diagonal":
+        return DiagonalDecoder(take(f"{prefix}.scale"))
+    raise FormatError(f"decoder kind {kind!r} is unknown here; upgrade lighttoken")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
