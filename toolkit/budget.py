@@ -5,6 +5,7 @@ spectrum (Gaussian reverse water-filling) and from the frequency prior, and the 
 the bytes is returned.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -170,7 +171,7 @@ def _share_left(cumulative: NDArray[np.float64], tiers: tuple[int, ...]) -> floa
     """Weighted mean of the error that the planes leave, over all rows."""
     edges = [*tiers, 0]
     total = cumulative[-1] - cumulative[tiers[0] if tiers else 0]
-    for depth, (outer, inner) in enumerate(zip(edges, edges[1:], strict=False), start=1):
+    for depth, (outer, inner) in enumerate(itertools.pairwise(edges), start=1):
         total += PLANE_ERROR[depth] * (cumulative[outer] - cumulative[inner])
     return float(total / cumulative[-1])
 

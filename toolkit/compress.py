@@ -1,7 +1,5 @@
 """A matrix and a budget in, a packed table out."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -10,9 +8,7 @@ from .config import LightTokenConfig
 from .embedding import CompressedEmbedding, Float32
 from .errors import BudgetError, InputError
 from .importance import check_importance, order_rows
-
-Progress = Callable[[float, str], None]
-"""Called with the share done (0 .. 1) and a word on what is being done."""
+from .progress import Progress
 
 METHODS = ("lighttoken",)
 
@@ -76,7 +72,7 @@ def check_matrix(matrix: NDArray[np.floating]) -> Float32:
     if table.ndim != 2 or 0 in table.shape:
         raise InputError(f"the table must be a matrix [tokens, width], got shape {table.shape}")
     if table.dtype.kind != "f" and table.dtype.name != "bfloat16":
-        raise InputError(f"the table must be floating point, got {table.dtype}; dequantise it first")
+        raise InputError(f"the table must be floating point, got {table.dtype}; dequantise it")
     table = np.ascontiguousarray(table, dtype=np.float32)
     bad = ~np.isfinite(table).all(axis=1)
     if bad.any():

@@ -1,4 +1,4 @@
-"""The errors a user can cause. Each message is one line: what was wrong, the value seen, what to do."""
+"""The errors a user can cause; each message is one line: what was wrong, seen where, what to do."""
 
 
 class LightTokenError(Exception):

@@ -1,4 +1,4 @@
-"""The bundle's manifest, ``lighttoken.json``: what a bundle holds, where it came from, what it costs.
+"""The bundle's manifest, ``lighttoken.json``: what a bundle holds and what it costs.
 
 It stands in ``toolkit`` because the exporter writes it and the runtime reads it, and neither of
 the two may import the other.
@@ -96,6 +96,7 @@ class Manifest:
     version: int = BUNDLE_VERSION
 
     def to_json(self) -> str:
+        """The file's text; keys sorted."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
 
 

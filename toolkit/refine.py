@@ -1,4 +1,4 @@
-"""After training: alternate between the best decoder for the codes and better codes for the decoder.
+"""After training: alternate between the decoder that suits the codes and codes that suit it.
 
 An amortised encoder finds each row's code in one product; it cannot weigh one bit against another.
 Both halves of the problem are easy once the other is fixed: the decoder is a least-squares problem
@@ -26,6 +26,7 @@ class Quantised:
     scale: Tensor
 
     def dense(self) -> Tensor:
+        """What the int8 decoder stands for, float [m, d]."""
         return self.weight * self.scale
 
 
@@ -39,7 +40,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Refined:
-    """The dense code of all rows (``signs`` float [V, m] of -1, +1), its decoder, and the planes."""
+    """All rows' dense code (``signs`` float [V, m] of -1, +1), its decoder, and the planes."""
 
     signs: Tensor
     decoder: Quantised

@@ -72,7 +72,9 @@ def load(path: Path) -> CompressedEmbedding:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(_KEY)
             if text is None:
-                raise FormatError(f"{path} holds no LightToken embedding; was it made by another tool?")
+                raise FormatError(
+                    f"{path} holds no LightToken embedding; was it made by another tool?"
+                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         return _build(json.loads(text), tensors, path)
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
