@@ -1,0 +1,1 @@
+"""A bundle in, results and the truth about its cost out."""

@@ -38,10 +38,12 @@ class DenseDecoder:
 
     @property
     def bits(self) -> int:
+        """Bits that one row's code has."""
         return self.weight.shape[0]
 
     @property
     def width(self) -> int:
+        """d, the columns decoded to."""
         return self.weight.shape[1]
 
     def decode(self, signs: Int8) -> Float32:
@@ -61,10 +63,12 @@ class DiagonalDecoder:
 
     @property
     def bits(self) -> int:
+        """Bits that one row's code has: one a column."""
         return self.scale.shape[0]
 
     @property
     def width(self) -> int:
+        """d, the columns decoded to."""
         return self.scale.shape[0]
 
     def decode(self, signs: Int8) -> Float32:
@@ -84,10 +88,12 @@ class Stage:
 
     @property
     def rows(self) -> int:
+        """Positions covered, from 0 on."""
         return self.codes.shape[0]
 
     @property
     def bits(self) -> int:
+        """Bits that one row's code has."""
         return self.decoder.bits
 
     def signs(self, positions: Int32) -> Int8:
@@ -108,6 +114,7 @@ class LowRank:
 
     @property
     def rank(self) -> int:
+        """k, the columns of ``left``."""
         return self.left.shape[1]
 
     def decode(self, ids: Int32) -> Float32:

@@ -75,7 +75,7 @@ def load(path: Path) -> CompressedEmbedding:
                 raise FormatError(
                     f"{path} holds no LightToken embedding; was it made by another tool?"
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         return _build(json.loads(text), tensors, path)
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise FormatError(f"{path} cannot be read ({_first_line(error)}); copy it again") from error

@@ -8,7 +8,6 @@ from torch import Tensor
 from . import bitpack
 from .autoencoder import train_stages
 from .budget import Layout
-from .compress import Progress
 from .config import LightTokenConfig
 from .embedding import (
     CompressedEmbedding,
@@ -20,6 +19,7 @@ from .embedding import (
     Stage,
 )
 from .lowrank import truncated_svd
+from .progress import Meter, Progress
 from .refine import Refined, fit_planes, refine
 
 _JOINT_ROUNDS = 2  # refine()'s rounds after the planes are fitted
@@ -69,7 +69,7 @@ def _train_codes(
         planes = fit_planes(target - explained, layout.tiers, weights)
         return tuple(_diagonal(plane.signs, plane.scale) for plane in planes)
     epochs = config.autoencoder_stages * config.epochs
-    meter = _Meter(progress, epochs, config.refine_rounds + _JOINT_ROUNDS)
+    meter = Meter(progress, epochs, config.refine_rounds + _JOINT_ROUNDS)
     generator = torch.Generator().manual_seed(seed)
     signs, _ = train_stages(
         target, explained, layout.bits, weights, config, generator, meter.epoch_done
@@ -105,26 +105,3 @@ def _by_id(left: NDArray[np.int8], ids: NDArray[np.int64]) -> NDArray[np.int8]:
     by_id = np.empty_like(left)
     by_id[ids] = left
     return by_id
-
-
-class _Meter:
-    """Turns finished epochs and rounds into one share of the whole (a round takes longer)."""
-
-    _ROUND_COST = 2.0
-
-    def __init__(self, progress: Progress | None, epochs: int, rounds: int) -> None:
-        self._progress = progress
-        self._total = epochs + self._ROUND_COST * rounds
-        self._epochs, self._done = epochs, 0.0
-
-    def epoch_done(self) -> None:
-        self._done += 1
-        self._report("training the binary autoencoders")
-
-    def round_done(self) -> None:
-        self._done = max(self._done, self._epochs) + self._ROUND_COST  # stages may stop early
-        self._report("refining codes and decoder")
-
-    def _report(self, what: str) -> None:
-        if self._progress is not None:
-            self._progress(min(1.0, self._done / self._total), what)
