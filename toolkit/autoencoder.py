@@ -122,8 +122,8 @@ def _train_stage(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
         saturated = 0.0
-        for rows in torch.randperm(len(target), generator=generator).split(config.batch_rows):
-            rows = rows.to(target.device)
+        shuffled = torch.randperm(len(target), generator=generator).to(target.device)
+        for rows in torch.split(shuffled, config.batch_rows):
             soft = model.soft(residual[rows], temperature)
             output = explained[rows] + model.decode(soft)
             losses = direction_aware_loss(target[rows], output, power=config.angle_power)

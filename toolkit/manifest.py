@@ -74,7 +74,18 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All of ``lighttoken.json``."""
+    """All of ``lighttoken.json``.
+
+    Attributes:
+        task: feature-extraction, fill-mask, text-classification or text-generation, in the
+            Hugging Face hub's words.
+        table: name that the compressed table had in the original graph, [rows, width].
+        ids_input: the graph input that carries token ids.
+        tied_head: the output head still holds the table in float32.
+        max_length: tokens that the tokenizer cuts a text to; None for no limit.
+        made_with: versions of the packages that made the bundle.
+        files: every file but the manifest itself.
+    """
 
     source: Source
     task: str
@@ -84,6 +95,7 @@ class Manifest:
     rows: int
     width: int
     table: str
+    ids_input: str
     tied_head: bool
     method: str
     seed: int
