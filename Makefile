@@ -1,0 +1,44 @@
+# Everything a developer runs; `make` alone lists it.
+PYTHON ?= python3
+PIP_FLAGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv demo test check format clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z.]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.]+):.*  ## /\1|/' | \
+		awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+.venv: $(INSTALLED)  ## create or refresh the virtual environment
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "LightToken needs Python 3.11 or newer, not '$(PYTHON)'; try make PYTHON=python3.11" >&2; exit 1; }
+	@echo "Installing into .venv (some minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
+		-c constraints.txt -e '.[dev,demo,optimum]'
+	@touch $@
+
+demo: $(INSTALLED)  ## compress all-MiniLM-L6-v2 and run it
+	@$(BIN)/lighttoken demo
+
+test: $(INSTALLED)  ## run the tests
+	@$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## format, lint, types and tests
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest
+
+format: $(INSTALLED)  ## reformat and fix what can be fixed
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+clean:  ## remove the virtual environment, caches and builds
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
