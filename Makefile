@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "LightToken needs Python 3.11 or newer, not '$(PYTHON)'; try make PYTHON=python3.11" >&2; exit 1; }
 	@echo "Installing into .venv (some minutes the first time)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) \
 		-c constraints.txt -e '.[dev,demo,optimum]'
 	@touch $@
 
