@@ -22,6 +22,7 @@ CODE_EFFICIENCY = 0.77
 PLANE_ERROR = np.array([1.0, 0.3634, 0.1188, 0.0374, 0.0115, 0.0035, 0.0010])
 # safetensors header, the decoder's 256-entry lookup table and the graph's few nodes.
 FIXED_BYTES = 6144
+_TIERS_SCALES = 4 * (len(PLANE_ERROR) - 1)  # bytes a column that the scales of all planes take
 _FACTOR_BITS = 8
 _MAX_RANK = 32
 
@@ -130,25 +131,37 @@ def plan_layout(
                 spectrum.sum(), 1e-30
             )
             tiers = _best_tiers(weights, width, allowed - base)
+            if not (bits or k or tiers):
+                continue
             error = base_error * _share_left(cumulative, tiers)
             if best is None or error < best.expected_error:
                 nbytes = layout_nbytes(rows, width, rank=k, bits=bits, tiers=tiers, block=block)
                 best = Layout(k, bits, tiers, block, nbytes, float(error))
-    if best is None or (best.bits == 0 and not best.tiers and not best.rank):
-        smallest = layout_nbytes(rows, width, rank=rank or 0, bits=8, tiers=(), block=block)
+    if best is None:
+        smallest = _smallest_nbytes(rows, width, rank=rank or 0, block=block)
+        ratio = math.floor(10 * rows * width * 4 / smallest) / 10  # never more than can be had
+        reach = f"ratio {ratio:.1f}" if ratio >= 1 else "more than the table itself"
         raise BudgetError(
             f"{allowed:,} bytes are too few for a {rows} x {width} table; the nearest that can be "
-            f"reached is {smallest:,} bytes, ratio {rows * width * 4 / smallest:.1f}"
+            f"reached is {smallest:,} bytes, {reach}"
         )
     return best
+
+
+def _smallest_nbytes(rows: int, width: int, *, rank: int, block: int) -> int:
+    """The least budget that :func:`plan_layout` finds a layout for."""
+    empty = layout_nbytes(rows, width, rank=rank, bits=0, tiers=(), block=block)
+    if rank:
+        return empty
+    one_byte = layout_nbytes(rows, width, rank=0, bits=8, tiers=(), block=block)
+    return min(one_byte, empty + _TIERS_SCALES * width + bytes_per_row(width))
 
 
 def _best_tiers(weights: NDArray[np.float64], width: int, left: int) -> tuple[int, ...]:
     """Rows of each plane: spend ``left`` bytes where weight times the error removed is largest."""
     planes = len(PLANE_ERROR) - 1
     gains = -np.diff(PLANE_ERROR)
-    per_row, per_plane = bytes_per_row(width), 4 * width
-    affordable = (left - planes * per_plane) // per_row
+    affordable = (left - _TIERS_SCALES * width) // bytes_per_row(width)
     if affordable <= 0:
         return ()
     worth = weights[:, None] * gains[None, :]
