@@ -1,0 +1,200 @@
+"""Open a bundle, or a bare ``.onnx`` file, with onnxruntime and run it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from toolkit.errors import FormatError, InputError
+from toolkit.manifest import MODEL_NAME, Manifest, read_manifest, verify_files
+
+from .ort_errors import ORT_ERRORS, one_line
+from .providers import provider_names
+
+Array = NDArray[Any]
+
+_ERRORS_ONLY = 3  # onnxruntime's log severity
+_NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where the names differ
+_OTHER_INPUTS = ("attention_mask", "token_type_ids", "position_ids")
+_TENSOR = re.compile(r"^tensor\((\w+)\)$")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a graph.
+
+    Attributes:
+        dtype: numpy's name (``int64``, ``float32``), or onnxruntime's where numpy has none.
+        shape: a symbolic dimension is a string, an unnamed one None.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """An open model.
+
+    Attributes:
+        manifest: None for a bare ``.onnx`` file.
+        ids_input: the input that carries token ids, None if the graph has none.
+    """
+
+    path: Path
+    manifest: Manifest | None
+    ids_input: str | None
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    raw: onnxruntime.InferenceSession
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """onnxruntime's names of the providers in use, the preferred one first."""
+        return tuple(self.raw.get_providers())
+
+    def run(
+        self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Run the graph on ``feeds``; ``outputs`` names the wanted ones, None for all.
+
+        Integers and booleans are cast to the type that the graph declares.
+
+        Raises:
+            InputError: an input is missing or unknown, a token id lies outside the table, or
+                onnxruntime refuses the feeds.
+        """
+        self._check_names(feeds)
+        self._check_ids(feeds)
+        wanted = list(outputs) if outputs is not None else [info.name for info in self.outputs]
+        cast = {info.name: _cast(feeds[info.name], info.dtype) for info in self.inputs}
+        try:
+            values = self.raw.run(wanted, cast)
+        except ORT_ERRORS as error:
+            raise InputError(
+                f"{self.path} cannot run these inputs: {one_line(error)}; check shapes and types"
+            ) from error
+        return dict(zip(wanted, values, strict=True))
+
+    def _check_names(self, feeds: Mapping[str, Array]) -> None:
+        known = [info.name for info in self.inputs]
+        for name in known:
+            if name not in feeds:
+                raise InputError(f"input {name!r} is missing; the graph needs {', '.join(known)}")
+        for name in feeds:
+            if name not in known:
+                raise InputError(f"input {name!r} is unknown; the graph has {', '.join(known)}")
+
+    def _check_ids(self, feeds: Mapping[str, Array]) -> None:
+        # onnxruntime reads a negative id from the table's end, without a word.
+        if self.manifest is None or self.manifest.ids_input not in feeds:
+            return
+        ids, rows = np.asarray(feeds[self.manifest.ids_input]), self.manifest.rows
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise InputError(f"token ids must be integers, got {ids.dtype}")
+        outside = (ids < 0) | (ids >= rows)
+        if outside.any():
+            raise InputError(
+                f"token id {ids[outside][0]} is outside 0 .. {rows - 1}; check the tokenizer"
+            )
+
+
+def open_session(
+    bundle: str | Path, provider: str = "cpu", *, threads: int | None = None, verify: bool = True
+) -> Session:
+    """Open a bundle folder or a bare ``.onnx`` file.
+
+    Args:
+        bundle: the folder with ``lighttoken.json``, or a path of a model file.
+        provider: a word of :data:`runtime.providers.PROVIDERS`.
+        threads: threads that one operator may use; None leaves the choice to onnxruntime.
+        verify: check size and sha256 of every file of a bundle first.
+
+    Raises:
+        InputError: nothing at this path, an unavailable provider, or a bad thread count.
+        FormatError: a damaged or altered bundle, or no model that onnxruntime can load.
+    """
+    path = Path(bundle)
+    names = provider_names(provider)
+    manifest = None
+    if path.is_dir():
+        manifest = read_manifest(path)
+        if verify:
+            verify_files(path, manifest)
+        path = path / MODEL_NAME
+        if not path.is_file():
+            raise FormatError(f"{path} is missing; copy the whole bundle again")
+    elif not path.is_file():
+        raise InputError(f"{path} is not here; give a bundle folder or an .onnx file")
+    raw = _load(path, names, _options(threads))
+    if names[0] not in raw.get_providers():
+        raise InputError(
+            f"provider {provider!r} did not start on this machine (driver or libraries missing); "
+            "use provider 'cpu' or install what it needs"
+        )
+    inputs = _describe(raw.get_inputs())
+    ids_input = manifest.ids_input if manifest is not None else _find_ids(inputs)
+    return Session(path, manifest, ids_input, inputs, _describe(raw.get_outputs()), raw)
+
+
+def _options(threads: int | None) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads must be at least 1, got {threads}")
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+    return options
+
+
+def _load(
+    path: Path, names: list[str], options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession:
+    try:
+        # A path, not bytes: only then are external tensors mapped from the file.
+        return onnxruntime.InferenceSession(str(path), options, providers=names)
+    except ORT_ERRORS as error:
+        reason = one_line(error)
+        advice = "copy or export the model again"
+        if "is not a registered function/op" in reason:
+            advice = "export it with `--decode function`, which needs standard operators only"
+        raise FormatError(f"{path} cannot be loaded: {reason}; {advice}") from error
+
+
+def _find_ids(inputs: Sequence[TensorInfo]) -> str | None:
+    names = [info.name for info in inputs]
+    if "input_ids" in names:
+        return "input_ids"
+    for info in inputs:
+        if info.dtype in ("int32", "int64") and info.name not in _OTHER_INPUTS:
+            return info.name
+    return None
+
+
+def _describe(nodes: Sequence[Any]) -> tuple[TensorInfo, ...]:
+    return tuple(TensorInfo(n.name, _numpy_name(n.type), tuple(n.shape)) for n in nodes)
+
+
+def _numpy_name(ort_type: str) -> str:
+    match = _TENSOR.match(ort_type)
+    if match is None:
+        return ort_type
+    name = match.group(1)
+    return _NUMPY_NAMES.get(name, name)
+
+
+def _cast(feed: Array, dtype: str) -> Array:
+    values = np.asarray(feed)
+    if values.dtype.kind not in "iub":
+        return values
+    try:
+        return values.astype(np.dtype(dtype), copy=False)
+    except TypeError:
+        return values  # a type that numpy has not (bfloat16): onnxruntime says what it wants
