@@ -59,6 +59,8 @@ def order_rows(
     ranking = np.argsort(-sort_key, kind="stable")
     ids = np.concatenate([np.arange(starts[b], starts[b] + sizes[b]) for b in ranking])
     position_weights = np.minimum.accumulate(np.repeat(means[ranking], sizes[ranking]))
+    if not position_weights.any():  # all importance lay in the short block
+        position_weights = np.full(rows, 1 / rows)
     if np.array_equal(ranking, np.arange(len(ranking))):
         return None, ids, position_weights
     place = np.empty(len(starts), dtype=np.int32)
