@@ -262,7 +262,8 @@ def _check(e: CompressedEmbedding) -> None:
         if not condition:
             raise FormatError(f"inconsistent embedding: {what}")
 
-    need(e.rows >= 1 and e.width >= 1, f"table of {e.rows} x {e.width}")
+    whole = isinstance(e.rows, int) and isinstance(e.width, int)
+    need(whole and e.rows >= 1 and e.width >= 1, f"table of {e.rows} x {e.width}")
     need(e.mean.shape == (e.width,), f"mean has shape {e.mean.shape}")
     if e.lowrank is not None:
         k = e.lowrank.rank
@@ -271,10 +272,11 @@ def _check(e: CompressedEmbedding) -> None:
         need(e.lowrank.scale.shape == (k,), f"factor scale is {e.lowrank.scale.shape}")
     if e.order is not None:
         need(e.order.block >= 1, f"row block of {e.order.block}")
+        blocks = -(-e.rows // e.order.block)
+        need(e.order.starts.shape == (blocks,), f"row order is {e.order.starts.shape}")
         ids = np.arange(e.rows, dtype=np.int32)
         need(
-            e.order.starts.shape == (-(-e.rows // e.order.block),)
-            and bool(np.array_equal(np.sort(e.order.positions(ids)), ids)),
+            bool(np.array_equal(np.sort(e.order.positions(ids)), ids)),
             "row order is not a permutation",
         )
     for index, stage in enumerate(e.stages):

@@ -76,7 +76,10 @@ def load(path: Path) -> CompressedEmbedding:
                     f"{path} holds no LightToken embedding; was it made by another tool?"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-        return _build(json.loads(text), tensors, path)
+        layout = json.loads(text)
+        if not isinstance(layout, dict):
+            raise FormatError(f"{path} has a damaged layout (no mapping); copy it again")
+        return _build(layout, tensors, path)
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise FormatError(f"{path} cannot be read ({_first_line(error)}); copy it again") from error
 
