@@ -69,7 +69,8 @@ def _train_codes(
         planes = fit_planes(target - explained, layout.tiers, weights)
         return tuple(_diagonal(plane.signs, plane.scale) for plane in planes)
     epochs = config.autoencoder_stages * config.epochs
-    meter = Meter(progress, epochs, config.refine_rounds + _JOINT_ROUNDS)
+    joint = _JOINT_ROUNDS if config.refine_rounds and layout.tiers else 0
+    meter = Meter(progress, epochs, config.refine_rounds + joint)
     generator = torch.Generator().manual_seed(seed)
     signs, _ = train_stages(
         target, explained, layout.bits, weights, config, generator, meter.epoch_done
