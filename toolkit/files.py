@@ -56,11 +56,12 @@ def _swap_in(aside: Path, path: Path) -> None:
         aside.rename(path)
         return
     old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.")) / path.name
-    path.rename(old)
     try:
+        path.rename(old)
         aside.rename(path)
     except BaseException:
-        old.rename(path)
+        if old.exists():
+            old.rename(path)
         raise
     finally:
         shutil.rmtree(old.parent, ignore_errors=True)
