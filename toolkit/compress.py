@@ -11,6 +11,7 @@ from .importance import check_importance, order_rows
 from .progress import Progress
 
 METHODS = ("lighttoken",)
+_LARGEST = 1e15  # sums of squares over a million rows still fit float32
 
 
 def compress(
@@ -73,12 +74,19 @@ def check_matrix(matrix: NDArray[np.floating]) -> Float32:
         raise InputError(f"the table must be a matrix [tokens, width], got shape {table.shape}")
     if table.dtype.kind != "f" and table.dtype.name != "bfloat16":
         raise InputError(f"the table must be floating point, got {table.dtype}; dequantise it")
-    table = np.ascontiguousarray(table, dtype=np.float32)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 turns infinite and is named below
+        table = np.ascontiguousarray(table, dtype=np.float32)
     bad = ~np.isfinite(table).all(axis=1)
     if bad.any():
         raise InputError(
             f"row {int(np.flatnonzero(bad)[0])} holds NaN or infinite values "
             f"({int(bad.sum())} such rows of {len(table)}); repair the model before compressing it"
+        )
+    row = int(np.abs(table).max(axis=1).argmax())
+    if np.abs(table[row]).max() > _LARGEST:
+        raise InputError(
+            f"row {row} holds {np.abs(table[row]).max():.0e}, squares of values beyond "
+            f"{_LARGEST:.0e} do not fit float32; scale the table down"
         )
     return table
 
