@@ -20,8 +20,8 @@ from .errors import BudgetError, InputError
 CODE_EFFICIENCY = 0.77
 # Squared error left of a Gaussian by 0 .. 6 planes of a uniform quantiser (Max 1960, table II).
 PLANE_ERROR = np.array([1.0, 0.3634, 0.1188, 0.0374, 0.0115, 0.0035, 0.0010])
-# safetensors header, the decoder's 256-entry lookup table and the graph's few nodes.
-FIXED_BYTES = 6144
+# The safetensors header (up to 2.5 kB); in a graph, the 256-entry table that unpacks bytes (2 kB).
+FIXED_BYTES = 3072
 _TIERS_SCALES = 4 * (len(PLANE_ERROR) - 1)  # bytes a column that the scales of all planes take
 _FACTOR_BITS = 8
 _MAX_RANK = 32

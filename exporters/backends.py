@@ -1,0 +1,121 @@
+"""Two roads from a transformers folder to ONNX: torch's dynamo exporter, and optimum.
+
+Dynamo is the default: it keeps tied weights one, knows newer architectures and works with every
+transformers from 4.57 on. Optimum takes over where dynamo fails, and can be forced.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common_passes
+
+from toolkit.errors import InputError, MissingDependencyError
+
+from .facts import Facts
+
+EXPORTERS = ("auto", "dynamo", "optimum")
+_MODEL = "model.onnx"
+_EXTERNAL = "model.onnx.data"
+
+
+def export_onnx(folder: Path, facts: Facts, out: Path, exporter: str) -> tuple[Path, str]:
+    """Export the model in ``folder`` to ``out/model.onnx`` (weights in a file beside it).
+
+    Returns:
+        The path, and the exporter that was used.
+
+    Raises:
+        InputError: unknown exporter, or no road works; the message gives the reason.
+        MissingDependencyError: optimum was asked for and is not installed.
+    """
+    if exporter not in EXPORTERS:
+        raise InputError(f"exporter {exporter!r} is unknown; choose from {', '.join(EXPORTERS)}")
+    out.mkdir(parents=True, exist_ok=True)
+    if exporter != "optimum":
+        try:
+            return _save(_dynamo(folder, facts), out), "dynamo"
+        except InputError:
+            if exporter == "dynamo" or not has_optimum():
+                raise
+    return _save(_optimum(folder, facts, out), out), "optimum"
+
+
+def has_optimum() -> bool:
+    """Whether optimum's ONNX exporter is installed."""
+    return find_spec("optimum") is not None and find_spec("optimum.exporters.onnx") is not None
+
+
+def _dynamo(folder: Path, facts: Facts) -> ir.Model:
+    try:
+        with _quiet():
+            from . import dynamo
+
+            return dynamo.export(folder, facts)
+    except Exception as error:  # whatever the traced model raises
+        hint = "" if has_optimum() else "; pip install 'lighttoken[optimum]' adds another way"
+        raise InputError(
+            f"torch.onnx.export cannot take {folder.name} ({_reason(error)}){hint}"
+        ) from error
+
+
+def _optimum(folder: Path, facts: Facts, out: Path) -> ir.Model:
+    if not has_optimum():
+        raise MissingDependencyError(
+            "the optimum exporter is not installed; pip install 'lighttoken[optimum]'"
+        )
+    try:
+        with _quiet():
+            from optimum.exporters.onnx import main_export
+
+            main_export(
+                str(folder),
+                out / "optimum",
+                task=facts.task,
+                library_name="transformers",
+                local_files_only=True,
+                do_validation=False,  # the export's own checks compare outputs
+            )
+    except Exception as error:  # whatever the traced model raises
+        raise InputError(f"optimum cannot export {folder.name} ({_reason(error)})") from error
+    return ir.load(out / "optimum" / _MODEL)
+
+
+def _save(model: ir.Model, out: Path) -> Path:
+    # Exporters leave stack traces in each node; they would pass for the model's own bytes.
+    common_passes.ClearMetadataAndDocStringPass()(model)
+    ir.save(model, out / _MODEL, external_data=_EXTERNAL)
+    return out / _MODEL
+
+
+def _reason(error: Exception) -> str:
+    """The first line of the error at the root of the chain: exporters wrap it several times."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters talk a lot; what matters is raised. Warnings and logs stay off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "transformers", "optimum")]
+    levels = [logger.level for logger in loggers]
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,151 @@
+"""The decode graph: ``CompressedEmbedding.lookup`` in standard ONNX operators.
+
+Each function below is a few lines of the graph and traces with ``onnxscript``: ``op`` makes nodes,
+values flow as in Python. Two rules hold throughout, both because onnxruntime folds constants:
+
+- rows are gathered by id *first* and unpacked after; unpacking a whole table would be folded back
+  into a dense one in memory;
+- every step up to the integer product is exact, so the only difference to ``lookup`` can come from
+  float additions, which are made in the same order.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnxscript import OpBuilder, build_function
+
+from toolkit import CompressedEmbedding
+from toolkit.bitpack import bytes_per_row, sign_table
+from toolkit.embedding import DenseDecoder, RowOrder, Stage
+
+DOMAIN = "ai.lighttoken"
+NAME = "CompressedEmbedding"
+VERSION = 1
+MIN_OPSET = 13  # from here on Squeeze and friends take axes as inputs, as written below
+
+Tensors = dict[str, NDArray[np.generic]]
+Values = dict[str, ir.Value]
+
+
+@dataclass(frozen=True)
+class DecodeGraph:
+    """A function of the ids and ``tensors``, which the caller stores as initializers.
+
+    ``function`` takes the ids (int32 or int64, any rank) and then the tensors in their order; it
+    returns rows of ``dtype`` [..., d].
+    """
+
+    function: ir.Function
+    tensors: Tensors
+
+
+def build_decode_graph(
+    embedding: CompressedEmbedding, *, opset: int, dtype: ir.DataType = ir.DataType.FLOAT
+) -> DecodeGraph:
+    """Write the decode graph of one embedding as a model-local function of standard operators."""
+    tensors = graph_tensors(embedding)
+    inputs = [ir.Value(name=name) for name in ("ids", *tensors)]
+
+    def body(op: OpBuilder, ids: ir.Value, *values: ir.Value) -> ir.Value:
+        return decode(op, embedding, ids, dict(zip(tensors, values, strict=True)), dtype)
+
+    function = build_function(body, inputs, domain=DOMAIN, name=NAME, opset_imports={"": opset})
+    return DecodeGraph(function, tensors)
+
+
+def graph_tensors(embedding: CompressedEmbedding) -> Tensors:
+    """What the graph reads: the stored tensors, plus the one lookup table that unpacks bytes."""
+    tensors: Tensors = dict(embedding.tensors())
+    if embedding.order is not None:
+        del tensors["order.starts"]
+        tensors["order.shifts"] = _shifts(embedding.order)
+    if embedding.stages:
+        tensors["signs"] = sign_table()
+    return tensors
+
+
+def decode(
+    op: OpBuilder, embedding: CompressedEmbedding, ids: ir.Value, v: Values, dtype: ir.DataType
+) -> ir.Value:
+    """x^ = mean + left @ right + sum of stages, in ``lookup``'s order; ``v`` holds the tensors."""
+    shape = op.Shape(ids)
+    flat = op.Cast(op.Reshape(ids, op.Constant(value_ints=[-1])), to=ir.DataType.INT32)
+    rows = v["mean"]
+    if embedding.lowrank is not None:
+        rows = op.Add(rows, low_rank(op, flat, v))
+    position = flat
+    if embedding.order is not None:
+        position = block_order(op, flat, v["order.shifts"], embedding.order.block)
+    for index, stage in enumerate(embedding.stages):
+        part = stage_values(op, stage, position, embedding.rows, v, f"stages.{index}")
+        rows = op.Add(rows, part)
+    if not embedding.stages and embedding.lowrank is None:
+        rows = op.Expand(rows, op.Concat(op.Shape(flat), op.Shape(rows), axis=0))
+    if dtype != ir.DataType.FLOAT:
+        rows = op.Cast(rows, to=dtype)
+    return op.Reshape(rows, op.Concat(shape, op.Constant(value_ints=[embedding.width]), axis=0))
+
+
+def block_order(op: OpBuilder, ids: ir.Value, shifts: ir.Value, block: int) -> ir.Value:
+    """Position of each id int32 [n]: every id of a block moves by the same distance."""
+    return op.Add(ids, op.Gather(shifts, op.Div(ids, _int32(op, block)), axis=0))
+
+
+def low_rank(op: OpBuilder, ids: ir.Value, v: Values) -> ir.Value:
+    """left[ids] @ (right * scale), float [n, d]."""
+    left = op.Cast(op.Gather(v["lowrank.left"], ids, axis=0), to=ir.DataType.FLOAT)
+    right = op.Cast(v["lowrank.right"], to=ir.DataType.FLOAT)
+    column = op.Reshape(v["lowrank.scale"], op.Constant(value_ints=[-1, 1]))
+    return op.MatMul(left, op.Mul(right, column))
+
+
+def stage_values(
+    op: OpBuilder, stage: Stage, position: ir.Value, rows: int, v: Values, prefix: str
+) -> ir.Value:
+    """What one stage adds, float [n, d]; zero for positions that it does not cover."""
+    covered = None
+    if stage.rows < rows:
+        covered = op.Less(position, _int32(op, stage.rows))
+        position = op.Where(covered, position, _int32(op, 0))
+        covered = op.Unsqueeze(covered, op.Constant(value_ints=[1]))
+    codes = op.Gather(v[f"{prefix}.codes"], position, axis=0)
+    signs = unpack(op, codes, v["signs"], stage.bits)
+    one = op.Constant(value=ir.tensor(np.array(1, np.uint8)))
+    if covered is not None:
+        signs = op.Where(covered, signs, one)  # 1 is the zero point: contributes nothing
+    scale = v[f"{prefix}.scale"]
+    if isinstance(stage.decoder, DenseDecoder):
+        exact = op.MatMulInteger(signs, v[f"{prefix}.weight"], one)
+        return op.Mul(op.Cast(exact, to=ir.DataType.FLOAT), scale)
+    centred = op.Sub(
+        op.Cast(signs, to=ir.DataType.FLOAT), op.Constant(value=ir.tensor(np.float32(1)))
+    )
+    return op.Mul(centred, scale)
+
+
+def unpack(op: OpBuilder, codes: ir.Value, signs: ir.Value, bits: int) -> ir.Value:
+    """uint8 codes [n, bytes] -> uint8 [n, bits] of 0 and 2, by table: no bit operators needed."""
+    width = 8 * bytes_per_row(bits)
+    octets = op.Gather(signs, op.Cast(codes, to=ir.DataType.INT32), axis=0)
+    flat = op.Reshape(octets, op.Constant(value_ints=[-1, width]))
+    if width == bits:
+        return flat
+    first, last, axis = ([0], [bits], [1])
+    return op.Slice(
+        flat,
+        op.Constant(value_ints=first),
+        op.Constant(value_ints=last),
+        op.Constant(value_ints=axis),
+    )
+
+
+def _shifts(order: RowOrder) -> NDArray[np.int32]:
+    """position - id, one for each block: saves the graph a remainder."""
+    first_ids = np.arange(len(order.starts), dtype=np.int32) * np.int32(order.block)
+    return order.starts - first_ids
+
+
+def _int32(op: OpBuilder, value: int) -> ir.Value:
+    return op.Constant(value=ir.tensor(np.array(value, np.int32)))

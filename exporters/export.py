@@ -1,0 +1,188 @@
+"""The main job: a source and a budget in, a checked bundle out."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from toolkit import Budget, CompressedEmbedding, compress
+from toolkit.config import LightTokenConfig
+from toolkit.errors import InputError
+from toolkit.files import folder_aside
+from toolkit.manifest import Footprint, Manifest
+from toolkit.progress import Progress
+
+from .bundle import MODEL_NAME, model_nbytes, write_bundle
+from .check import check_model
+from .decode import graph_tensors
+from .facts import TOKENIZER
+from .find import TableUse, find_token_table
+from .prior import token_importance
+from .rewrite import CompressTable, check_opset, inline_decoder
+from .source import LoadedModel, load_graph, load_source
+
+DECODES = ("function", "inline")
+_PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
+
+# What each part of the work takes of the whole, on a small encoder.
+_SHARES = {"export": 0.0, "compress": 0.25, "rewrite": 0.8, "check": 0.85, "write": 0.97}
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export; every field has the CLI option of the same name."""
+
+    exporter: str = "auto"
+    decode: str = "function"
+    method: str = "lighttoken"
+    seed: int = 0
+    revision: str | None = None
+    config: LightTokenConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.decode not in DECODES:
+            raise InputError(f"decode {self.decode!r} is unknown; choose from {', '.join(DECODES)}")
+
+
+def export(
+    source: str,
+    out: str | Path,
+    budget: Budget,
+    *,
+    options: ExportOptions | None = None,
+    force: bool = False,
+    keep_original: Path | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Compress a model's token table and write the bundle ``out``.
+
+    Args:
+        source: a Hugging Face hub id, a model folder, or an .onnx file.
+        out: folder to make; it appears only once it is complete and checked.
+        budget: for the token table.
+        options: exporter, form of the decode graph, seed.
+        force: replace an ``out`` that exists.
+        keep_original: a folder to keep the uncompressed .onnx in, for comparisons.
+        progress: told how far the work is.
+
+    Returns:
+        The bundle's manifest, with every figure that was measured.
+
+    Raises:
+        InputError, BudgetError, MissingDependencyError, CheckError: one line each; nothing is
+            left behind.
+    """
+    chosen, out = options or ExportOptions(), Path(out)
+    say = _Said(progress)
+    with folder_aside(out, force=force) as aside, tempfile.TemporaryDirectory() as work:
+        say("export", "exporting to ONNX")
+        place = keep_original or Path(work)
+        loaded = load_source(source, place, exporter=chosen.exporter, revision=chosen.revision)
+        model = load_graph(loaded.path)
+        check_opset(model)
+        table = find_token_table(model.graph)
+        tied = bool(table.others)
+
+        say("compress", "compressing the table")
+        embedding = compress(
+            table_values(table),
+            budget,
+            method=chosen.method,
+            seed=chosen.seed,
+            importance=token_importance(loaded.folder / TOKENIZER, table.rows),
+            config=chosen.config,
+            progress=say.part("compress", "rewrite"),
+        )
+
+        say("rewrite", "rewriting the graph")
+        name, ids_input = table.name, table.ids_input
+        CompressTable(name, embedding)(model)
+        if chosen.decode == "inline":
+            inline_decoder(model)
+        ir.save(model, aside / MODEL_NAME, external_data=f"{MODEL_NAME}.data")
+
+        say("check", "checking every token id and the whole model")
+        parity = check_model(aside / MODEL_NAME, loaded.path, name, embedding, tied=tied)
+
+        say("write", "writing the bundle")
+        manifest = Manifest(
+            source=loaded.source,
+            task=loaded.facts.task,
+            exporter=loaded.exporter,
+            decode=chosen.decode,
+            opset=model.opset_imports[""],
+            rows=embedding.rows,
+            width=embedding.width,
+            table=name,
+            ids_input=ids_input,
+            tied_head=tied,
+            method=chosen.method,
+            seed=chosen.seed,
+            footprint=_footprint(embedding, aside, loaded),
+            parity=parity,
+            pooling=loaded.facts.pooling,
+            max_length=loaded.facts.max_length,
+            made_with=_versions(),
+        )
+        manifest = write_bundle(aside, loaded, manifest)
+        say.done()
+    return manifest
+
+
+def table_values(table: TableUse) -> NDArray[np.floating]:
+    """The table as an array [V, d]."""
+    assert table.value.const_value is not None
+    return table.value.const_value.numpy()
+
+
+def _footprint(embedding: CompressedEmbedding, aside: Path, loaded: LoadedModel) -> Footprint:
+    parts = {name: array.nbytes for name, array in graph_tensors(embedding).items()}
+    packed = sum(parts.values())
+    return Footprint(
+        ratio=embedding.dense_nbytes / packed,
+        bits_per_parameter=8 * packed / (embedding.rows * embedding.width),
+        embedding_bytes=packed,
+        dense_bytes=embedding.dense_nbytes,
+        model_bytes=model_nbytes(aside / MODEL_NAME),
+        original_model_bytes=model_nbytes(loaded.path),
+        by_part=parts,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree that was not installed
+            continue
+    return found
+
+
+class _Said:
+    """Progress of the whole from the progress of its parts."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    def __call__(self, part: str, what: str) -> None:
+        if self._progress is not None:
+            self._progress(_SHARES[part], what)
+
+    def part(self, part: str, following: str) -> Callable[[float, str], None]:
+        start, end = _SHARES[part], _SHARES[following]
+
+        def report(share: float, what: str) -> None:
+            if self._progress is not None:
+                self._progress(start + share * (end - start), what)
+
+        return report
+
+    def done(self) -> None:
+        if self._progress is not None:
+            self._progress(1.0, "done")

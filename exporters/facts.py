@@ -1,0 +1,156 @@
+"""What a model folder says about itself: task, pooling, length limit, files worth shipping."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import InputError
+from toolkit.manifest import Pooling
+
+# The end of an architecture's class name -> the Hugging Face hub's word for its task.
+_TASKS = {
+    "ForMaskedLM": "fill-mask",
+    "ForPreTraining": "feature-extraction",
+    "ForSequenceClassification": "text-classification",
+    "ForCausalLM": "text-generation",
+    "LMHeadModel": "text-generation",
+    "Model": "feature-extraction",
+}
+_NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
+
+TOKENIZER = "tokenizer.json"
+_SMALL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+)
+# Needed only where there is no tokenizer.json, which holds all of it.
+_SLOW_TOKENIZER_FILES = (
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What travels from the model's folder into the bundle.
+
+    Attributes:
+        task: the hub's word.
+        architecture: class name in transformers, None where config.json names none.
+        pooling: for sentence encoders.
+        max_length: tokens that texts are cut to.
+        assets: files to copy, relative to the folder.
+    """
+
+    task: str
+    architecture: str | None
+    pooling: Pooling | None
+    max_length: int | None
+    assets: tuple[str, ...]
+
+
+def read_facts(folder: Path) -> Facts:
+    """Read a transformers or sentence-transformers folder.
+
+    Raises:
+        InputError: an architecture whose task is not known here.
+    """
+    config = read_json(folder / "config.json")
+    architecture = next(iter(config.get("architectures") or []), None)
+    pooling, pooling_files = _pooling(folder)
+    return Facts(
+        task="feature-extraction" if pooling else _task(architecture),
+        architecture=architecture,
+        pooling=pooling,
+        max_length=_max_length(folder, config),
+        assets=tuple(name for name in (*_assets(folder), *pooling_files)),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one if the file is not there.
+
+    Raises:
+        InputError: the file is no JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is no JSON ({error}); download the model again") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path} should hold a JSON object, found {type(data).__name__}")
+    return data
+
+
+def _task(architecture: str | None) -> str:
+    if architecture is None:
+        return "feature-extraction"
+    for ending, task in _TASKS.items():
+        if architecture.endswith(ending):
+            return task
+    raise InputError(
+        f"architecture {architecture} is not supported yet; export it to ONNX with another tool "
+        "and give the .onnx file"
+    )
+
+
+def _pooling(folder: Path) -> tuple[Pooling | None, list[str]]:
+    """From sentence-transformers' modules.json, with the config files that it points to."""
+    path = folder / "modules.json"
+    if not path.is_file():
+        return None, []
+    try:
+        modules = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in modules}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}); download the model again") from error
+    if "Pooling" not in kinds:
+        return None, []
+    name = f"{kinds['Pooling']}/config.json"
+    config = read_json(folder / name)
+    modes = [
+        mode
+        for mode, flag in (
+            ("mean", "pooling_mode_mean_tokens"),
+            ("cls", "pooling_mode_cls_token"),
+            ("max", "pooling_mode_max_tokens"),
+        )
+        if config.get(flag) or config.get("pooling_mode") == mode
+    ]
+    if len(modes) != 1:
+        raise InputError(
+            f"{folder / name} asks for pooling {modes or 'of an unknown kind'}; one of mean, cls "
+            "and max is supported"
+        )
+    return Pooling(modes[0], normalize="Normalize" in kinds), [name]
+
+
+def _max_length(folder: Path, config: dict[str, Any]) -> int | None:
+    limits = [
+        read_json(folder / "sentence_bert_config.json").get("max_seq_length"),
+        read_json(folder / "tokenizer_config.json").get("model_max_length"),
+        config.get("max_position_embeddings"),
+    ]
+    known = [int(limit) for limit in limits if limit and limit < _NO_LIMIT]
+    return min(known, default=None)
+
+
+def _assets(folder: Path) -> list[str]:
+    names = [name for name in _SMALL_FILES if (folder / name).is_file()]
+    if (folder / TOKENIZER).is_file():
+        return [*names, TOKENIZER]
+    return names + [name for name in _SLOW_TOKENIZER_FILES if (folder / name).is_file()]

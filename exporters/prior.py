@@ -1,0 +1,64 @@
+"""What a tokenizer knows about the frequency of its tokens, without any text."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.importance import zipf_prior
+
+# Rows that vocabularies keep in reserve: [unused12], <unused12>, <|reserved_special_token_3|>,
+# <extra_id_7>, <madeupword0000>.
+_RESERVED = re.compile(r"unused|reserved|extra_id|madeup|placeholder|<pad_?\d+>", re.IGNORECASE)
+_RESERVED_SHARE = 0.01  # of the rarest real token: coded with what is left over, never dropped
+# A special token frames every text, so as a rule it is the most frequent of all; but a vocabulary
+# with hundreds of them (tool calls, languages) uses hardly any.
+_SPECIAL_FACTOR = 50.0
+_FEW_SPECIALS = 64
+
+
+def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] | None:
+    """Importance of each row from a ``tokenizer.json``, float64 [rows]; None where there is none.
+
+    Unigram models store log-probabilities; WordPiece and BPE vocabularies stand in order of
+    frequency. Special tokens come first, reserved names and rows without a token last.
+    """
+    if tokenizer is None or not tokenizer.is_file():
+        return None
+    data = json.loads(tokenizer.read_text(encoding="utf-8"))
+    model, added = data.get("model", {}), data.get("added_tokens", [])
+    scores = _scores(model)
+    special = {int(token["id"]) for token in added if token.get("special")}
+    names = {int(token["id"]): str(token["content"]) for token in added} | _names(model)
+    ids = np.array([id_ for id_ in sorted(names) if id_ < rows], dtype=np.int64)
+    real = np.array([id_ for id_ in ids if not _RESERVED.search(names[id_])], dtype=np.int64)
+    if not real.size:
+        return None
+    if scores:  # tokens that were added later have no score and count as the rarest
+        lowest = min(scores.values())
+        real = real[np.argsort([-scores.get(id_, lowest) for id_ in real], kind="stable")]
+    weights = np.zeros(rows)
+    weights[real] = zipf_prior(len(real))
+    weights[weights == 0] = weights[real].min() * _RESERVED_SHARE
+    frames = [id_ for id_ in real if id_ in special]
+    weights[frames] = weights.max() * (_SPECIAL_FACTOR if len(frames) <= _FEW_SPECIALS else 1.0)
+    return weights
+
+
+def _names(model: dict[str, Any]) -> dict[int, str]:
+    """id -> token, of a vocabulary stored as a map (WordPiece, BPE) or a list (Unigram)."""
+    vocab = model.get("vocab", {})
+    if isinstance(vocab, list):
+        return {id_: str(entry[0]) for id_, entry in enumerate(vocab)}
+    return {int(id_): str(token) for token, id_ in vocab.items()}
+
+
+def _scores(model: dict[str, Any]) -> dict[int, float]:
+    """id -> log-probability; empty for vocabularies that store none."""
+    vocab = model.get("vocab", {})
+    if not isinstance(vocab, list):
+        return {}
+    return {id_: float(entry[1]) for id_, entry in enumerate(vocab)}

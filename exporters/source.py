@@ -1,0 +1,157 @@
+"""What the user gave (a hub id, a folder, an .onnx file) -> an ONNX graph and facts about it."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from toolkit.errors import InputError
+from toolkit.files import sha256
+from toolkit.manifest import Source
+
+from . import backends
+from .facts import Facts, read_facts
+
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json"]
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An uncompressed ONNX model on disk.
+
+    Attributes:
+        path: the .onnx file, with its external data beside it.
+        folder: where the tokenizer and the config files are.
+        facts: what they say.
+        source: for the manifest.
+        exporter: "dynamo", "optimum", or "none" for a file that was ONNX already.
+    """
+
+    path: Path
+    folder: Path
+    facts: Facts
+    source: Source
+    exporter: str
+
+
+def load_source(
+    source: str, work: Path, *, exporter: str = "auto", revision: str | None = None
+) -> LoadedModel:
+    """Resolve ``source`` and export it to ONNX under ``work`` if it is not ONNX yet.
+
+    Raises:
+        InputError: nothing is there, an id that cannot be fetched, a file that is no ONNX, a
+            model that no exporter takes; each says what to do.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return _from_onnx(path)
+    if path.is_dir():
+        return _from_folder(path, Source(path.name, "folder", ""), work, exporter)
+    if path.suffix == ".onnx" or source.startswith((".", "/", "~")):
+        raise InputError(f"{source} is not here; give a hub id, a model folder or an .onnx file")
+    folder = _download(source, revision)
+    return _from_folder(folder, Source(source, "hub", "", revision), work, exporter)
+
+
+def _from_onnx(path: Path) -> LoadedModel:
+    load_graph(path)
+    folder = path.parent
+    if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
+        folder = folder.parent  # the hub's layout: onnx/model.onnx below the tokenizer
+    return LoadedModel(
+        path, folder, read_facts(folder), Source(path.name, "onnx", sha256(path)), "none"
+    )
+
+
+def load_graph(path: Path) -> ir.Model:
+    """Read an .onnx file; weights stay on disk until used.
+
+    Raises:
+        InputError: no ONNX model, or its external data is missing.
+    """
+    try:
+        model = ir.load(path)
+        if not len(model.graph):
+            raise InputError(f"{path} is no ONNX model (it holds no graph); give an .onnx file")
+        for value in model.graph.initializers.values():
+            data = value.const_value
+            if isinstance(data, ir.ExternalTensor) and not Path(data.path).is_file():
+                raise InputError(f"{data.path} is missing; it holds the weights of {path.name}")
+        return model
+    except InputError:
+        raise
+    except (DecodeError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or ["unreadable"])[0]
+        raise InputError(f"{path} is no ONNX model ({reason}); give an .onnx file") from error
+
+
+def _from_folder(folder: Path, source: Source, work: Path, exporter: str) -> LoadedModel:
+    weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
+    if not weights:
+        found = next(
+            (p for p in (folder / "model.onnx", folder / "onnx/model.onnx") if p.is_file()), None
+        )
+        if found is not None:
+            return _from_onnx(found)
+        raise InputError(
+            f"{folder} holds no model.safetensors, pytorch_model.bin or model.onnx; "
+            "give the folder that `save_pretrained` wrote"
+        )
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no config.json; give the folder save_pretrained wrote")
+    facts = read_facts(folder)
+    path, used = backends.export_onnx(folder, facts, work / "original", exporter)
+    digest = sha256(weights[0]) if len(weights) == 1 else _digest_of_digests(weights)
+    return LoadedModel(path, folder, facts, replace(source, sha256=digest), used)
+
+
+def _digest_of_digests(paths: list[Path]) -> str:
+    return hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
+
+
+def _download(name: str, revision: str | None) -> Path:
+    import huggingface_hub
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    def fetch(patterns: list[str]) -> Path:
+        return Path(
+            huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns)
+        )
+
+    folder_hint = "or give a folder that holds the model"
+    try:
+        folder = fetch([*_HUB_FILES, "*.safetensors"])
+        return folder if any(folder.glob("*.safetensors")) else fetch([*_HUB_FILES, _WEIGHTS[1]])
+    except HFValidationError as error:
+        raise InputError(
+            f"{name!r} is neither a file, nor a folder, nor a hub id (owner/name)"
+        ) from error
+    except GatedRepoError as error:
+        raise InputError(
+            f"{name} is gated: accept its terms on its hub page and run `hf auth login`, "
+            f"{folder_hint}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"{name} has no revision {revision!r}; check --revision") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"the hub knows no model {name!r} (or it is private: `hf auth login`); check the id, "
+            f"{folder_hint}"
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"{name!r} is no local folder and the Hugging Face hub cannot be reached for it; check "
+            f"the spelling and the network, {folder_hint}"
+        ) from error
