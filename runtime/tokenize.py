@@ -132,7 +132,7 @@ class _Fast:
     """``tokenizer.json``, read by the tokenizers library alone."""
 
     def __init__(self, path: Path) -> None:
-        from tokenizers import Tokenizer as Library  # type: ignore[import-untyped]
+        from tokenizers import Tokenizer as Library  # type: ignore[import-untyped,unused-ignore]
 
         try:
             self._library = Library.from_file(str(path))

@@ -1,0 +1,96 @@
+"""Feeds made up for a graph, for when only its cost matters."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.errors import InputError
+
+from .session import Array, TensorInfo
+
+Int64 = NDArray[np.int64]
+
+_SAFE_ROWS = 1000  # ids below it are valid in any real vocabulary
+
+
+def draw_ids(rng: np.random.Generator, batch: int, length: int, rows: int | None) -> Int64:
+    """Token ids int64 [batch, length] in 1 .. rows - 1, id k as often as 1 / k.
+
+    That is about how text uses a vocabulary whose frequent tokens come first, and it decides how
+    much of a memory-mapped table is ever read. ``rows`` None stands for an unknown vocabulary of
+    at least 1000.
+    """
+    rows = rows or _SAFE_ROWS
+    powers = rng.uniform(0.0, np.log(max(rows, 2)), (batch, length))
+    return np.minimum(np.exp(powers).astype(np.int64), rows - 1)
+
+
+def build_feeds(
+    inputs: Sequence[TensorInfo], ids_input: str | None, ids: Int64
+) -> dict[str, Array]:
+    """``ids`` int64 [batch, length] with full masks, zero types, increasing positions, no cache.
+
+    Symbolic dimensions of the graph's ``inputs`` become batch and length; those of a cache 0.
+
+    Raises:
+        InputError: the graph fixes another batch or length, or an input's type has no numpy
+            equivalent.
+    """
+    batch, length = ids.shape
+    feeds: dict[str, Array] = {}
+    for info in inputs:
+        shape = _shape(info, batch, length)
+        if info.name == ids_input:
+            _check_fixed(info, shape, batch, length)
+            values: Array = ids
+        elif info.name == "attention_mask":
+            values = np.ones(shape)
+        elif info.name == "position_ids":
+            values = np.broadcast_to(np.arange(shape[-1]), shape)
+        else:
+            values = np.zeros(shape)
+        feeds[info.name] = np.ascontiguousarray(values, dtype=_dtype(info))
+    return feeds
+
+
+def _dtype(info: TensorInfo) -> np.dtype[np.generic]:
+    try:
+        return np.dtype(info.dtype)
+    except TypeError as error:
+        raise InputError(
+            f"input {info.name!r} has type {info.dtype}, which cannot be made up; "
+            "give a model with numeric inputs"
+        ) from error
+
+
+def _shape(info: TensorInfo, batch: int, length: int) -> tuple[int, ...]:
+    return tuple(
+        size if isinstance(size, int) else _free(info.name, axis, size, batch, length)
+        for axis, size in enumerate(info.shape)
+    )
+
+
+def _free(name: str, axis: int, size: str | None, batch: int, length: int) -> int:
+    """One symbolic or unnamed dimension of an input."""
+    if axis == 0:
+        return batch
+    if _is_cache(name):
+        return 0
+    # "past_sequence_length" alone is empty; "past_sequence_length + 1" counts the text as well.
+    if size is not None and "past" in size and "+" not in size:
+        return 0
+    return length
+
+
+def _is_cache(name: str) -> bool:
+    return name.startswith("past") or "cache" in name
+
+
+def _check_fixed(info: TensorInfo, shape: tuple[int, ...], batch: int, length: int) -> None:
+    for fixed, asked, what in zip(shape, (batch, length), ("texts", "tokens"), strict=False):
+        if fixed != asked:
+            raise InputError(
+                f"input {info.name!r} takes exactly {fixed} {what}, asked for {asked}; "
+                f"measure it with {fixed}"
+            )
