@@ -1,1 +1,7 @@
 """A model in, a bundle out: export to ONNX, rewrite the table, check, write."""
+
+from .export import ExportOptions, export
+from .inspect import inspect_model
+from .source import load_source
+
+__all__ = ["ExportOptions", "export", "inspect_model", "load_source"]

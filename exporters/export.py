@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -35,13 +35,24 @@ _SHARES = {"export": 0.0, "compress": 0.25, "rewrite": 0.8, "check": 0.85, "writ
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to export; every field has the CLI option of the same name."""
+    """How to export.
+
+    Attributes:
+        exporter: auto, dynamo or optimum.
+        decode: "function" keeps the decode graph a function of the model, "inline" dissolves it.
+        method: of compression.
+        seed: equal seeds give equal bytes.
+        revision: branch, tag or commit of a hub id.
+        name: what the bundle calls its source; by default the hub id, folder or file name.
+        config: constants of the compression.
+    """
 
     exporter: str = "auto"
     decode: str = "function"
     method: str = "lighttoken"
     seed: int = 0
     revision: str | None = None
+    name: str | None = None
     config: LightTokenConfig | None = None
 
     def __post_init__(self) -> None:
@@ -111,7 +122,7 @@ def export(
 
         say("write", "writing the bundle")
         manifest = Manifest(
-            source=loaded.source,
+            source=replace(loaded.source, name=chosen.name or loaded.source.name),
             task=loaded.facts.task,
             exporter=loaded.exporter,
             decode=chosen.decode,

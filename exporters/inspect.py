@@ -1,0 +1,108 @@
+"""Where a model's bytes are, and who reads its tables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from .decode import DOMAIN
+from .find import find_tables
+from .source import load_graph
+
+
+@dataclass(frozen=True)
+class Part:
+    """An initializer."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A dense table that tokens are looked up in, and the nodes that read it."""
+
+    name: str
+    rows: int
+    width: int
+    nbytes: int
+    ids_input: str
+    gathers: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All of a model's weights by size, its tables, and its packed layers.
+
+    Attributes:
+        packed: bytes that each ``ai.lighttoken`` node reads, by node name.
+        graph_bytes: bytes of the graph itself: file bytes that are no weights.
+    """
+
+    opset: int
+    nodes: int
+    model_bytes: int
+    graph_bytes: int
+    parts: tuple[Part, ...]
+    tables: tuple[Table, ...]
+    packed: dict[str, int]
+
+
+def inspect_model(path: Path) -> Inspection:
+    """Read an .onnx file (weights stay on disk).
+
+    Raises:
+        InputError: no ONNX model.
+    """
+    from .bundle import model_nbytes
+
+    model = load_graph(path)
+    parts = [
+        Part(
+            name,
+            tuple(int(dim) for dim in tensor.shape.numpy()),
+            tensor.dtype.name,
+            tensor.nbytes,
+            tuple(_label(node) for node, _ in value.uses()),
+        )
+        for name, value in model.graph.initializers.items()
+        if (tensor := value.const_value) is not None
+    ]
+    parts.sort(key=lambda part: -part.nbytes)
+    total = model_nbytes(path)
+    return Inspection(
+        opset=model.opset_imports.get("", 0),
+        nodes=len(model.graph),
+        model_bytes=total,
+        graph_bytes=max(0, total - sum(part.nbytes for part in parts)),
+        parts=tuple(parts),
+        tables=tuple(
+            Table(
+                use.name,
+                use.rows,
+                use.width,
+                use.nbytes,
+                use.ids_input,
+                tuple(_label(node) for node in use.gathers),
+                tuple(_label(node) for node in use.others),
+            )
+            for use in find_tables(model.graph)
+        ),
+        packed={
+            node.name or node.op_type: sum(
+                value.const_value.nbytes
+                for value in node.inputs
+                if value is not None and value.const_value is not None
+            )
+            for node in model.graph
+            if node.domain == DOMAIN
+        },
+    )
+
+
+def _label(node: ir.Node) -> str:
+    return f"{node.op_type} {node.name}".strip()

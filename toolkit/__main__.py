@@ -1,0 +1,5 @@
+"""``python -m toolkit`` is ``lighttoken``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""The command group, and what becomes of errors: one line and exit code 2, never a traceback."""
+
+import errno
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from toolkit.errors import LightTokenError
+
+EXIT_BAD_INPUT = 2
+EXIT_BUG = 1
+_DEBUG = "LIGHTTOKEN_DEBUG"
+_VERBS = ("demo", "export", "run", "evaluate", "profile", "inspect", "compress", "doctor")
+
+
+class Verbs(click.Group):
+    """Subcommands loaded on use: ``lighttoken --help`` imports neither torch nor onnxruntime."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order a newcomer meets them."""
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command ``verb`` of module ``.verb``."""
+        if cmd_name not in _VERBS:
+            return None
+        from importlib import import_module
+
+        command: click.Command = getattr(import_module(f".{cmd_name}", __package__), "command")  # noqa: B009
+        return command
+
+
+@click.command(
+    cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96}
+)
+@click.version_option(package_name="lighttoken", prog_name="lighttoken")
+def app() -> None:
+    """Make a language model's token table 25 times smaller, packed on disk and in memory."""
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns its exit code."""
+    try:
+        outcome: Any = app.main(arguments, prog_name="lighttoken", standalone_mode=False)
+    except LightTokenError as error:
+        return _fail(str(error))
+    except click.ClickException as error:
+        usage = isinstance(error, click.UsageError) and error.ctx is not None
+        hint = f"; see `{error.ctx.command_path} --help`" if usage else ""  # type: ignore[attr-defined]
+        return _fail(error.format_message().rstrip(".") + hint)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; nothing was written")
+    except BrokenPipeError:  # `lighttoken ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            raise
+        if isinstance(error, OSError) and error.errno is not None:
+            return _fail(_system_error(error))
+        kind = type(error).__name__
+        first = (str(error).splitlines() or [""])[0]
+        _fail(f"unexpected {kind}: {first}; set {_DEBUG}=1 for the traceback and please report it")
+        return EXIT_BUG
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _system_error(error: OSError) -> str:
+    what = (error.strerror or str(error)).lower()
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{what}{where}; free some space and run again, nothing was written"
+    return f"{what}{where}; nothing was written"
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_BAD_INPUT

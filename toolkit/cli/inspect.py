@@ -1,0 +1,80 @@
+"""``lighttoken inspect``: where a model's bytes are and who reads its tables."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from toolkit.manifest import MANIFEST_NAME, MODEL_NAME, read_manifest, verify_files
+
+from .console import json_option, out, plain_table, print_json, size
+
+_EXAMPLE = """\b
+Examples:
+  lighttoken inspect minilm
+  lighttoken inspect model.onnx --top 20
+"""
+
+
+@click.command(epilog=_EXAMPLE)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--top", type=int, default=8, show_default=True, help="Largest tensors to list.")
+@json_option
+def command(model: Path, top: int, as_json: bool) -> None:
+    """Show bytes by part, the tables found and who uses them, of a bundle or any .onnx MODEL."""
+    from exporters import inspect_model
+
+    manifest = None
+    path = model
+    if model.is_dir() or (model / MANIFEST_NAME).is_file():
+        manifest = read_manifest(model)
+        verify_files(model, manifest)
+        path = model / MODEL_NAME
+    found = inspect_model(path)
+    if as_json:
+        data = asdict(found)
+        data["manifest"] = asdict(manifest) if manifest else None
+        print_json(data)
+        return
+    out.print(
+        f"{path}: {size(found.model_bytes)}, {found.nodes} nodes, opset {found.opset}",
+        markup=False,
+    )
+    if manifest is not None:
+        footprint = manifest.footprint
+        out.print(
+            f"packed from {manifest.source.name} ({manifest.task}): {manifest.table}, "
+            f"{size(footprint.dense_bytes)} -> {size(footprint.embedding_bytes)}, "
+            f"{footprint.ratio:.1f}x, {footprint.bits_per_parameter:.2f} bits a parameter",
+            markup=False,
+        )
+    if found.tables:
+        tables = plain_table("dense tables", "rows x width", "bytes", "ids from", "also read by")
+        for table in found.tables:
+            tables.add_row(
+                table.name,
+                f"{table.rows:,} x {table.width}",
+                size(table.nbytes),
+                table.ids_input,
+                ", ".join(table.others) or "-",
+            )
+        out.print()
+        out.print(tables)
+    parts = plain_table("largest tensors", "shape", "type", "bytes", "share")
+    for part in found.parts[:top]:
+        parts.add_row(
+            part.name,
+            " x ".join(f"{dim:,}" for dim in part.shape) or "scalar",
+            part.dtype.lower(),
+            size(part.nbytes),
+            f"{part.nbytes / found.model_bytes:.1%}",
+        )
+    rest = sum(part.nbytes for part in found.parts[top:])
+    if rest:
+        count = len(found.parts) - top
+        parts.add_row(f"{count} more", "", "", size(rest), f"{rest / found.model_bytes:.1%}")
+    parts.add_row(
+        "graph", "", "", size(found.graph_bytes), f"{found.graph_bytes / found.model_bytes:.1%}"
+    )
+    out.print()
+    out.print(parts)

@@ -1,0 +1,68 @@
+"""Where the models that were exported came from, kept for later comparisons.
+
+A bundle travels, so its manifest names no path. But on the machine that made it, ``evaluate`` and
+``profile`` should find the original without being told: a small file in the user's cache maps the
+sha256 of the weights to the source as it was given.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from toolkit.errors import InputError
+from toolkit.files import write_aside
+from toolkit.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, Source
+
+
+def remember(source: Source, given: str) -> None:
+    """Note where ``source`` is; a cache that cannot be written is no reason to fail."""
+    path = Path(given).expanduser()
+    known = _read()
+    known[source.sha256] = str(path.resolve()) if path.exists() else given
+    with contextlib.suppress(OSError, InputError):
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        with write_aside(_file()) as aside:
+            aside.write_text(json.dumps(known, indent=2), encoding="utf-8")
+
+
+def recall(manifest: Manifest) -> str | None:
+    """The source of a bundle, if it was exported here or comes from the hub."""
+    found = _read().get(manifest.source.sha256)
+    if found is not None and (Path(found).exists() or manifest.source.kind == "hub"):
+        return found
+    return manifest.source.name if manifest.source.kind == "hub" else None
+
+
+def original_onnx(manifest: Manifest, against: str | None, work: Path) -> Path:
+    """The uncompressed model as an .onnx file, exported under ``work`` where necessary.
+
+    Raises:
+        InputError: nobody knows where the original is.
+    """
+    given = against or recall(manifest)
+    if given is None:
+        raise InputError(
+            f"the original of this bundle ({manifest.source.name}) is not known on this machine; "
+            "give it with --against (a folder, a hub id or an .onnx file)"
+        )
+    path = Path(given).expanduser()
+    if (path / MANIFEST_NAME).is_file():
+        return path / MODEL_NAME
+    from exporters import load_source
+
+    exporter = manifest.exporter if manifest.exporter != "none" else "auto"
+    return load_source(given, work, exporter=exporter, revision=manifest.source.revision).path
+
+
+def _file() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "lighttoken" / "originals.json"
+
+
+def _read() -> dict[str, str]:
+    with contextlib.suppress(OSError, ValueError):
+        data = json.loads(_file().read_text(encoding="utf-8"))
+        if isinstance(data, dict):
+            return {str(key): str(value) for key, value in data.items()}
+    return {}
