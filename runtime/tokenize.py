@@ -59,8 +59,19 @@ class Tokenizer:
     mask_token: str | None
 
     def split(self, texts: Sequence[Text]) -> list[Tokens]:
-        """Tokens of each text, cut to ``max_length``, not padded."""
-        return self.backend.split(texts, self.max_length) if texts else []
+        """Tokens of each text, cut to ``max_length``, not padded.
+
+        Raises:
+            InputError: something that is no text, or no room for the special tokens.
+        """
+        rows = self.backend.split(texts, self.max_length) if texts else []
+        longest = max(map(len, rows), default=0)
+        if self.max_length is not None and longest > self.max_length:
+            raise InputError(
+                f"max_length {self.max_length} has no room for the tokenizer's special tokens; "
+                f"give at least {longest}"
+            )
+        return rows
 
     def pad(self, rows: Sequence[Tokens], length: int | None = None) -> dict[str, Int64]:
         """``input_ids``, ``attention_mask`` and ``token_type_ids``, each int64 [n, length].
@@ -149,8 +160,7 @@ class _Fast:
             rows = self._library.encode_batch(list(texts))
         except Exception as error:  # the library raises bare Exception
             raise InputError(
-                f"the tokenizer refuses these texts ({one_line(error)}); give strings, and a "
-                "max_length with room for its special tokens"
+                f"the tokenizer refuses these texts ({one_line(error)}); give strings"
             ) from error
         return [Tokens(tuple(row.ids), tuple(row.type_ids)) for row in rows]
 
