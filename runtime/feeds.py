@@ -55,13 +55,12 @@ def build_feeds(
 
 
 def _dtype(info: TensorInfo) -> np.dtype[np.generic]:
-    try:
-        return np.dtype(info.dtype)
-    except TypeError as error:
+    if info.numpy_dtype is None:
         raise InputError(
             f"input {info.name!r} has type {info.dtype}, which cannot be made up; "
             "give a model with numeric inputs"
-        ) from error
+        )
+    return info.numpy_dtype
 
 
 def _shape(info: TensorInfo, batch: int, length: int) -> tuple[int, ...]:

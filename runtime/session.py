@@ -19,7 +19,11 @@ from .providers import provider_names
 Array = NDArray[Any]
 
 _ERRORS_ONLY = 3  # onnxruntime's log severity
-_NUMPY_NAMES = {"float": "float32", "double": "float64"}  # where the names differ
+_RENAMED = {"float": "float32", "double": "float64"}  # numpy's words for onnxruntime's
+_NUMPY_TYPES = frozenset(
+    ["bool", "float16", "float32", "float64"]
+    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+)
 _OTHER_INPUTS = ("attention_mask", "token_type_ids", "position_ids")
 _TENSOR = re.compile(r"^tensor\((\w+)\)$")
 
@@ -36,6 +40,11 @@ class TensorInfo:
     name: str
     dtype: str
     shape: tuple[int | str | None, ...]
+
+    @property
+    def numpy_dtype(self) -> np.dtype[np.generic] | None:
+        """The same as a numpy type; None where plain numpy has none (bfloat16, string)."""
+        return np.dtype(self.dtype) if self.dtype in _NUMPY_TYPES else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +82,7 @@ class Session:
         self._check_names(feeds)
         self._check_ids(feeds)
         wanted = list(outputs) if outputs is not None else [info.name for info in self.outputs]
-        cast = {info.name: _cast(feeds[info.name], info.dtype) for info in self.inputs}
+        cast = {info.name: _cast(feeds[info.name], info.numpy_dtype) for info in self.inputs}
         try:
             values = self.raw.run(wanted, cast)
         except ORT_ERRORS as error:
@@ -187,14 +196,11 @@ def _numpy_name(ort_type: str) -> str:
     if match is None:
         return ort_type
     name = match.group(1)
-    return _NUMPY_NAMES.get(name, name)
+    return _RENAMED.get(name, name)
 
 
-def _cast(feed: Array, dtype: str) -> Array:
+def _cast(feed: Array, dtype: np.dtype[np.generic] | None) -> Array:
     values = np.asarray(feed)
-    if values.dtype.kind not in "iub":
+    if values.dtype.kind not in "iub" or dtype is None:
         return values
-    try:
-        return values.astype(np.dtype(dtype), copy=False)
-    except TypeError:
-        return values  # a type that numpy has not (bfloat16): onnxruntime says what it wants
+    return values.astype(dtype, copy=False)
