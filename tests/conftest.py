@@ -41,6 +41,12 @@ def minilm_table(minilm_folder: Path) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
+def minilm_embedding(minilm_table: NDArray[np.float32]) -> CompressedEmbedding:
+    """``minilm_table`` compressed 25 times by the default recipe; minutes, so mark tests slow."""
+    return compress(minilm_table, Budget(ratio=25))
+
+
+@pytest.fixture(scope="session")
 def small_table() -> NDArray[np.float32]:
     """A synthetic table [707, 48]: a mean, a decaying spectrum, and a few clusters of rows."""
     rng = np.random.default_rng(7)
