@@ -288,4 +288,4 @@ def test_all_minilm_l6_v2_is_25_times_smaller_and_its_rows_keep_their_direction(
     norms = np.linalg.norm(decoded, axis=1) * np.linalg.norm(minilm_table, axis=1)
     cosine = products / norms
     assert cosine.mean() > 0.84  # 0.846 with seed 0
-    assert cosine[:5000].mean() > cosine.mean() + 0.01  # frequent rows come out better
+    assert cosine[:5000].mean() > cosine.mean() + 0.05  # frequent rows come out better
