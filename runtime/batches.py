@@ -92,12 +92,12 @@ class TextModel:
 
 def find_output(session: Session, names: Sequence[str], rank: int) -> TensorInfo | None:
     """The first of ``names`` that the graph gives with ``rank``, else its first output of it."""
-    fitting = [info for info in session.outputs if len(info.shape) == rank]
-    by_name = {info.name: info for info in fitting}
+    by_name = {info.name: info for info in session.outputs}
     for name in names:
-        if name in by_name:
+        # No shape at all: the graph does not say; the name must do.
+        if name in by_name and len(by_name[name].shape) in (rank, 0):
             return by_name[name]
-    return fitting[0] if fitting else None
+    return next((info for info in session.outputs if len(info.shape) == rank), None)
 
 
 def need_output(session: Session, names: Sequence[str], rank: int, task: str) -> TensorInfo:

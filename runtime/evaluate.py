@@ -12,9 +12,7 @@ from toolkit.errors import InputError
 from toolkit.progress import Progress
 
 from .feature_extraction import FeatureExtraction, Float32
-from .pairs import Pairs, read_pairs
-
-__all__ = ["PairReport", "Pairs", "evaluate_pairs", "read_pairs"]
+from .pairs import Pairs
 
 _TINY = 1e-12  # shortest length that is divided by
 

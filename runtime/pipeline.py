@@ -59,8 +59,6 @@ def open_pipeline(
         raise InputError(f"task {task!r} has no pipeline; those that run are {', '.join(TASKS)}")
 
     session = open_session(model, provider, threads=threads, verify=verify)
-    if max_length is None and manifest is not None:
-        max_length = manifest.max_length
     tokenizer = open_tokenizer(folder, max_length)
     if task == "fill-mask":
         return fill_mask(session, tokenizer)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from runtime.evaluate import Pairs, cosines, evaluate_pairs, read_pairs
+from runtime.evaluate import cosines, evaluate_pairs
+from runtime.pairs import Pairs, read_pairs
 from runtime.pipeline import open_pipeline
 from toolkit.errors import FormatError, InputError
 
@@ -47,6 +48,12 @@ def test_formats(tmp_path, name, text):
     pairs = read_pairs(write(tmp_path, name, text))
     assert list(zip(pairs.left, pairs.right, pairs.scores, strict=True)) == ROWS
     assert len(pairs) == 2
+
+
+def test_quotes_in_tsv_are_plain_characters(tmp_path):
+    pairs = read_pairs(write(tmp_path, "a.tsv", '"Go," he said.\t"Go\t1\n"a\tb"\t2\n'))
+    assert pairs.left == ('"Go," he said.', '"a')
+    assert pairs.right == ('"Go', 'b"')
 
 
 @pytest.mark.parametrize(

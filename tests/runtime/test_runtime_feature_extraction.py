@@ -78,9 +78,9 @@ def test_further_inputs_are_fed(tmp_path, tiny):
           last_hidden_state = Add(rows, shift)
         }"""
     folder = tiny.bundle(tmp_path / "b", graph=graph, ids_input="tokens")
-    got = open_pipeline(folder)([("red", "sea")])[0]
+    got = open_pipeline(folder)([("red", "sea"), ("blue", "sky")])
     shift = np.array([0, 1, 2, 3 + 1, 4 + 1]).mean()
-    want = tiny.table()[[2, 5, 3, 8, 3]].mean(0) + shift
+    want = [tiny.table()[ids].mean(0) + shift for ids in ([2, 5, 3, 8, 3], [2, 7, 3, 9, 3])]
     np.testing.assert_allclose(got, want, rtol=1e-5)
 
 

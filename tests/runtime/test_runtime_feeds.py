@@ -55,10 +55,12 @@ def test_caches_are_empty():
         TensorInfo("input_ids", "int64", ("batch", "sequence")),
         TensorInfo("attention_mask", "int64", ("batch", "past_sequence_length + 1")),
         TensorInfo("past_key_values.0.key", "float16", ("batch", 4, "past_sequence_length", 16)),
+        TensorInfo("past_key_values.0.value", "float32", ("batch", 4, "dim_7", 16)),
     ]
     feeds = build_feeds(inputs, "input_ids", IDS)
     assert feeds["attention_mask"].shape == (2, 3)
     assert feeds["past_key_values.0.key"].shape == (2, 4, 0, 16)
+    assert feeds["past_key_values.0.value"].shape == (2, 4, 0, 16)
     assert feeds["past_key_values.0.key"].dtype == np.float16
 
 

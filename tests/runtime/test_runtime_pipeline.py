@@ -1,8 +1,12 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from runtime.batches import find_output
 from runtime.fill_mask import FillMask
 from runtime.pipeline import open_pipeline
+from runtime.session import TensorInfo
 from toolkit.errors import FormatError, InputError
 from toolkit.manifest import Pooling
 
@@ -69,3 +73,18 @@ def test_altered_bundle(bundle):
     with pytest.raises(FormatError, match=r"tokenizer\.json has"):
         open_pipeline(bundle)
     assert open_pipeline(bundle, verify=False)(["red"]).shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "found"),
+    [
+        ({"extra": ("b", "s", 4), "logits": ("b", "s", 9)}, "logits"),
+        ({"extra": ("b", "s", 4), "logits": ("b", 9)}, "extra"),
+        ({"extra": ("b", "s", 4), "logits": ()}, "logits"),  # a graph that does not say
+        ({"extra": ("b", 4), "other": ()}, None),
+    ],
+)
+def test_output_is_found_by_name_then_by_rank(shapes, found):
+    outputs = tuple(TensorInfo(name, "float32", shape) for name, shape in shapes.items())
+    output = find_output(SimpleNamespace(outputs=outputs), ("scores", "logits"), 3)
+    assert (output and output.name) == found
