@@ -1,6 +1,8 @@
 """The files that make up one model."""
 
-from collections.abc import Iterator
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -8,6 +10,8 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from toolkit.errors import FormatError
+
+_READ_CHUNK = 1 << 22  # bytes
 
 
 def model_files(path: Path) -> tuple[Path, ...]:
@@ -30,6 +34,22 @@ def model_files(path: Path) -> tuple[Path, ...]:
         if not file.is_file():
             raise FormatError(f"{file} is missing; {path.name} keeps weights in it, copy it too")
     return files
+
+
+def read_afresh(files: Sequence[Path]) -> None:
+    """Drop each file from the page cache where the system can, then read it through.
+
+    Linux maps a file in the blocks in which it came into the cache, larger ones if it was just
+    written. Of two equal models, one just copied showed a quarter more resident memory.
+    """
+    for path in files:
+        with path.open("rb") as file:
+            if hasattr(os, "posix_fadvise"):
+                with contextlib.suppress(OSError):
+                    os.fsync(file.fileno())  # pages not yet on disk cannot be dropped
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            while file.read(_READ_CHUNK):
+                pass
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -10,12 +10,11 @@ from toolkit.progress import Progress
 
 from ..providers import provider_names
 from ..tokenize import open_tokenizer
-from .disk import model_files
+from .disk import model_files, read_afresh
 from .launch import launch
 from .report import Comparison, Environment, ModelProfile, ProfileReport, Statistic, metrics
 from .spec import WorkerSpec
 
-_READ_CHUNK = 1 << 22  # bytes
 _MOST_TOKENS = 100_000  # of the texts; they travel to each process
 
 
@@ -47,7 +46,7 @@ def profile(
 
     Each measurement has its own fresh process. A round measures every model once; rounds go
     forth and back (A B, B A, A B), so that a drift of the machine burdens all alike. All model
-    files are read once before, so that every load finds them in the page cache.
+    files are read before, in the same way, so that every load finds them in the page cache.
 
     Args:
         bundle: a bundle folder or an ``.onnx`` file.
@@ -85,7 +84,7 @@ def profile(
         task = replace(task, stream=_stream(texts, paths))
     subjects = _subjects(paths, task)
     for subject in subjects:
-        _warm_cache(subject.files)
+        read_afresh(subject.files)
     rounds = _run_rounds(subjects, repeats, timeout_s, progress)
     profiles = [
         _gather(subject, taken, lengths) for subject, taken in zip(subjects, rounds, strict=True)
@@ -144,13 +143,6 @@ def _names(paths: Sequence[Path]) -> list[str]:
         name if short.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
         for name, path in zip(short, paths, strict=True)
     ]
-
-
-def _warm_cache(files: Sequence[Path]) -> None:
-    for path in files:
-        with path.open("rb") as file:
-            while file.read(_READ_CHUNK):
-                pass
 
 
 def _run_rounds(

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from runtime.profile import launch as launch_module
 from runtime.profile import memory
-from runtime.profile.disk import model_files
+from runtime.profile.disk import model_files, read_afresh
 from runtime.profile.launch import launch
 from runtime.profile.measure import profile
 from runtime.profile.render import render
@@ -225,6 +226,17 @@ def test_external_constants_count_too(tmp_path):
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     (tmp_path / "constant.bin").write_bytes(bytes(16))
     assert [path.name for path in model_files(tmp_path / "m.onnx")] == ["m.onnx", "constant.bin"]
+
+
+@pytest.mark.parametrize("system_can_drop", [True, False])
+def test_reading_afresh_leaves_the_file_as_it_is(tmp_path, monkeypatch, system_can_drop):
+    if not system_can_drop:
+        monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    content = np.random.default_rng(2).bytes(5 * MB)
+    path = tmp_path / "weights"
+    path.write_bytes(content)
+    read_afresh([path])
+    assert path.read_bytes() == content
 
 
 @LINUX
