@@ -24,6 +24,7 @@ DOMAIN = "ai.lighttoken"
 NAME = "CompressedEmbedding"
 VERSION = 1
 MIN_OPSET = 13  # from here on Squeeze and friends take axes as inputs, as written below
+ALLOWZERO_OPSET = 14
 
 Tensors = dict[str, NDArray[np.generic]]
 Values = dict[str, ir.Value]
@@ -49,7 +50,8 @@ def build_decode_graph(
     inputs = [ir.Value(name=name) for name in ("ids", *tensors)]
 
     def body(op: OpBuilder, ids: ir.Value, *values: ir.Value) -> ir.Value:
-        return decode(op, embedding, ids, dict(zip(tensors, values, strict=True)), dtype)
+        named = dict(zip(tensors, values, strict=True))
+        return decode(op, embedding, ids, named, dtype, opset)
 
     function = build_function(body, inputs, domain=DOMAIN, name=NAME, opset_imports={"": opset})
     return DecodeGraph(function, tensors)
@@ -67,7 +69,12 @@ def graph_tensors(embedding: CompressedEmbedding) -> Tensors:
 
 
 def decode(
-    op: OpBuilder, embedding: CompressedEmbedding, ids: ir.Value, v: Values, dtype: ir.DataType
+    op: OpBuilder,
+    embedding: CompressedEmbedding,
+    ids: ir.Value,
+    v: Values,
+    dtype: ir.DataType,
+    opset: int,
 ) -> ir.Value:
     """x^ = mean + left @ right + sum of stages, in ``lookup``'s order; ``v`` holds the tensors."""
     shape = op.Shape(ids)
@@ -85,7 +92,9 @@ def decode(
         rows = op.Expand(rows, op.Concat(op.Shape(flat), op.Shape(rows), axis=0))
     if dtype != ir.DataType.FLOAT:
         rows = op.Cast(rows, to=dtype)
-    return op.Reshape(rows, op.Concat(shape, op.Constant(value_ints=[embedding.width]), axis=0))
+    shape = op.Concat(shape, op.Constant(value_ints=[embedding.width]), axis=0)
+    # Without allowzero a 0 in the shape (a text of no tokens) would stand for another dimension.
+    return op.Reshape(rows, shape, **({"allowzero": 1} if opset >= ALLOWZERO_OPSET else {}))
 
 
 def block_order(op: OpBuilder, ids: ir.Value, shifts: ir.Value, block: int) -> ir.Value:
