@@ -1,0 +1,163 @@
+"""Small ONNX models written as text, arbitrary packed tables, and tiny transformers."""
+
+import numpy as np
+import onnx
+import onnx.parser
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+import torch
+import transformers
+from hypothesis import strategies as st
+
+from toolkit import CompressedEmbedding
+from toolkit.bitpack import pack
+from toolkit.embedding import DenseDecoder, DiagonalDecoder, LowRank, RowOrder, Stage
+
+torch.set_num_threads(1)  # tiny models; threads only get in each other's way
+
+
+@pytest.fixture(scope="session")
+def graph():
+    """``graph(signature, body, table=array, ...)``: an ONNX model from its text."""
+
+    def build(signature, body, *, opset=18, ir_version=10, **tensors):
+        header = f'<ir_version: {ir_version}, opset_import: ["" : {opset}]>'
+        proto = onnx.parser.parse_model(f"{header} main {signature} {{{body}}}")
+        for name, array in tensors.items():
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+        return ir.from_proto(proto)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def run_model():
+    """``run_model(model or path, input=array, ...)``: its outputs under onnxruntime."""
+
+    def run(model, **feeds):
+        source = ir.to_proto(model).SerializeToString() if isinstance(model, ir.Model) else model
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = 1
+        session = ort.InferenceSession(
+            source if isinstance(source, bytes) else str(source),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
+        return session.run(None, feeds)
+
+    return run
+
+
+def packed_table(rows, width, *, rng, dense=(), tiers=(), rank=0, block=None):
+    """A table of random codes. ``dense``: (rows, bits) a stage; ``tiers``: rows a stage."""
+
+    def int8s(*shape):
+        return rng.integers(-127, 128, size=shape).astype(np.int8)
+
+    def scale(n):
+        return np.abs(rng.normal(size=n)).astype(np.float32) / 100
+
+    def codes(n, bits):
+        return pack(rng.random((n, bits)) < 0.5)
+
+    stages = [Stage(codes(n, b), DenseDecoder(int8s(b, width), scale(width))) for n, b in dense]
+    stages += [Stage(codes(n, width), DiagonalDecoder(scale(width))) for n in tiers]
+    mean = rng.normal(size=width).astype(np.float32)
+    lowrank = LowRank(int8s(rows, rank), int8s(rank, width), scale(rank)) if rank else None
+    order = RowOrder(_block_starts(rng, rows, block), block) if block else None
+    return CompressedEmbedding(rows, width, mean, tuple(stages), lowrank, order)
+
+
+def _block_starts(rng, rows, block):
+    """A random order of whole blocks; the short one, if any, comes last."""
+    starts = block * np.arange(-(-rows // block), dtype=np.int32)
+    whole = rows // block
+    return np.concatenate([rng.permutation(starts[:whole]), starts[whole:]]).astype(np.int32)
+
+
+@st.composite
+def _packed_tables(draw, ranks=(0, 1, 3)):
+    rows, width = draw(st.integers(1, 40)), draw(st.integers(1, 20))
+    covers = st.integers(1, rows)
+    return packed_table(
+        rows,
+        width,
+        rng=np.random.default_rng(draw(st.integers(0, 2**32 - 1))),
+        dense=draw(st.lists(st.tuples(covers, st.integers(1, 20)), max_size=2)),
+        tiers=draw(st.lists(covers, max_size=2)),
+        rank=draw(st.sampled_from(ranks)),
+        block=draw(st.none() | st.integers(1, 9)),
+    )
+
+
+st.register_type_strategy(CompressedEmbedding, _packed_tables())
+
+
+@pytest.fixture(scope="session")
+def pack_table():
+    """``pack_table(rows, width, seed=0, dense=..., tiers=..., rank=..., block=...)``."""
+
+    def build(rows, width, *, seed=0, **parts):
+        return packed_table(rows, width, rng=np.random.default_rng(seed), **parts)
+
+    return build
+
+
+_SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+_OTHER_NAMES = {
+    "DistilBertModel": {
+        "vocab_size": 300,
+        "dim": 32,
+        "n_layers": 2,
+        "n_heads": 4,
+        "hidden_dim": 48,
+        "max_position_embeddings": 64,
+    },
+    "GPT2LMHeadModel": {
+        "vocab_size": 300,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 64,
+    },
+    "ElectraModel": _SIZES | {"embedding_size": 24},
+    "AlbertModel": _SIZES | {"embedding_size": 16},
+    "LlamaForCausalLM": _SIZES | {"num_key_value_heads": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """``tiny_model(architecture, **config)``: two layers of random weights, always the same."""
+
+    def build(architecture, **changes):
+        kind = getattr(transformers, architecture)
+        torch.manual_seed(0)
+        config = kind.config_class(**(_OTHER_NAMES.get(architecture, _SIZES) | changes))
+        return kind(config).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_model, tmp_path_factory):
+    """``tiny_folder(architecture)``: the same, saved once; do not write into it."""
+    folders = {}
+
+    def save(architecture):
+        if architecture not in folders:
+            folder = tmp_path_factory.mktemp("models") / architecture
+            tiny_model(architecture).save_pretrained(folder)
+            folders[architecture] = folder
+        return folders[architecture]
+
+    return save
