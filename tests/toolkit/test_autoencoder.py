@@ -40,7 +40,7 @@ def test_every_stage_lowers_the_error(target):
     errors = [error(codes[:, :edge], target) for edge in edges]
     whole = float(((target - target.mean(0)) ** 2).sum())
     assert whole > errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.4 * whole
+    assert errors[2] < 0.09 * whole  # 0.12 if no stage knew what the others explain
 
 
 def test_more_bits_than_columns_are_used(target):

@@ -31,7 +31,7 @@ MANIFEST = Manifest(
     tied_head=False,
     method="lighttoken",
     seed=0,
-    footprint=Footprint(25.1, 1.27, 5407, 135744, 90000, 220337, {"mean": 192}),
+    footprint=Footprint(25.1, 1.27, 5407, 135744, 90000, 220337, {"codes": 5000, "mean": 192}),
     parity=Parity(1e-6, 2e-5, 0.03),
     pooling=Pooling("mean", normalize=True),
     max_length=256,

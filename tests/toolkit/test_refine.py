@@ -86,6 +86,13 @@ def test_planes_fitted_again_are_no_worse_than_greedy_ones(seed, tiers):
     assert error < float((residual**2).sum())
 
 
+def test_planes_fitted_again_are_better_where_it_counts():
+    residual = problem(0, rows=1000)[1]
+    tiers = (1000, 1000, 500)
+    error = left_by(fit_planes(residual, tiers, torch.ones(1000)), residual)
+    assert error < 0.95 * greedy_error(residual, tiers)
+
+
 def test_more_planes_leave_less():
     residual = problem(0, rows=1000)[1]
     errors = [
