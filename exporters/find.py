@@ -91,7 +91,7 @@ def _ids_input(gather: ir.Node) -> str | None:
     if gather.op_type != "Gather" or gather.domain not in ("", "ai.onnx"):
         return None
     axis = gather.attributes.get("axis")
-    if axis is not None and axis.as_int() != 0:
+    if axis is not None and axis.as_int() not in (0, -2):
         return None
     value = gather.inputs[1]
     while value is not None:
