@@ -9,6 +9,8 @@ from toolkit.errors import InputError
 from .decode import DOMAIN, MIN_OPSET, NAME, VERSION, build_decode_graph
 from .find import TableUse, find_tables
 
+_FUNCTIONS_IR_VERSION = 8  # the first in which a model may hold functions
+
 
 class CompressTable(ir.passes.InPlacePass):
     """Replace every Gather from one table by a node that decodes the packed rows.
@@ -47,18 +49,22 @@ class CompressTable(ir.passes.InPlacePass):
         decoder = build_decode_graph(
             self.embedding, opset=model.opset_imports[""], dtype=use.value.dtype
         )
+        taken = _names(model.graph)
         stored = []
         for name, array in decoder.tensors.items():
-            tensor = ir.tensor(array, name=f"{self.table}.{name}")
+            tensor = ir.tensor(array, name=_free(f"{self.table}.{name}", taken))
             value = ir.val(tensor.name, const_value=tensor)
             model.graph.register_initializer(value)
             stored.append(value)
         for gather in use.gathers:
-            _replace(model.graph, gather, stored)
+            _replace(gather, stored, _free(f"{gather.name or 'embedding'}_packed", taken))
         model.functions[decoder.function.identifier()] = decoder.function
         model.opset_imports[DOMAIN] = VERSION
+        model.ir_version = max(model.ir_version, _FUNCTIONS_IR_VERSION)
         if not use.value.uses():
             del model.graph.initializers[self.table]
+            if use.value in model.graph.inputs:  # one that callers may override
+                model.graph.inputs.remove(use.value)
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
@@ -71,11 +77,29 @@ class CompressTable(ir.passes.InPlacePass):
         return tables.get(self.table)
 
 
-def _replace(graph: ir.Graph, gather: ir.Node, stored: list[ir.Value]) -> None:
+def _replace(gather: ir.Node, stored: list[ir.Value], name: str) -> None:
     ids, old = gather.inputs[1], gather.outputs[0]
-    node = ir.node(NAME, [ids, *stored], domain=DOMAIN, name=f"{gather.name or 'embedding'}_packed")
+    node = ir.node(NAME, [ids, *stored], domain=DOMAIN, name=name)
     new = node.outputs[0]
+    graph = gather.graph  # the main one, or a branch of it
+    assert graph is not None
     ir.convenience.replace_nodes_and_values(graph, gather, [gather], [node], [old], [new])
+
+
+def _names(graph: ir.Graph) -> set[str]:
+    """Names of every node and value, those in branches included."""
+    names = {value.name for value in (*graph.inputs, *graph.initializers.values())}
+    for node in graph.all_nodes():
+        names |= {node.name, *(value.name for value in (*node.inputs, *node.outputs) if value)}
+    return {name for name in names if name}
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """``name``, or one like it that is not taken yet; taken from now on."""
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 def inline_decoder(model: ir.Model) -> None:
