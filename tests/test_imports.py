@@ -19,8 +19,9 @@ ALLOWED = {  # what a module of each package may import of the three
 
 
 def part_of(module: str) -> str:
-    """``toolkit.cli`` for the command line, else the top package."""
-    return CLI if f"{module}.".startswith(f"{CLI}.") else module.split(".")[0]
+    """``toolkit.cli`` for the command line (`python -m toolkit` too), else the top package."""
+    is_cli = module == "toolkit.__main__" or f"{module}.".startswith(f"{CLI}.")
+    return CLI if is_cli else module.split(".")[0]
 
 
 def imported_modules(source: str, module: str, *, is_package: bool) -> set[str]:

@@ -40,6 +40,18 @@ def test_every_part_lowers_the_error(small_table, parts):
     assert error(LAYOUT) < without < ((small_table - small_table.mean(axis=0)) ** 2).sum()
 
 
+def test_the_decoder_serves_important_rows_first(small_table):
+    layout = dataclasses.replace(LAYOUT, rank=0, tiers=(), block=0)
+    ids = np.arange(len(small_table))
+
+    def error_of_the_first(weights):
+        embedding = train(small_table, ids, weights, None, layout, QUICK, 0, None)
+        return ((embedding.dense()[:64] - small_table[:64]) ** 2).sum()
+
+    first = np.where(ids < 64, 1.0, 1e-4)
+    assert error_of_the_first(first) < 0.9 * error_of_the_first(np.ones(len(ids)))
+
+
 @pytest.mark.parametrize("tiers", [(), (300,)])
 def test_progress_ends_at_one(small_table, tiers):
     told = []
