@@ -12,6 +12,7 @@ values flow as in Python. Two rules hold throughout, both because onnxruntime fo
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnxscript import OpBuilder, build_function
@@ -55,6 +56,30 @@ def build_decode_graph(
 
     function = build_function(body, inputs, domain=DOMAIN, name=NAME, opset_imports={"": opset})
     return DecodeGraph(function, tensors)
+
+
+def decode_model(embedding: CompressedEmbedding, *, opset: int = 18) -> onnx.ModelProto:
+    """A model of one node: ids int64 [batch, length] -> rows float32 [batch, length, d]."""
+    decoder = build_decode_graph(embedding, opset=opset)
+    ids = ir.val("ids", dtype=ir.DataType.INT64, shape=["batch", "length"])
+    stored = [
+        ir.val(name, const_value=ir.tensor(array, name=name))
+        for name, array in decoder.tensors.items()
+    ]
+    node = ir.node(decoder.function.name, [ids, *stored], domain=DOMAIN)
+    rows = node.outputs[0]
+    rows.name, rows.dtype = "rows", ir.DataType.FLOAT
+    rows.shape = ir.Shape(["batch", "length", embedding.width])
+    graph = ir.Graph(
+        [ids],
+        [rows],
+        nodes=[node],
+        initializers=stored,
+        opset_imports={"": opset, DOMAIN: VERSION},
+        name="decode",
+    )
+    model = ir.Model(graph, ir_version=10, functions=[decoder.function])
+    return ir.to_proto(model)
 
 
 def graph_tensors(embedding: CompressedEmbedding) -> Tensors:

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from toolkit.errors import InputError
 from toolkit.progress import Progress
+from toolkit.tensors import TensorInfo
 
-from .session import Array, Session, TensorInfo
+from .session import Array, Session
 from .tokenize import Text, Tokenizer, Tokens
 
 

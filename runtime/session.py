@@ -1,6 +1,5 @@
 """Open a bundle, or a bare ``.onnx`` file, with onnxruntime and run it."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from toolkit.errors import FormatError, InputError
 from toolkit.manifest import MODEL_NAME, Manifest, read_manifest, verify_files
+from toolkit.tensors import TensorInfo, describe
 
 from .ort_errors import ORT_ERRORS, one_line
 from .providers import provider_names
@@ -19,32 +19,7 @@ from .providers import provider_names
 Array = NDArray[Any]
 
 _ERRORS_ONLY = 3  # onnxruntime's log severity
-_RENAMED = {"float": "float32", "double": "float64"}  # numpy's words for onnxruntime's
-_NUMPY_TYPES = frozenset(
-    ["bool", "float16", "float32", "float64"]
-    + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
-)
 _OTHER_INPUTS = ("attention_mask", "token_type_ids", "position_ids")
-_TENSOR = re.compile(r"^tensor\((\w+)\)$")
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of a graph.
-
-    Attributes:
-        dtype: numpy's name (``int64``, ``float32``), or onnxruntime's where numpy has none.
-        shape: a symbolic dimension is a string, an unnamed one None.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
-
-    @property
-    def numpy_dtype(self) -> np.dtype[np.generic] | None:
-        """The same as a numpy type; None where plain numpy has none (bfloat16, string)."""
-        return np.dtype(self.dtype) if self.dtype in _NUMPY_TYPES else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +122,9 @@ def open_session(
             f"provider {provider!r} did not start on this machine (driver or libraries missing); "
             "use provider 'cpu' or install what it needs"
         )
-    inputs = _describe(raw.get_inputs())
+    inputs = describe(raw.get_inputs())
     ids_input = manifest.ids_input if manifest is not None else _find_ids(inputs)
-    return Session(path, manifest, ids_input, inputs, _describe(raw.get_outputs()), raw)
+    return Session(path, manifest, ids_input, inputs, describe(raw.get_outputs()), raw)
 
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:
@@ -185,18 +160,6 @@ def _find_ids(inputs: Sequence[TensorInfo]) -> str | None:
         if info.dtype in ("int32", "int64") and info.name not in _OTHER_INPUTS:
             return info.name
     return None
-
-
-def _describe(nodes: Sequence[Any]) -> tuple[TensorInfo, ...]:
-    return tuple(TensorInfo(n.name, _numpy_name(n.type), tuple(n.shape)) for n in nodes)
-
-
-def _numpy_name(ort_type: str) -> str:
-    match = _TENSOR.match(ort_type)
-    if match is None:
-        return ort_type
-    name = match.group(1)
-    return _RENAMED.get(name, name)
 
 
 def _cast(feed: Array, dtype: np.dtype[np.generic] | None) -> Array:

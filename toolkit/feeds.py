@@ -1,83 +1,95 @@
-"""Valid inputs for a transformer's graph, made from its inputs' names, types and shapes alone.
-
-Used to compare graphs with one another and to time them; both sides of the house need it.
-"""
+"""Feeds made up for a transformer's graph: to compare graphs with one another, and to time them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .tensors import TensorInfo
 
-Feeds = dict[str, NDArray[np.generic]]
+Array = NDArray[Any]
+Int64 = NDArray[np.int64]
 
-_DTYPES = {
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(bool)": np.bool_,
-}
+_SAFE_ROWS = 1000  # ids below it are valid in any real vocabulary
 
 
-@dataclass(frozen=True)
-class GraphInput:
-    """A graph input: ``dtype`` in onnxruntime's words, ``shape`` with names or None where free."""
+def draw_ids(rng: np.random.Generator, batch: int, length: int, rows: int | None) -> Int64:
+    """Token ids int64 [batch, length] in 1 .. rows - 1, id k as often as 1 / k.
 
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
+    That is about how text uses a vocabulary whose frequent tokens come first, and it decides how
+    much of a memory-mapped table is ever read. ``rows`` None stands for an unknown vocabulary of
+    at least 1000.
+    """
+    rows = rows or _SAFE_ROWS
+    powers = rng.uniform(0.0, np.log(max(rows, 2)), (batch, length))
+    return np.minimum(np.exp(powers).astype(np.int64), rows - 1)
 
 
-def make_feeds(
-    inputs: Sequence[GraphInput],
-    *,
-    batch: int,
-    length: int,
-    rows: int,
-    rng: np.random.Generator,
-) -> Feeds:
-    """One array for each input: random ids below ``rows``, masks of ones, empty KV caches.
+def build_feeds(
+    inputs: Sequence[TensorInfo], ids_input: str | None, ids: Int64
+) -> dict[str, Array]:
+    """``ids`` int64 [batch, length] with full masks, zero types, increasing positions, no cache.
+
+    Symbolic dimensions of the graph's ``inputs`` become batch and length; those of a cache 0.
 
     Raises:
-        InputError: an input that no rule covers; it is named.
+        InputError: the graph fixes another batch or length, or an input's type has no numpy
+            equivalent.
     """
-    return {
-        entry.name: _feed(entry, batch=batch, length=length, rows=rows, rng=rng) for entry in inputs
-    }
+    batch, length = ids.shape
+    feeds: dict[str, Array] = {}
+    for info in inputs:
+        shape = _shape(info, batch, length)
+        if info.name == ids_input:
+            _check_fixed(info, shape, batch, length)
+            values: Array = ids
+        elif info.name == "attention_mask":
+            values = np.ones(shape)
+        elif info.name == "position_ids":
+            values = np.broadcast_to(np.arange(shape[-1]), shape)
+        else:
+            values = np.zeros(shape)
+        feeds[info.name] = np.ascontiguousarray(values, dtype=_dtype(info))
+    return feeds
 
 
-def _feed(
-    entry: GraphInput, *, batch: int, length: int, rows: int, rng: np.random.Generator
-) -> NDArray[np.generic]:
-    dtype = _DTYPES.get(entry.dtype)
-    if dtype is None:
-        raise InputError(f"input {entry.name} has type {entry.dtype}, which no rule here fills")
-    name = entry.name.lower()
-    if "past" in name or "cache" in name:
-        shape = tuple(
-            dim if isinstance(dim, int) else (batch if axis == 0 else 0)
-            for axis, dim in enumerate(entry.shape)
+def _dtype(info: TensorInfo) -> np.dtype[np.generic]:
+    if info.numpy_dtype is None:
+        raise InputError(
+            f"input {info.name!r} has type {info.dtype}, which cannot be made up; "
+            "give a model with numeric inputs"
         )
-        return np.zeros(shape, dtype)
-    if name == "use_cache_branch":
-        return np.zeros(1, dtype)
-    if len(entry.shape) == 3 and np.issubdtype(dtype, np.floating):  # hidden states
-        width = entry.shape[2] if isinstance(entry.shape[2], int) else 1
-        return rng.standard_normal((batch, length, width)).astype(dtype)
-    if len(entry.shape) not in (1, 2):
-        raise InputError(f"input {entry.name} has shape {entry.shape}, which no rule here fills")
-    sizes = (batch, length) if len(entry.shape) == 2 else (length,)
-    shape = tuple(
-        dim if isinstance(dim, int) else size for dim, size in zip(entry.shape, sizes, strict=True)
+    return info.numpy_dtype
+
+
+def _shape(info: TensorInfo, batch: int, length: int) -> tuple[int, ...]:
+    return tuple(
+        size if isinstance(size, int) else _free(info.name, axis, size, batch, length)
+        for axis, size in enumerate(info.shape)
     )
-    if "mask" in name:
-        return np.ones(shape, dtype)
-    if "position" in name:
-        return np.broadcast_to(np.arange(shape[-1]), shape).astype(dtype)
-    if "type" in name:
-        return np.zeros(shape, dtype)
-    return rng.integers(0, rows, shape).astype(dtype)
+
+
+def _free(name: str, axis: int, size: str | None, batch: int, length: int) -> int:
+    """One symbolic or unnamed dimension of an input."""
+    if axis == 0:
+        return batch
+    if _is_cache(name):
+        return 0
+    # "past_sequence_length" alone is empty; "past_sequence_length + 1" counts the text as well.
+    if size is not None and "past" in size and "+" not in size:
+        return 0
+    return length
+
+
+def _is_cache(name: str) -> bool:
+    return name.startswith("past") or "cache" in name
+
+
+def _check_fixed(info: TensorInfo, shape: tuple[int, ...], batch: int, length: int) -> None:
+    for fixed, asked, what in zip(shape, (batch, length), ("texts", "tokens"), strict=False):
+        if fixed != asked:
+            raise InputError(
+                f"input {info.name!r} takes exactly {fixed} {what}, asked for {asked}; use {fixed}"
+            )

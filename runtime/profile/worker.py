@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from toolkit.errors import LightTokenError
+from toolkit.feeds import Int64, build_feeds, draw_ids
 
-from ..feeds import Int64, build_feeds, draw_ids
 from ..session import Array, Session, open_session
 from .memory import Memory, peak_rss, reset_peak, snapshot
 from .spec import WorkerSpec

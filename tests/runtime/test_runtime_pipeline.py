@@ -6,9 +6,9 @@ import pytest
 from runtime.batches import find_output
 from runtime.fill_mask import FillMask
 from runtime.pipeline import open_pipeline
-from runtime.session import TensorInfo
 from toolkit.errors import FormatError, InputError
 from toolkit.manifest import Pooling
+from toolkit.tensors import TensorInfo
 
 
 def test_bare_model_borrows_a_bundles_facts(tmp_path, tiny):

@@ -4,9 +4,10 @@ import pytest
 
 from runtime import session as session_module
 from runtime.providers import PROVIDERS, available, provider_names
-from runtime.session import TensorInfo, open_session
+from runtime.session import open_session
 from toolkit.errors import FormatError, InputError, LightTokenError
 from toolkit.manifest import MANIFEST_NAME, Pooling
+from toolkit.tensors import TensorInfo
 
 
 def feeds(*ids, dtype=np.int64):

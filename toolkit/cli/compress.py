@@ -15,6 +15,7 @@ from .console import (
     print_json,
     progress,
     read_budget,
+    say,
     size,
 )
 
@@ -83,4 +84,4 @@ def command(
     result.add_row("relative squared error", "", f"{quality.relative_error:.4f}", "")
     result.add_row("mean cosine of a row", "", f"{quality.mean_cosine:.4f}", "")
     out.print(result)
-    out.print(f"wrote {target}")
+    say(f"wrote {target}")

@@ -16,6 +16,8 @@ from toolkit.progress import Progress as Report
 DEFAULT_RATIO = 25.0
 
 out = Console(highlight=False)
+if not out.is_terminal:  # a pipe or a file has no width of its own; 80 columns would cut names
+    out.width = 120
 err = Console(stderr=True, highlight=False)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,6 +42,11 @@ def read_budget(ratio: float | None, max_bytes: int | None) -> Budget:
     if ratio is None and max_bytes is None:
         ratio = DEFAULT_RATIO
     return Budget(ratio=ratio, max_bytes=max_bytes)
+
+
+def say(line: str = "") -> None:
+    """A line of prose to stdout, as it is: no markup, and the terminal does the wrapping."""
+    out.print(line, markup=False, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:

@@ -14,7 +14,7 @@ from toolkit.errors import FormatError, InputError
 from toolkit.files import sha256
 from toolkit.manifest import MANIFEST_NAME, Manifest
 
-from .console import err, json_option, out, plain_table, print_json, progress, size
+from .console import err, json_option, out, plain_table, print_json, progress, say, size
 
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -136,16 +136,16 @@ def _print(
             f"{float(packed[i] @ packed[j]):.3f}",
         )
     out.print(examples)
-    out.print()
+    say()
     out.print(_costs(manifest, figures))
-    out.print(
+    say(
         f"\n{figures['sentences']} sentences: cosine to the original's vectors "
         f"{figures['sentence_cosine']:.4f}; nearest neighbour right in "
         f"{figures['neighbours_found']['compressed']} "
         f"(original: {figures['neighbours_found']['original']})"
     )
-    out.print(f"done in {figures['seconds']:.0f} s; now try")
-    out.print(f'  lighttoken run {target} "How do I reset my password?" "I forgot my login."')
+    say(f"done in {figures['seconds']:.0f} s; now try")
+    say(f'  lighttoken run {target} "How do I reset my password?" "I forgot my login."')
 
 
 def _costs(manifest: Manifest, figures: dict[str, Any]) -> Any:

@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import click
-from rich.markup import escape
 
-from .console import json_option, out, plain_table, print_json
+from .console import json_option, out, plain_table, print_json, say
 
 _EXAMPLE = """\b
 Examples:
@@ -73,13 +72,13 @@ def command(as_json: bool) -> int:
     for finding in needed:
         table.add_row(finding.package, finding.version or "[bold red]missing[/]")
     out.print(table)
-    out.print(f"\nproviders   {', '.join(providers) or 'none'}")
-    out.print(f"exporters   {', '.join(exporters) or 'none'}")
+    say(f"\nproviders   {', '.join(providers) or 'none'}")
+    say(f"exporters   {', '.join(exporters) or 'none'}")
     for finding in [*missing, *(f for f in optional if f.version is None)]:
         purpose = f" ({finding.purpose})" if finding.purpose else ""
-        out.print(f"missing     {finding.package}{purpose}: {escape(finding.get or '')}")
+        say(f"missing     {finding.package}{purpose}: {finding.get}")
     if not missing:
-        out.print("all that is needed is here")
+        say("all that is needed is here")
     return 2 if missing else 0
 
 

@@ -15,6 +15,7 @@ from .console import (
     print_json,
     progress,
     read_budget,
+    say,
     size,
 )
 
@@ -121,12 +122,10 @@ def print_export(manifest: Manifest, target: Path) -> None:
         f"{footprint.original_model_bytes / footprint.model_bytes:.2f}x",
     )
     out.print(table)
-    out.print(
+    say(
         f"rewrite checked on all {manifest.rows:,} ids and on the whole model: "
         f"off by {max(parity.lookup, parity.rewrite):.2g} at most"
     )
     if manifest.tied_head:
-        out.print(
-            "the output head shares the table and keeps it in float32, so the file hardly shrinks"
-        )
-    out.print(f"wrote {target} ({manifest.exporter} exporter, opset {manifest.opset})")
+        say("the output head shares the table and keeps it in float32, so the file hardly shrinks")
+    say(f"wrote {target} ({manifest.exporter} exporter, opset {manifest.opset})")

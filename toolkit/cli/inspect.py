@@ -7,7 +7,7 @@ import click
 
 from toolkit.manifest import MANIFEST_NAME, MODEL_NAME, read_manifest, verify_files
 
-from .console import json_option, out, plain_table, print_json, size
+from .console import json_option, out, plain_table, print_json, say, size
 
 _EXAMPLE = """\b
 Examples:
@@ -36,17 +36,15 @@ def command(model: Path, top: int, as_json: bool) -> None:
         data["manifest"] = asdict(manifest) if manifest else None
         print_json(data)
         return
-    out.print(
+    say(
         f"{path}: {size(found.model_bytes)}, {found.nodes} nodes, opset {found.opset}",
-        markup=False,
     )
     if manifest is not None:
         footprint = manifest.footprint
-        out.print(
+        say(
             f"packed from {manifest.source.name} ({manifest.task}): {manifest.table}, "
             f"{size(footprint.dense_bytes)} -> {size(footprint.embedding_bytes)}, "
             f"{footprint.ratio:.1f}x, {footprint.bits_per_parameter:.2f} bits a parameter",
-            markup=False,
         )
     if found.tables:
         tables = plain_table("dense tables", "rows x width", "bytes", "ids from", "also read by")
@@ -58,7 +56,7 @@ def command(model: Path, top: int, as_json: bool) -> None:
                 table.ids_input,
                 ", ".join(table.others) or "-",
             )
-        out.print()
+        say()
         out.print(tables)
     parts = plain_table("largest tensors", "shape", "type", "bytes", "share")
     for part in found.parts[:top]:
@@ -76,5 +74,5 @@ def command(model: Path, top: int, as_json: bool) -> None:
     parts.add_row(
         "graph", "", "", size(found.graph_bytes), f"{found.graph_bytes / found.model_bytes:.1%}"
     )
-    out.print()
+    say()
     out.print(parts)

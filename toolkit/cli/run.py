@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from .console import json_option, out, plain_table, print_json
+from .console import json_option, out, plain_table, print_json, say
 
 if TYPE_CHECKING:
     from runtime import FeatureExtraction, FillMask, TextClassification
@@ -51,8 +51,8 @@ def _vectors(pipeline: "FeatureExtraction", texts: tuple[str, ...], as_json: boo
         return
     if len(texts) == 1:
         head = ", ".join(f"{value:.4f}" for value in vectors[0][:6])
-        out.print(f"{vectors.shape[1]} values: {head}, …")
-        out.print("give two sentences or more to see how alike they are")
+        say(f"{vectors.shape[1]} values: {head}, …")
+        say("give two sentences or more to see how alike they are")
         return
     table = plain_table("cosine", *(f"({i + 1})" for i in range(len(texts))))
     for i, text in enumerate(texts):
@@ -67,10 +67,10 @@ def _masks(pipeline: "FillMask", texts: tuple[str, ...], as_json: bool) -> None:
         print_json([{"text": text, "masks": [asdict(m) for m in masks]} for text, masks in pairs])
         return
     for text, masks in zip(texts, results, strict=True):
-        out.print(text, markup=False)
+        say(text)
         for mask in masks:
             best = ", ".join(f"{c.token} {c.score:.1%}" for c in mask.candidates)
-            out.print(f"  {best}", markup=False)
+            say(f"  {best}")
 
 
 def _labels(pipeline: "TextClassification", texts: tuple[str, ...], as_json: bool) -> None:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from runtime.feeds import build_feeds, draw_ids
-from runtime.session import TensorInfo
 from toolkit.errors import InputError
+from toolkit.feeds import build_feeds, draw_ids
+from toolkit.tensors import TensorInfo
 
 IDS = np.array([[5, 6, 7], [8, 9, 4]])
 

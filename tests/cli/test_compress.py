@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from toolkit import CompressedEmbedding
+
+
+def test_npy(lighttoken, small_table: NDArray[np.float32], tmp_path: Path):
+    np.save(tmp_path / "table.npy", small_table)
+    out = tmp_path / "packed.safetensors"
+    outcome = lighttoken("compress", tmp_path / "table.npy", out, "--ratio", 8, "--json")
+    assert outcome.code == 0
+    assert outcome.json["ratio"] >= 8
+    assert outcome.json["nbytes"] == out.stat().st_size
+    assert 0 < outcome.json["relative_error"] < 1
+    assert CompressedEmbedding.load(out).lookup([3, 4]).shape == (2, small_table.shape[1])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_the_largest_matrix_of_a_safetensors_file(
+    lighttoken, small_table: NDArray[np.float32], tmp_path: Path, dtype: type
+):
+    tensors = {"bias": np.zeros((4, 4), np.float32), "table": small_table.astype(dtype)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    outcome = lighttoken(
+        "compress", tmp_path / "model.safetensors", tmp_path / "out.safetensors", "--ratio", 8
+    )
+    assert outcome.code == 0
+    assert "707 x 48" in outcome.out
+
+
+def test_same_seed_same_bytes(lighttoken, small_table: NDArray[np.float32], tmp_path: Path):
+    np.save(tmp_path / "table.npy", small_table)
+    for name in ("a", "b"):
+        lighttoken("compress", tmp_path / "table.npy", tmp_path / name, "--ratio", 8)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_bad_input(fails, small_table: NDArray[np.float32], tmp_path: Path):
+    out = tmp_path / "out.safetensors"
+    assert "no.npy" in fails("compress", tmp_path / "no.npy", out)
+    (tmp_path / "bad.npy").write_bytes(b"x")
+    assert "numpy.save" in fails("compress", tmp_path / "bad.npy", out)
+    (tmp_path / "bad.safetensors").write_bytes(b"x" * 20)
+    assert "no safetensors file" in fails("compress", tmp_path / "bad.safetensors", out)
+    np.save(tmp_path / "vector.npy", np.ones(5, np.float32))
+    assert "(5,)" in fails("compress", tmp_path / "vector.npy", out)
+    save_file({"t": small_table}, tmp_path / "model.safetensors")
+    line = fails("compress", tmp_path / "model.safetensors", out, "--tensor", "u")
+    assert "largest matrices: t" in line
+    assert not out.exists()
+
+
+def test_existing_out_needs_force(lighttoken, fails, small_table, tmp_path: Path):
+    np.save(tmp_path / "table.npy", small_table)
+    (tmp_path / "out").write_text("mine")
+    assert "--force" in fails("compress", tmp_path / "table.npy", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "mine"
+    arguments = ("compress", tmp_path / "table.npy", tmp_path / "out", "--ratio", 8, "--force")
+    assert lighttoken(*arguments).code == 0

@@ -1,0 +1,159 @@
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from toolkit.manifest import read_manifest
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != "cache")
+
+
+def test_json_has_the_figures_of_the_manifest(lighttoken, tiny_model: Path, tmp_path: Path):
+    outcome = lighttoken("export", tiny_model, tmp_path / "out", "--ratio", 5, "--json")
+    assert outcome.code == 0
+    footprint = read_manifest(tmp_path / "out").footprint
+    assert outcome.json["ratio"] == footprint.ratio >= 5
+    assert outcome.json["embedding_bytes"] == footprint.embedding_bytes
+    assert outcome.json["dense_bytes"] == 600 * 32 * 4
+    assert outcome.json["model_bytes"] == footprint.model_bytes
+    assert outcome.json["model_bytes"] < outcome.json["original_model_bytes"]
+    assert outcome.json["parity_max_abs_error"] <= 1e-5
+
+
+def test_max_bytes_is_kept(lighttoken, tiny_model: Path, tmp_path: Path):
+    outcome = lighttoken("export", tiny_model, tmp_path / "out", "--max-bytes", 14_000, "--json")
+    assert outcome.json["embedding_bytes"] <= 14_000
+
+
+def test_people_are_told_what_was_saved(lighttoken, tiny_model: Path, tmp_path: Path):
+    outcome = lighttoken("export", tiny_model, tmp_path / "out", "--ratio", 5)
+    assert "76.80 kB" in outcome.out
+    assert "600 x 32" in outcome.out
+    assert f"wrote {tmp_path / 'out'}".replace(" ", "") in "".join(outcome.out.split())
+
+
+def test_an_onnx_file_is_a_source(lighttoken, tiny_bundle: Path, tiny_model: Path, tmp_path: Path):
+    from exporters import load_source
+
+    original = load_source(str(tiny_model), tmp_path / "work").path
+    outcome = lighttoken("export", original, tmp_path / "out", "--ratio", 5, "--json")
+    assert outcome.code == 0
+    assert outcome.json["exporter"] == "none"
+
+
+def test_existing_out_needs_force(lighttoken, fails, tiny_model: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    assert "--force" in fails("export", tiny_model, tmp_path / "out", "--ratio", 5)
+    assert not any((tmp_path / "out").iterdir())
+    assert lighttoken("export", tiny_model, tmp_path / "out", "--ratio", 5, "--force").code == 0
+    assert leftovers(tmp_path) == ["out"]
+
+
+def test_unreachable_ratio_names_one_that_works(
+    lighttoken, fails, tiny_model: Path, tmp_path: Path
+):
+    line = fails("export", tiny_model, tmp_path / "out", "--ratio", 1000)
+    nearest = float(line.rsplit("ratio ", 1)[1])
+    assert leftovers(tmp_path) == []
+    outcome = lighttoken("export", tiny_model, tmp_path / "out", "--ratio", nearest)
+    assert outcome.code == 0
+
+
+@pytest.mark.parametrize("ratio", ["0", "-3", "nan", "inf", "twenty"])
+def test_a_ratio_that_is_none(fails, tiny_model: Path, tmp_path: Path, ratio: str):
+    assert "ratio" in fails("export", tiny_model, tmp_path / "out", "--ratio", ratio)
+    assert leftovers(tmp_path) == []
+
+
+def test_ratio_and_max_bytes_exclude_each_other(fails, tiny_model: Path, tmp_path: Path):
+    line = fails("export", tiny_model, tmp_path / "out", "--ratio", 5, "--max-bytes", 9000)
+    assert "one of them" in line
+
+
+def test_unknown_id_without_network_says_how_to_give_a_folder(fails, tmp_path: Path):
+    line = fails("export", "nobody/no-such-model", tmp_path / "out")
+    assert "nobody/no-such-model" in line
+    assert "folder" in line
+    assert leftovers(tmp_path) == []
+
+
+def test_a_file_that_is_no_onnx(fails, tmp_path: Path):
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    assert "no ONNX model" in fails("export", tmp_path / "model.onnx", tmp_path / "out")
+    assert leftovers(tmp_path) == ["model.onnx"]
+
+
+def test_a_model_without_a_token_table(fails, tmp_path: Path):
+    text = """
+        <ir_version: 8, opset_import: ["" : 18]>
+        vision (float[N, 3] pixels) => (float[N, 3] out) { out = Relu(pixels) }
+    """
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "vision.onnx")
+    line = fails("export", tmp_path / "vision.onnx", tmp_path / "out")
+    assert "no token table" in line
+    assert "pixels" in line
+
+
+def test_rows_that_are_not_finite_are_named(fails, tiny_model: Path, tmp_path: Path):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["embeddings.word_embeddings.weight"][17] = np.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    assert "row 17" in fails("export", broken, tmp_path / "out", "--ratio", 5)
+    assert leftovers(tmp_path) == ["broken"]
+
+
+def test_a_full_disk(
+    fails: Callable[..., str], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.onnx.data")
+
+    monkeypatch.setattr("exporters.export.write_bundle", full)
+    line = fails("export", tiny_model, tmp_path / "out", "--ratio", 5)
+    assert "no space left on device" in line
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGINT cannot be sent to one process on Windows")
+def test_interrupted_export_leaves_nothing(tiny_model: Path, tmp_path: Path):
+    command = [sys.executable, "-m", "toolkit", "export", str(tiny_model), str(tmp_path / "out")]
+    process = subprocess.Popen(
+        [*command, "--ratio", "5"], stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    while process.poll() is None and not leftovers(tmp_path):
+        time.sleep(0.01)  # until the folder aside is there
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert err.splitlines()[-1] == "error: interrupted; nothing was written"
+    assert leftovers(tmp_path) == []
+
+
+def test_tied_head_is_said(lighttoken, tmp_path: Path):
+    from transformers import BertConfig, BertForMaskedLM
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=600, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(tmp_path / "mlm")
+    outcome = lighttoken("export", tmp_path / "mlm", tmp_path / "out", "--ratio", 5)
+    assert outcome.code == 0
+    assert "output head shares the table" in " ".join(outcome.out.split())
