@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.errors import InputError
 from toolkit.importance import zipf_prior
 
 # Rows that vocabularies keep in reserve: [unused12], <unused12>, <|reserved_special_token_3|>,
@@ -25,14 +26,20 @@ def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] |
 
     Unigram models store log-probabilities; WordPiece and BPE vocabularies stand in order of
     frequency. Special tokens come first, reserved names and rows without a token last.
+
+    Raises:
+        InputError: the file is damaged.
     """
     if tokenizer is None or not tokenizer.is_file():
         return None
-    data = json.loads(tokenizer.read_text(encoding="utf-8"))
-    model, added = data.get("model", {}), data.get("added_tokens", [])
-    scores = _scores(model)
-    special = {int(token["id"]) for token in added if token.get("special")}
-    names = {int(token["id"]): str(token["content"]) for token in added} | _names(model)
+    try:
+        data = json.loads(tokenizer.read_text(encoding="utf-8"))
+        model, added = data.get("model", {}), data.get("added_tokens", [])
+        scores = _scores(model)
+        special = {int(token["id"]) for token in added if token.get("special")}
+        names = {int(token["id"]): str(token["content"]) for token in added} | _names(model)
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise InputError(f"{tokenizer} is damaged ({error}); download the model again") from error
     ids = np.array([id_ for id_ in sorted(names) if id_ < rows], dtype=np.int64)
     real = np.array([id_ for id_ in ids if not _RESERVED.search(names[id_])], dtype=np.int64)
     if not real.size:
