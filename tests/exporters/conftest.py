@@ -1,4 +1,4 @@
-"""Small ONNX models written as text, arbitrary packed tables, and tiny transformers."""
+"""Small ONNX models written as text, packed tables of given parts, and tiny transformers."""
 
 import numpy as np
 import onnx
@@ -8,7 +8,6 @@ import onnxruntime as ort
 import pytest
 import torch
 import transformers
-from hypothesis import strategies as st
 
 from toolkit import CompressedEmbedding
 from toolkit.bitpack import pack
@@ -75,24 +74,6 @@ def _block_starts(rng, rows, block):
     starts = block * np.arange(-(-rows // block), dtype=np.int32)
     whole = rows // block
     return np.concatenate([rng.permutation(starts[:whole]), starts[whole:]]).astype(np.int32)
-
-
-@st.composite
-def _packed_tables(draw, ranks=(0, 1, 3)):
-    rows, width = draw(st.integers(1, 40)), draw(st.integers(1, 20))
-    covers = st.integers(1, rows)
-    return packed_table(
-        rows,
-        width,
-        rng=np.random.default_rng(draw(st.integers(0, 2**32 - 1))),
-        dense=draw(st.lists(st.tuples(covers, st.integers(1, 20)), max_size=2)),
-        tiers=draw(st.lists(covers, max_size=2)),
-        rank=draw(st.sampled_from(ranks)),
-        block=draw(st.none() | st.integers(1, 9)),
-    )
-
-
-st.register_type_strategy(CompressedEmbedding, _packed_tables())
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.check import decode_model
 from exporters.decode import DOMAIN, build_decode_graph, graph_tensors
 from toolkit import CompressedEmbedding
 
@@ -112,8 +111,8 @@ def test_nothing_unpacks_when_onnxruntime_folds_constants(pack_table, tmp_path):
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.log_severity_level = 3
-    proto = decode_model(embedding).SerializeToString()
-    ort.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
+    proto = ir.to_proto(model_of(embedding))
+    ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     after = ir.load(tmp_path / "optimized.onnx").graph.initializers.values()
     largest_stored = max(array.nbytes for array in graph_tensors(embedding).values())
     assert max(value.const_value.nbytes for value in after) == largest_stored
