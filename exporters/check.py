@@ -150,6 +150,8 @@ def _rows_model(path: Path, gather: ir.Node, table: ir.Value) -> onnx.ModelProto
     model = ir.load(path)
     ids, rows = gather.inputs[1], gather.outputs[0]
     assert ids is not None
+    assert ids.name is not None
+    assert rows.name is not None
     assert table.dtype is not None
     nodes = list(model.graph.all_nodes())
     makers = {value.name: node for node in nodes for value in node.outputs}
