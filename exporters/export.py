@@ -14,7 +14,7 @@ from toolkit import Budget, CompressedEmbedding, compress
 from toolkit.config import LightTokenConfig
 from toolkit.errors import InputError
 from toolkit.files import folder_aside
-from toolkit.manifest import Footprint, Manifest
+from toolkit.manifest import MANIFEST_NAME, Footprint, Manifest
 from toolkit.progress import Progress
 
 from .bundle import MODEL_NAME, model_nbytes, write_bundle
@@ -77,7 +77,7 @@ def export(
         out: folder to make; it appears only once it is complete and checked.
         budget: for the token table.
         options: exporter, form of the decode graph, seed.
-        force: replace an ``out`` that exists.
+        force: replace an ``out`` that exists: a bundle or an empty folder, nothing else.
         keep_original: a folder to keep the uncompressed .onnx in, for comparisons.
         progress: told how far the work is.
 
@@ -90,6 +90,8 @@ def export(
     """
     chosen, out = options or ExportOptions(), Path(out)
     say = _Said(progress)
+    if force:
+        _check_replaceable(out)
     with folder_aside(out, force=force) as aside, tempfile.TemporaryDirectory() as work:
         say("export", "exporting to ONNX")
         place = keep_original or Path(work)
@@ -143,6 +145,12 @@ def export(
         manifest = write_bundle(aside, loaded, manifest)
         say.done()
     return manifest
+
+
+def _check_replaceable(out: Path) -> None:
+    """A mistyped OUT with --force must not cost anyone a folder of photos."""
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
+        raise InputError(f"{out} is no bundle, so --force does not replace it; choose another name")
 
 
 def table_values(table: TableUse) -> NDArray[np.floating]:

@@ -63,7 +63,11 @@ def _from_onnx(path: Path) -> LoadedModel:
     if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
         folder = folder.parent  # the hub's layout: onnx/model.onnx below the tokenizer
     return LoadedModel(
-        path, folder, read_facts(folder), Source(path.name, "onnx", sha256(path)), "none"
+        path,
+        folder,
+        read_facts(folder, is_onnx=True),
+        Source(path.name, "onnx", sha256(path)),
+        "none",
     )
 
 
@@ -73,6 +77,8 @@ def load_graph(path: Path) -> ir.Model:
     Raises:
         InputError: no ONNX model, or its external data is missing.
     """
+    if not path.is_file():
+        raise InputError(f"{path} is not here; give an .onnx file")
     try:
         model = ir.load(path)
         if not len(model.graph):

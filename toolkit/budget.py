@@ -24,6 +24,7 @@ PLANE_ERROR = np.array([1.0, 0.3634, 0.1188, 0.0374, 0.0115, 0.0035, 0.0010])
 FIXED_BYTES = 3072
 _TIERS_SCALES = 4 * (len(PLANE_ERROR) - 1)  # bytes a column that the scales of all planes take
 _FACTOR_BITS = 8
+_FACTOR_ERROR = 1e-4  # of a direction's variance, left by int8 with peaks at 4 deviations
 _MAX_RANK = 32
 
 
@@ -126,7 +127,7 @@ def plan_layout(
             base = layout_nbytes(rows, width, rank=k, bits=bits, tiers=(), block=block)
             if base > allowed:
                 continue
-            residual = spectrum[k:] if k else spectrum
+            residual = np.sort(np.append(spectrum[k:], _FACTOR_ERROR * spectrum[:k]))[::-1]
             base_error = _water_filling(residual, CODE_EFFICIENCY * bits) / max(
                 spectrum.sum(), 1e-30
             )

@@ -43,5 +43,11 @@ class LightTokenConfig:
             raise InputError(f"refine_rounds must be at least 0, got {self.refine_rounds}")
         if self.angle_power < 1:
             raise InputError(f"angle_power must be at least 1, got {self.angle_power}")
+        if self.learning_rate <= 0:
+            raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
+        if min(self.temperature) <= 0:
+            raise InputError(f"temperature must be positive, got {self.temperature}")
+        if not 0 <= self.saturation_limit <= 1:
+            raise InputError(f"saturation_limit must be from 0 to 1, got {self.saturation_limit}")
         if self.rank is not None and self.rank < 0:
             raise InputError(f"rank must be at least 0, got {self.rank}")

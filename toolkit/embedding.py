@@ -129,8 +129,8 @@ class RowOrder:
     """Where each block of ``block`` consecutive ids stands: ``starts`` int32 [ceil(V / block)].
 
     ``position(i) = starts[i // block] + i % block``. Blocks keep the map at a few hundred bytes
-    where a map of single rows would cost several per cent of a 25x budget. A short last block is
-    always placed last, so that positions 0 .. V - 1 stay without a gap.
+    where a map of single rows would cost several per cent of a 25x budget. The last block may be
+    short; wherever it stands, the next one follows without a gap.
     """
 
     starts: Int32

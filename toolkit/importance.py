@@ -32,7 +32,10 @@ def check_importance(importance: ArrayLike | None, rows: int) -> NDArray[np.floa
     """
     if importance is None:
         return zipf_prior(rows)
-    weights = np.asarray(importance, dtype=np.float64)
+    try:
+        weights = np.asarray(importance, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"importance must be one number a row ({error})") from error
     if weights.shape != (rows,):
         raise InputError(f"importance must have one weight a row ({rows}), got {weights.shape}")
     if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
@@ -53,14 +56,9 @@ def order_rows(
     starts = np.arange(0, rows, block)
     sizes = np.diff(np.append(starts, rows))
     means = np.add.reduceat(weights, starts) / sizes
-    sort_key = means.copy()
-    if sizes[-1] < block:
-        sort_key[-1] = -1.0  # the short block goes last, or positions would have a gap
-    ranking = np.argsort(-sort_key, kind="stable")
+    ranking = np.argsort(-means, kind="stable")
     ids = np.concatenate([np.arange(starts[b], starts[b] + sizes[b]) for b in ranking])
-    position_weights = np.minimum.accumulate(np.repeat(means[ranking], sizes[ranking]))
-    if not position_weights.any():  # all importance lay in the short block
-        position_weights = np.full(rows, 1 / rows)
+    position_weights = np.repeat(means[ranking], sizes[ranking])
     if np.array_equal(ranking, np.arange(len(ranking))):
         return None, ids, position_weights
     place = np.empty(len(starts), dtype=np.int32)

@@ -117,7 +117,7 @@ def describe_files(folder: Path) -> dict[str, StoredFile]:
     return {
         path.relative_to(folder).as_posix(): StoredFile(path.stat().st_size, sha256(path))
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST_NAME
+        if path.is_file() and path != folder / MANIFEST_NAME
     }
 
 
@@ -145,12 +145,19 @@ def read_manifest(folder: Path) -> Manifest:
         data["footprint"] = Footprint(**data["footprint"])
         data["parity"] = Parity(**data["parity"])
         data["pooling"] = Pooling(**data["pooling"]) if data["pooling"] else None
-        data["files"] = {name: StoredFile(**entry) for name, entry in data["files"].items()}
+        data["files"] = {name: _stored_file(entry) for name, entry in data["files"].items()}
         return Manifest(**data)
     except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"{path} is damaged ({error}); export the bundle again") from error
+
+
+def _stored_file(entry: dict[str, Any]) -> StoredFile:
+    file = StoredFile(**entry)
+    if not (isinstance(file.bytes, int) and isinstance(file.sha256, str)):
+        raise TypeError(f"a file has bytes {file.bytes!r} and sha256 {file.sha256!r}")
+    return file
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:

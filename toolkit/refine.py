@@ -16,6 +16,7 @@ from .autoencoder import least_squares
 
 _BLOCK_ROWS = 1024  # rows searched at a time: their gains stay in the second-level cache
 _PLANE_SWEEPS = 3
+_COMPACT = 0.7  # share of rows still changing below which the others are dropped
 
 
 @dataclass(frozen=True)
@@ -100,23 +101,40 @@ def search_codes(signs: Tensor, target: Tensor, decoder: Tensor, flips: int) -> 
     operations, not m d. ``signs`` [n, m] is changed in place.
     """
     gram = decoder @ decoder.T
-    norms = gram.diagonal()
+    tolerance = 1e-6 * gram.diagonal().mean()
     for start in range(0, len(target), _BLOCK_ROWS):
         block = signs[start : start + _BLOCK_ROWS]
         residual = target[start : start + _BLOCK_ROWS] - block @ decoder
-        agreement = block * (residual @ decoder.T)
-        tolerance = 1e-6 * norms.mean()
-        for _ in range(flips):
-            change, bit = (agreement + norms).min(dim=1)
-            active = change < -tolerance
-            if not active.any():
-                break
-            index = bit[:, None]
-            step = 2 * block.gather(1, index) * active[:, None]
-            agreement += block * (step * gram[bit])
-            turn = torch.where(active, -1.0, 1.0)[:, None]
-            agreement.scatter_(1, index, agreement.gather(1, index) * turn)
-            block.scatter_(1, index, block.gather(1, index) * turn)
+        _flip_bits(block, block * (residual @ decoder.T), gram, flips, tolerance)
+
+
+def _flip_bits(
+    block: Tensor, agreement: Tensor, gram: Tensor, flips: int, tolerance: Tensor
+) -> None:
+    """Flip bits of ``block`` [n, m] in place; ``agreement`` holds b_j <r, d_j> [n, m]."""
+    norms = gram.diagonal()
+    working, rows = block, None
+    for _ in range(flips):
+        change, bit = (agreement + norms).min(dim=1)
+        active = change < -tolerance
+        count = int(active.sum())
+        if not count:
+            break
+        if count < _COMPACT * len(working):  # rows that have settled would only cost time
+            if rows is not None:
+                block[rows] = working
+            kept = active.nonzero()[:, 0]
+            rows = kept if rows is None else rows[kept]
+            working, agreement, bit = block[rows], agreement[kept], bit[kept]
+            active = active[kept]
+        index = bit[:, None]
+        step = 2 * working.gather(1, index) * active[:, None]
+        agreement += working * (step * gram[bit])
+        turn = torch.where(active, -1.0, 1.0)[:, None]
+        agreement.scatter_(1, index, agreement.gather(1, index) * turn)
+        working.scatter_(1, index, working.gather(1, index) * turn)
+    if rows is not None:
+        block[rows] = working
 
 
 def fit_planes(residual: Tensor, tiers: tuple[int, ...], weights: Tensor) -> tuple[Plane, ...]:

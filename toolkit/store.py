@@ -5,6 +5,7 @@ embeddings must give equal bytes. The version rises when an old reader could mis
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from .files import write_aside
 
 FORMAT_VERSION = 1
 _KEY = "lighttoken"
+
+Take = Callable[[str], NDArray[Any]]
 
 _DTYPES = {
     "mean": np.float32,
@@ -103,7 +106,7 @@ def _build(
 
     try:
         stages = tuple(
-            Stage(take(f"stages.{i}.codes"), _decoder(entry["decoder"], f"stages.{i}", take))
+            Stage(take(f"stages.{i}.codes"), _decoder(entry, f"stages.{i}", take))
             for i, entry in enumerate(layout["stages"])
         )
         block = layout["block"]
@@ -121,12 +124,18 @@ def _build(
         raise FormatError(f"{path} has a damaged layout ({error!r}); copy it again") from error
 
 
-def _decoder(kind: str, prefix: str, take: Any) -> Decoder:
+def _decoder(entry: dict[str, Any], prefix: str, take: Take) -> Decoder:
+    kind, bits = entry["decoder"], entry["bits"]
+    decoder: Decoder
     if kind == "dense":
-        return DenseDecoder(take(f"{prefix}.weight"), take(f"{prefix}.scale"))
-    if kind == "diagonal":
-        return DiagonalDecoder(take(f"{prefix}.scale"))
-    raise FormatError(f"decoder kind {kind!r} is unknown here; upgrade lighttoken")
+        decoder = DenseDecoder(take(f"{prefix}.weight"), take(f"{prefix}.scale"))
+    elif kind == "diagonal":
+        decoder = DiagonalDecoder(take(f"{prefix}.scale"))
+    else:
+        raise FormatError(f"decoder kind {kind!r} is unknown here; upgrade lighttoken")
+    if decoder.bits != bits:
+        raise FormatError(f"{prefix} says {bits} bits and holds a decoder of {decoder.bits}")
+    return decoder
 
 
 def _first_line(error: Exception) -> str:

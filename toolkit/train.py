@@ -66,6 +66,8 @@ def _train_codes(
     progress: Progress | None,
 ) -> tuple[Stage, ...]:
     if not layout.bits:
+        if progress is not None:
+            progress(0.0, "fitting the planes")
         planes = fit_planes(target - explained, layout.tiers, weights)
         return tuple(_diagonal(plane.signs, plane.scale) for plane in planes)
     epochs = config.autoencoder_stages * config.epochs

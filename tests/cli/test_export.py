@@ -62,6 +62,14 @@ def test_existing_out_needs_force(lighttoken, fails, tiny_model: Path, tmp_path:
     assert leftovers(tmp_path) == ["out"]
 
 
+def test_force_replaces_bundles_only(fails, tiny_model: Path, tmp_path: Path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("meow")
+    line = fails("export", tiny_model, tmp_path / "photos", "--ratio", 5, "--force")
+    assert "no bundle" in line
+    assert (tmp_path / "photos" / "cat.jpg").read_text() == "meow"
+
+
 def test_unreachable_ratio_names_one_that_works(
     lighttoken, fails, tiny_model: Path, tmp_path: Path
 ):
@@ -123,7 +131,7 @@ def test_a_full_disk(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.onnx.data")
 
-    monkeypatch.setattr("exporters.export.write_bundle", full)
+    monkeypatch.setattr(sys.modules["exporters.export"], "write_bundle", full)
     line = fails("export", tiny_model, tmp_path / "out", "--ratio", 5)
     assert "no space left on device" in line
     assert leftovers(tmp_path) == []

@@ -65,7 +65,7 @@ def test_caches_are_empty():
 
 
 def test_fixed_length_is_said():
-    with pytest.raises(InputError, match="exactly 128 tokens, asked for 3; measure it with 128"):
+    with pytest.raises(InputError, match="exactly 128 tokens, asked for 3; use 128"):
         build_feeds([TensorInfo("input_ids", "int64", ("b", 128))], "input_ids", IDS)
 
 
