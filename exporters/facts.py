@@ -18,6 +18,10 @@ _TASKS = {
     "Model": "feature-extraction",
 }
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
+# Their first position is the one after the padding id's, so some of the positions go unused.
+_POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xmod"}
+# Modules of sentence-transformers that a bundle's pipeline stands for; dropout does nothing.
+_MODULES = {"Transformer", "Pooling", "Normalize", "Dropout"}
 
 TOKENIZER = "tokenizer.json"
 _SMALL_FILES = (
@@ -61,17 +65,24 @@ class Facts:
     assets: tuple[str, ...]
 
 
-def read_facts(folder: Path) -> Facts:
+def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
     """Read a transformers or sentence-transformers folder.
 
+    Args:
+        folder: where the config files are.
+        is_onnx: the model is ONNX already; an architecture that is unknown here does not matter.
+
     Raises:
-        InputError: an architecture whose task is not known here.
+        InputError: an architecture whose task is not known here, or a damaged file.
     """
     config = read_json(folder / "config.json")
-    architecture = next(iter(config.get("architectures") or []), None)
+    architectures = config.get("architectures") or [None]
+    architecture = architectures[0] if isinstance(architectures, list) else architectures
+    if not isinstance(architecture, str | None):
+        raise InputError(f"{folder / 'config.json'} names architecture {architecture!r}; repair it")
     pooling, pooling_files = _pooling(folder)
     return Facts(
-        task="feature-extraction" if pooling else _task(architecture),
+        task="feature-extraction" if pooling else _task(architecture, is_onnx),
         architecture=architecture,
         pooling=pooling,
         max_length=_max_length(folder, config),
@@ -96,12 +107,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _task(architecture: str | None) -> str:
+def _task(architecture: str | None, is_onnx: bool) -> str:
     if architecture is None:
         return "feature-extraction"
     for ending, task in _TASKS.items():
         if architecture.endswith(ending):
             return task
+    if is_onnx:
+        return "feature-extraction"
     raise InputError(
         f"architecture {architecture} is not supported yet; export it to ONNX with another tool "
         "and give the .onnx file"
@@ -116,11 +129,19 @@ def _pooling(folder: Path) -> tuple[Pooling | None, list[str]]:
     try:
         modules = json.loads(path.read_text(encoding="utf-8"))
         kinds = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in modules}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}); download the model again") from error
     if "Pooling" not in kinds:
         return None, []
+    unknown = next((kind for kind in kinds if kind not in _MODULES), None)
+    if unknown is not None:
+        raise InputError(
+            f"{path} asks for a {unknown} module, which is not supported; remove that file to "
+            "export the transformer without pooling"
+        )
     name = f"{kinds['Pooling']}/config.json"
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{path} leads out of its folder, to {name}; download the model again")
     config = read_json(folder / name)
     modes = [
         mode
@@ -140,13 +161,25 @@ def _pooling(folder: Path) -> tuple[Pooling | None, list[str]]:
 
 
 def _max_length(folder: Path, config: dict[str, Any]) -> int | None:
-    limits = [
-        read_json(folder / "sentence_bert_config.json").get("max_seq_length"),
-        read_json(folder / "tokenizer_config.json").get("model_max_length"),
-        config.get("max_position_embeddings"),
-    ]
-    known = [int(limit) for limit in limits if limit and limit < _NO_LIMIT]
-    return min(known, default=None)
+    positions = _limit(folder / "config.json", "max_position_embeddings")
+    if positions is not None and config.get("model_type") in _POSITIONS_AFTER_PADDING:
+        positions -= config.get("pad_token_id", 1) + 1
+    limits = (
+        _limit(folder / "sentence_bert_config.json", "max_seq_length"),
+        _limit(folder / "tokenizer_config.json", "model_max_length"),
+        positions,
+    )
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _limit(path: Path, key: str) -> int | None:
+    """A number of tokens; None where the file sets no limit."""
+    limit = read_json(path).get(key)
+    if limit is None:
+        return None
+    if not isinstance(limit, int | float):
+        raise InputError(f"{path} asks for {key} {limit!r}, which is no number; repair it")
+    return int(limit) if 0 < limit < _NO_LIMIT else None
 
 
 def _assets(folder: Path) -> list[str]:
