@@ -80,19 +80,26 @@ def load_graph(path: Path) -> ir.Model:
     if not path.is_file():
         raise InputError(f"{path} is not here; give an .onnx file")
     try:
-        model = ir.load(path)
+        model = ir.load(path, format="protobuf")  # whatever it is called
         if not len(model.graph):
             raise InputError(f"{path} is no ONNX model (it holds no graph); give an .onnx file")
         for value in model.graph.initializers.values():
-            data = value.const_value
-            if isinstance(data, ir.ExternalTensor) and not Path(data.path).is_file():
-                raise InputError(f"{data.path} is missing; it holds the weights of {path.name}")
+            if isinstance(value.const_value, ir.ExternalTensor):
+                _check_external(value.const_value, path)
         return model
     except InputError:
         raise
     except (DecodeError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise InputError(f"{path} is no ONNX model ({reason}); give an .onnx file") from error
+
+
+def _check_external(tensor: ir.ExternalTensor, model: Path) -> None:
+    file = Path(tensor.path)
+    if not file.is_file():
+        raise InputError(f"{file} is missing; it holds the weights of {model.name}")
+    if file.stat().st_size < (tensor.offset or 0) + (tensor.length or tensor.nbytes):
+        raise InputError(f"{file} is too short for the weights of {model.name}; copy it again")
 
 
 def _from_folder(folder: Path, source: Source, work: Path, exporter: str) -> LoadedModel:
