@@ -39,7 +39,10 @@ class PositionalModel(nn.Module):
 
 def export(folder: Path, facts: Facts) -> ir.Model:
     """Trace and translate; batch and sequence stay free dimensions."""
-    kind = getattr(transformers, facts.architecture or "AutoModel", transformers.AutoModel)
+    name = facts.architecture or "AutoModel"
+    if facts.task == "feature-extraction" and not name.endswith("Model"):
+        name = "AutoModel"  # the encoder below a head: its hidden states are wanted
+    kind = getattr(transformers, name, transformers.AutoModel)
     model = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
