@@ -1,5 +1,8 @@
 """Small ONNX models written as text, packed tables of given parts, and tiny transformers."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import onnx.parser
@@ -8,11 +11,14 @@ import onnxruntime as ort
 import pytest
 import torch
 import transformers
+from tokenizers import Tokenizer, models
 
-from toolkit import CompressedEmbedding
+from exporters import ExportOptions, export
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig
 from toolkit.bitpack import pack
 from toolkit.embedding import DenseDecoder, DiagonalDecoder, LowRank, RowOrder, Stage
 
+BUDGET = Budget(ratio=6)
 torch.set_num_threads(1)  # tiny models; threads only get in each other's way
 
 
@@ -113,6 +119,15 @@ _OTHER_NAMES = {
     "ElectraModel": _SIZES | {"embedding_size": 24},
     "AlbertModel": _SIZES | {"embedding_size": 16},
     "LlamaForCausalLM": _SIZES | {"num_key_value_heads": 2},
+    "ModernBertModel": _SIZES
+    | {f"{role}_token_id": i for i, role in enumerate(["pad", "bos", "eos", "cls", "sep"])},
+    "XLNetModel": {
+        "vocab_size": 300,
+        "d_model": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "d_inner": 48,
+    },
 }
 
 
@@ -142,3 +157,56 @@ def tiny_folder(tiny_model, tmp_path_factory):
         return folders[architecture]
 
     return save
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tiny_model, tmp_path_factory):
+    """A sentence encoder with everything beside it: tokenizer, pooling, length limit."""
+    folder = tmp_path_factory.mktemp("encoder") / "tiny-encoder"
+    tiny_model("BertModel").save_pretrained(folder)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, *(f"[unused{i}]" for i in range(64)), *(f"word{i}" for i in range(231))]
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}))
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    modules = ["Transformer", "Pooling", "Normalize"]
+    described = {
+        "tokenizer_config.json": {"model_max_length": 32, "tokenizer_class": "BertTokenizer"},
+        "special_tokens_map.json": {"pad_token": "[PAD]", "mask_token": "[MASK]"},
+        "modules.json": [
+            {"path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
+            for i, kind in enumerate(modules)
+        ],
+        "1_Pooling/config.json": {"pooling_mode_mean_tokens": True},
+    }
+    (folder / "1_Pooling").mkdir()
+    for name, content in described.items():
+        (folder / name).write_text(json.dumps(content))
+    (folder / "vocab.txt").write_text("\n".join(words))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Options of an export that need not be good."""
+
+    def options(**changes):
+        return ExportOptions(config=LightTokenConfig(epochs=1, refine_rounds=1), **changes)
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def exported(encoder_folder, quick, tmp_path_factory):
+    """The encoder's bundle, the ONNX file it was made from, and the manifest."""
+    work = tmp_path_factory.mktemp("exported")
+    manifest = export(
+        str(encoder_folder), work / "bundle", BUDGET, options=quick(), keep_original=work
+    )
+    return SimpleNamespace(
+        bundle=work / "bundle",
+        original=work / "original" / "model.onnx",
+        manifest=manifest,
+        budget=BUDGET,
+        source=encoder_folder,
+    )
