@@ -55,6 +55,8 @@ def build_decode_graph(
         return decode(op, embedding, ids, named, dtype, opset)
 
     function = build_function(body, inputs, domain=DOMAIN, name=NAME, opset_imports={"": opset})
+    for node in function:
+        node.metadata_props.clear()  # the tracer's notes, longer than the node itself
     return DecodeGraph(function, tensors)
 
 
