@@ -70,7 +70,7 @@ def architectures():
         yield pytest.param(name, id=name, marks=mark)
 
 
-@pytest.mark.parametrize("architecture", architectures())
+@pytest.mark.parametrize("architecture", list(architectures()))
 def test_dynamo_exports_what_torch_computes(tiny_model, tiny_folder, tmp_path, architecture):
     folder = tiny_folder(architecture)
     facts = read_facts(folder)

@@ -94,6 +94,7 @@ def test_the_body_holds_standard_operators_only(everything):
     function = build_decode_graph(everything, opset=18).function
     assert {node.domain for node in function} == {""}
     assert dict(function.opset_imports) == {"": 18}
+    assert not any(node.metadata_props for node in function)
 
 
 def test_the_graph_reads_the_stored_tensors_and_the_table_of_signs(everything):

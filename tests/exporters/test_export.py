@@ -1,0 +1,378 @@
+"""From a source to a bundle: right, whole, the same every time; or nothing at all."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from exporters import ExportOptions, export
+from exporters.check import CheckError
+from exporters.find import find_token_table
+from exporters.prior import token_importance
+from toolkit import Budget, LightTokenConfig, compress
+from toolkit.errors import BudgetError, InputError
+from toolkit.files import sha256
+from toolkit.manifest import Pooling, describe_files, read_manifest, verify_files
+
+IDS = np.random.default_rng(4).integers(0, 300, (4, 13))
+FEEDS = {"input_ids": IDS, "attention_mask": (np.arange(13) < np.array([[13], [2], [7], [1]])) + 0}
+FEEDS["token_type_ids"] = IDS % 2
+PLAIN = "(int64[b,s] input_ids) => (float[b,s,5] y)", "x = Gather(t, input_ids) y = MatMul(x, w)"
+TABLE = np.random.default_rng(5).normal(size=(400, 24)).astype(np.float32)
+
+
+def outputs(path):
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {entry.name: FEEDS[entry.name] for entry in session.get_inputs()})
+
+
+@pytest.fixture
+def onnx_file(graph, tmp_path):
+    """``onnx_file()``: a tiny .onnx in a folder of its own."""
+
+    def write(table=TABLE, signature=PLAIN[0], body=PLAIN[1], **settings):
+        path = tmp_path / "source" / "tiny.onnx"
+        path.parent.mkdir()
+        model = graph(signature, body, t=table, w=TABLE[:24, :5].copy(), **settings)
+        ir.save(model, path)
+        return path
+
+    return write
+
+
+def left_beside(out):
+    """What an export left beside its bundle, hidden or not."""
+    return {path.name for path in out.parent.iterdir()} - {"source"}
+
+
+def test_the_manifest_lists_every_file_with_its_digest(exported):
+    manifest = read_manifest(exported.bundle)
+    assert manifest == exported.manifest
+    assert manifest.files == describe_files(exported.bundle)
+    verify_files(exported.bundle, manifest)
+    assert set(manifest.files) == {
+        "1_Pooling/config.json",
+        "README.md",
+        "config.json",
+        "model.onnx",
+        "model.onnx.data",
+        "modules.json",
+        "special_tokens_map.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+
+
+def test_the_manifest_tells_what_was_made_of_what(exported):
+    manifest = exported.manifest
+    assert (manifest.task, manifest.exporter, manifest.decode) == (
+        "feature-extraction",
+        "dynamo",
+        "function",
+    )
+    assert (manifest.rows, manifest.width, manifest.tied_head) == (300, 32, False)
+    assert (manifest.pooling, manifest.max_length) == (Pooling("mean", normalize=True), 32)
+    assert (manifest.ids_input, manifest.source.name) == ("input_ids", "tiny-encoder")
+    assert manifest.source.sha256 == sha256(exported.source / "model.safetensors")
+    assert {"lighttoken", "onnxruntime", "torch"} <= set(manifest.made_with)
+
+
+def test_the_figures_are_those_of_the_files(exported):
+    footprint = exported.manifest.footprint
+    files = [exported.bundle / "model.onnx", exported.bundle / "model.onnx.data"]
+    assert footprint.model_bytes == sum(path.stat().st_size for path in files)
+    assert footprint.dense_bytes == 300 * 32 * 4
+    assert footprint.ratio == footprint.dense_bytes / footprint.embedding_bytes >= 6
+    assert footprint.bits_per_parameter == 8 * footprint.embedding_bytes / (300 * 32)
+    graph = ir.load(files[0]).graph
+    held = sum(
+        value.const_value.nbytes
+        for name, value in graph.initializers.items()
+        if name.startswith(f"{exported.manifest.table}.")
+    )
+    assert footprint.embedding_bytes == sum(footprint.by_part.values()) == held
+    originals = exported.original, exported.original.with_name("model.onnx.data")
+    assert footprint.original_model_bytes == sum(path.stat().st_size for path in originals)
+    assert footprint.model_bytes < footprint.original_model_bytes
+
+
+def test_the_outputs_are_the_originals_with_its_table_replaced(exported, quick, tmp_path):
+    original = ir.load(exported.original)
+    table = find_token_table(original.graph).value
+    embedding = compress(
+        table.const_value.numpy(),
+        exported.budget,
+        importance=token_importance(exported.source / "tokenizer.json", 300),
+        config=quick().config,
+    )
+    table.const_value = ir.tensor(embedding.dense(), name=table.name)
+    ir.save(original, tmp_path / "replaced.onnx", external_data="replaced.data")
+    (got,), (wanted,) = (
+        outputs(exported.bundle / "model.onnx"),
+        outputs(tmp_path / "replaced.onnx"),
+    )
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+    assert exported.manifest.parity.rewrite < 1e-4
+    assert np.abs(got - outputs(exported.original)[0]).max() > 1e-3  # it is compressed
+
+
+ALONE = """
+import sys
+class Blocker:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] in ("toolkit", "exporters", "runtime", "torch", "onnx_ir"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocker())
+import numpy as np, onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+feeds = np.load(sys.argv[2])
+np.savez(sys.argv[3], *session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()}))
+"""
+
+
+def test_plain_onnxruntime_runs_a_bundle_without_this_project(exported, tmp_path):
+    np.savez(tmp_path / "feeds.npz", **FEEDS)
+    files = [exported.bundle / "model.onnx", tmp_path / "feeds.npz", tmp_path / "rows.npz"]
+    command = [sys.executable, "-I", "-c", ALONE, *map(str, files)]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with np.load(tmp_path / "rows.npz") as rows:
+        np.testing.assert_array_equal(rows["arr_0"], outputs(files[0])[0])
+
+
+def test_inlined_a_bundle_gives_the_same_bits(exported, quick, tmp_path):
+    out = tmp_path / "inline"
+    export(str(exported.source), out, exported.budget, options=quick(decode="inline"))
+    np.testing.assert_array_equal(
+        outputs(out / "model.onnx")[0], outputs(exported.bundle / "model.onnx")[0]
+    )
+    model = ir.load(out / "model.onnx")
+    assert not model.functions
+    assert set(model.opset_imports) == {""}
+
+
+def test_the_same_seed_gives_the_same_bytes(exported, quick, tmp_path):
+    out = tmp_path / "again"
+    export(str(exported.source), out, exported.budget, options=quick())
+    assert read_manifest(out) == exported.manifest
+    assert sha256(out / "lighttoken.json") == sha256(exported.bundle / "lighttoken.json")
+
+
+def test_an_onnx_file_becomes_a_bundle(onnx_file, quick, tmp_path):
+    source, out = onnx_file(), tmp_path / "out"
+    before = source.read_bytes()
+    manifest = export(str(source), out, Budget(ratio=5), options=quick(seed=3, name="mine"))
+    assert (manifest.exporter, manifest.source.kind, manifest.source.name) == (
+        "none",
+        "onnx",
+        "mine",
+    )
+    assert (manifest.table, manifest.seed) == ("t", 3)
+    verify_files(out, read_manifest(out))
+    embedding = compress(TABLE, Budget(ratio=5), seed=3, config=quick().config)
+    (got,) = outputs(out / "model.onnx")
+    wanted = embedding.lookup(IDS) @ TABLE[:24, :5]
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+    assert source.read_bytes() == before
+    assert left_beside(out) == {"out"}
+
+
+@pytest.mark.parametrize("decode", ["function", "inline"])
+def test_a_head_that_shares_the_table_is_told(onnx_file, quick, tmp_path, decode):
+    source = onnx_file(
+        signature="(int64[b,s] input_ids) => (float[b,s,400] logits)",
+        body="x = Gather(t, input_ids) h = Transpose<perm = [1, 0]>(t) logits = MatMul(x, h)",
+    )
+    out = tmp_path / "out"
+    manifest = export(str(source), out, Budget(ratio=5), options=quick(decode=decode))
+    assert manifest.tied_head
+    assert "keeps it in float32" in (out / "README.md").read_text()
+    dense = ir.load(out / "model.onnx").graph.initializers["t"].const_value.numpy()
+    np.testing.assert_array_equal(dense, TABLE)
+
+
+def test_a_tied_transformer_keeps_its_head(tiny_folder, quick, tmp_path):
+    source, out = tiny_folder("BertForMaskedLM"), tmp_path / "out"
+    manifest = export(str(source), out, Budget(ratio=5), options=quick(exporter="optimum"))
+    assert (manifest.tied_head, manifest.task) == (True, "fill-mask")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_tables_of_other_widths_keep_their_type(onnx_file, quick, tmp_path, dtype):
+    kind = {np.float16: "float16", np.float64: "double"}[dtype]
+    source = onnx_file(
+        TABLE.astype(dtype),
+        f"(int64[b,s] input_ids) => ({kind}[b,s,24] y)",
+        "y = Gather(t, input_ids)",
+    )
+    export(str(source), tmp_path / "out", Budget(ratio=5), options=quick())
+    assert outputs(tmp_path / "out" / "model.onnx")[0].dtype == dtype
+
+
+def test_progress_rises_to_one(onnx_file, quick, tmp_path):
+    said = []
+    export(
+        str(onnx_file()),
+        tmp_path / "out",
+        Budget(ratio=5),
+        options=quick(),
+        progress=lambda share, what: said.append((share, what)),
+    )
+    shares = [share for share, _ in said]
+    assert shares == sorted(shares)
+    assert (shares[0], said[-1]) == (0.0, (1.0, "done"))
+
+
+def test_an_out_that_exists_is_left_alone(onnx_file, quick, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists; pass --force"):
+        export(str(onnx_file()), out, Budget(ratio=5), options=quick())
+    with pytest.raises(InputError, match="is no bundle, so --force does not replace it"):
+        export(str(tmp_path / "source/tiny.onnx"), out, Budget(ratio=5), force=True)
+    assert (out / "mine.txt").read_text() == "mine"
+
+
+def test_force_replaces_a_bundle(onnx_file, quick, tmp_path):
+    source, out = str(onnx_file()), tmp_path / "out"
+    export(source, out, Budget(ratio=5), options=quick())
+    (out / "stale.txt").write_text("of the old one")
+    manifest = export(source, out, Budget(ratio=4), options=quick(), force=True)
+    assert describe_files(out) == manifest.files
+    assert left_beside(out) == {"out"}
+
+
+MODULE = import_module("exporters.export")  # the name exporters.export is the function's
+STAGES = ["load_source", "compress", "CompressTable", "check_model", "write_bundle"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError])
+@pytest.mark.parametrize("stage", STAGES)
+def test_whatever_ends_an_export_leaves_nothing_behind(
+    onnx_file, quick, tmp_path, monkeypatch, stage, error
+):
+    source, out = str(onnx_file()), tmp_path / "out"
+
+    def end(*_, **__):
+        raise error
+
+    monkeypatch.setattr(MODULE, stage, end)
+    with pytest.raises(error):
+        export(source, out, Budget(ratio=5), options=quick())
+    assert left_beside(out) == set()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_whatever_ends_a_forced_export_keeps_the_old_bundle(
+    exported, onnx_file, quick, tmp_path, monkeypatch, stage
+):
+    source, out = str(onnx_file()), tmp_path / "out"
+    out.mkdir()
+    (out / "lighttoken.json").write_text(exported.manifest.to_json())
+    monkeypatch.setattr(MODULE, stage, lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export(source, out, Budget(ratio=5), options=quick(), force=True)
+    assert [path.name for path in out.iterdir()] == ["lighttoken.json"]
+    assert left_beside(out) == {"out"}
+
+
+def refused(error, source, out, match, *, ratio=5, **options):
+    with pytest.raises(error, match=match) as raised:
+        export(str(source), out, Budget(ratio=ratio), **options)
+    assert "\n" not in str(raised.value)
+    assert left_beside(out) == set()
+
+
+def test_a_budget_out_of_reach_leaves_nothing(onnx_file, tmp_path):
+    refused(BudgetError, onnx_file(), tmp_path / "out", "", ratio=500)
+
+
+def test_a_table_with_nan_is_refused(onnx_file, tmp_path):
+    table = TABLE.copy()
+    table[7, 3] = np.nan
+    refused(InputError, onnx_file(table), tmp_path / "out", "row 7 holds NaN")
+
+
+def test_a_model_of_images_is_refused(onnx_file, tmp_path):
+    source = onnx_file(
+        signature="(float[b,24] pixels) => (float[b,5] y)", body="y = MatMul(pixels, w)"
+    )
+    refused(InputError, source, tmp_path / "out", r"no token table.*\(pixels\)")
+
+
+def test_an_old_opset_is_refused(onnx_file, tmp_path):
+    refused(InputError, onnx_file(opset=12), tmp_path / "out", "opset 12, the packed layer needs")
+
+
+def test_a_damaged_tokenizer_is_refused(onnx_file, tmp_path):
+    source = onnx_file()
+    (source.parent / "tokenizer.json").write_text("{")
+    refused(InputError, source, tmp_path / "out", r"tokenizer\.json is damaged")
+
+
+def test_ids_that_are_no_matrix_are_refused(onnx_file, quick, tmp_path):
+    source = onnx_file(
+        signature="(int64[n] input_ids) => (float[n,24] y)", body="y = Gather(t, input_ids)"
+    )
+    refused(CheckError, source, tmp_path / "out", "need", options=quick())
+
+
+def test_an_out_without_a_parent_is_refused(onnx_file, tmp_path):
+    source = onnx_file()
+    with pytest.raises(InputError, match="create it first"):
+        export(str(source), tmp_path / "no" / "out", Budget(ratio=5))
+    assert not (tmp_path / "no").exists()
+
+
+def test_an_unknown_form_of_the_decoder_is_refused():
+    with pytest.raises(InputError, match="'kernel' is unknown; choose from function, inline"):
+        ExportOptions(decode="kernel")
+
+
+def test_an_unknown_method_is_refused(onnx_file, quick, tmp_path):
+    refused(InputError, onnx_file(), tmp_path / "out", "method 'pq'", options=quick(method="pq"))
+
+
+def test_the_manifest_is_json_that_anyone_can_read(exported):
+    data = json.loads((exported.bundle / "lighttoken.json").read_text())
+    assert data["footprint"]["ratio"] == exported.manifest.footprint.ratio
+    assert data["version"] == 1
+    assert str(Path.home()) not in json.dumps(data)
+    assert str(exported.source) not in json.dumps(data)
+
+
+SENTENCES = ["A cat sleeps.", "Stock prices fell sharply on Monday after a weak report.", "Hello"]
+
+
+@pytest.mark.slow
+def test_both_roads_to_onnx_give_the_same_minilm(minilm_folder, tmp_path):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(minilm_folder / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.enable_padding()
+    encoded = tokenizer.encode_batch(SENTENCES)
+    feeds = {
+        "input_ids": np.array([text.ids for text in encoded]),
+        "attention_mask": np.array([text.attention_mask for text in encoded]),
+        "token_type_ids": np.array([text.type_ids for text in encoded]),
+    }
+    options = ExportOptions(config=replace(LightTokenConfig(), epochs=1, refine_rounds=1))
+    rows = []
+    for exporter in ("dynamo", "optimum"):
+        out = tmp_path / exporter
+        chosen = replace(options, exporter=exporter)
+        manifest = export(str(minilm_folder), out, Budget(ratio=25), options=chosen)
+        assert manifest.footprint.ratio >= 25
+        session = ort.InferenceSession(str(out / "model.onnx"), providers=["CPUExecutionProvider"])
+        wanted = {entry.name: feeds[entry.name] for entry in session.get_inputs()}
+        rows.append(session.run(["last_hidden_state"], wanted)[0])
+    kept = feeds["attention_mask"].astype(bool)
+    np.testing.assert_allclose(rows[0][kept], rows[1][kept], atol=1e-4)

@@ -1,0 +1,74 @@
+"""Where a model's bytes are."""
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from exporters import inspect_model
+from exporters.rewrite import CompressTable
+from toolkit.errors import InputError
+
+
+@pytest.fixture
+def model(graph):
+    return graph(
+        "(int64[b,s] ids) => (float[b,s,50] y)",
+        "x = Gather(t, ids) h = Transpose<perm = [1, 0]>(t) z = MatMul(x, h) y = Add(z, bias)",
+        t=np.ones((50, 8), np.float32),
+        bias=np.ones(50, np.float32),
+    )
+
+
+def test_parts_are_listed_by_size_with_their_readers(model, tmp_path):
+    model.graph[0].name = "lookup"
+    ir.save(model, tmp_path / "m.onnx")
+    found = inspect_model(tmp_path / "m.onnx")
+    assert [(part.name, part.shape, part.nbytes) for part in found.parts] == [
+        ("t", (50, 8), 1600),
+        ("bias", (50,), 200),
+    ]
+    assert found.parts[0].readers == ("Gather lookup", "Transpose")
+    assert (found.opset, found.nodes, found.packed) == (18, 4, {})
+
+
+@pytest.mark.parametrize("external", [None, "m.data"])
+def test_weights_and_graph_add_up_to_the_files(model, tmp_path, external):
+    ir.save(model, tmp_path / "m.onnx", external_data=external)
+    found = inspect_model(tmp_path / "m.onnx")
+    files = [path for path in tmp_path.iterdir() if path.name in ("m.onnx", "m.data")]
+    assert found.model_bytes == sum(path.stat().st_size for path in files)
+    assert found.graph_bytes + sum(part.nbytes for part in found.parts) == found.model_bytes
+
+
+def test_the_table_and_all_who_read_it_are_named(model, tmp_path):
+    ir.save(model, tmp_path / "m.onnx")
+    (table,) = inspect_model(tmp_path / "m.onnx").tables
+    assert (table.name, table.rows, table.width, table.ids_input) == ("t", 50, 8, "ids")
+    assert (table.gathers, table.others) == (("Gather",), ("Transpose",))
+
+
+def test_a_bundle_shows_its_packed_layer_and_no_dense_token_table(exported):
+    found = inspect_model(exported.bundle / "model.onnx")
+    assert list(found.packed.values()) == [exported.manifest.footprint.embedding_bytes]
+    assert exported.manifest.table not in [table.name for table in found.tables]
+    original = inspect_model(exported.original)
+    assert original.tables[0].name == exported.manifest.table
+    assert original.packed == {}
+
+
+def test_two_packed_layers_are_told_apart(graph, pack_table, tmp_path):
+    model = graph(
+        "(int64[b] ids) => (x, y)",
+        "x = Gather(t, ids) y = Gather(t, ids)",
+        t=np.ones((50, 8), np.float32),
+    )
+    CompressTable("t", pack_table(50, 8, tiers=[50]))(model)
+    ir.save(model, tmp_path / "m.onnx")
+    assert len(inspect_model(tmp_path / "m.onnx").packed) == 2
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"garbage")
+    for name in ("m.onnx", "missing.onnx"):
+        with pytest.raises(InputError, match=r"give an \.onnx file"):
+            inspect_model(tmp_path / name)
