@@ -79,6 +79,19 @@ def test_a_half_precision_model_passes(save, pack_table):
     check_model(packed, original, "t", embedding, tied=False)
 
 
+def test_half_precision_weights_that_are_widened_at_load_are_no_unpacking(save, pack_table):
+    """A CPU computes in float32: onnxruntime folds a Cast into each of the weights."""
+    packed, _ = save(
+        "x = Gather(t, input_ids) z = MatMul(x, wide) y = MatMul(z, high)",
+        pack_table(ROWS, WIDTH, dense=[(ROWS, 30)]),
+        signature="(int64[b,s] input_ids) => (float16[b,s,o] y)",
+        dtype=np.float16,
+        wide=normal(WIDTH, 2000, dtype=np.float16),
+        high=normal(2000, 3, dtype=np.float16),
+    )
+    check_stays_packed(packed, "t", pack_table(ROWS, WIDTH), tied=False)
+
+
 def test_a_table_of_large_values_passes(save, embedding):
     """Differences count beside the values: float32 has seven digits of any number."""
     large = replace(
