@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -245,6 +246,24 @@ def test_sizes_that_the_graph_fixes_are_kept(save, embedding, shape):
         "y = Gather(t, input_ids)",
         embedding,
         signature=f"(int64[{shape}] input_ids) => (float[{shape},24] y)",
+    )
+    check_model(packed, original, "t", embedding, tied=False)
+
+
+def test_a_model_that_onnxruntime_cannot_run_is_told_in_one_line(save, embedding):
+    def unknown(model):
+        model.opset_imports["nobody"] = 1
+        model.graph[1].domain = "nobody"
+
+    packed, original = save(PLAIN, embedding, change=unknown)
+    with pytest.raises(CheckError, match=r"onnxruntime cannot run the model: .*nobody") as error:
+        check_model(packed, original, "t", embedding, tied=False)
+    assert "\n" not in str(error.value)
+
+
+def test_a_brain_float_table_passes(save, embedding):
+    packed, original = save(
+        "x = Gather(t, input_ids) y = Cast<to = 1>(x)", embedding, dtype=ml_dtypes.bfloat16
     )
     check_model(packed, original, "t", embedding, tied=False)
 
