@@ -86,6 +86,8 @@ def load_graph(path: Path) -> ir.Model:
         for value in model.graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
                 _check_external(value.const_value, path)
+        if "ai.onnx" in model.opset_imports:  # the long name of the same domain
+            model.opset_imports[""] = model.opset_imports.pop("ai.onnx")
         return model
     except InputError:
         raise

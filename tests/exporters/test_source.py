@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
@@ -144,3 +145,11 @@ def test_weights_that_were_cut_off_are_named(save, tmp_path):
 def test_weights_stay_on_disk_until_used(save, tmp_path):
     model = load_graph(save(tmp_path / "m.onnx", external=True))
     assert isinstance(model.graph.initializers["t"].const_value, ir.ExternalTensor)
+
+
+def test_the_long_name_of_the_standard_domain_is_the_short_one(save, tmp_path):
+    path = save(tmp_path / "m.onnx")
+    proto = onnx.load(path)
+    proto.opset_import[0].domain = "ai.onnx"
+    onnx.save(proto, path)
+    assert dict(load_graph(path).opset_imports) == {"": 18}
