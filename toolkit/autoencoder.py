@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .blocks import row_blocks
 from .config import LightTokenConfig
 from .losses import direction_aware_loss
 
@@ -24,23 +25,24 @@ class BinaryAutoencoder(nn.Module):
     """d -> m -> d with a linear encoder, a tempered sigmoid between, and a linear decoder.
 
     Codes are read as -1 and +1. Encoder rows start as random orthogonal directions of the
-    residual's principal space, the decoder as the least-squares reading of the codes.
+    residual's principal space, the decoder as the least-squares reading of the codes; a
+    ``sample`` of the residual, float [n, d], is enough for both.
     """
 
-    def __init__(self, residual: Tensor, bits: int, generator: torch.Generator) -> None:
+    def __init__(self, sample: Tensor, bits: int, generator: torch.Generator) -> None:
         super().__init__()
-        width = residual.shape[1]
-        directions = _principal_directions(residual, min(bits, width))
-        rotation = _random_rotation(directions.shape[0], generator).to(residual.device)
+        width = sample.shape[1]
+        directions = _principal_directions(sample, min(bits, width))
+        rotation = _random_rotation(directions.shape[0], generator).to(sample.device)
         encoder = rotation @ directions
         if bits > width:  # more bits than directions: further random mixtures of the same space
             more = torch.randn(bits - width, directions.shape[0], generator=generator)
-            encoder = torch.cat([encoder, nn.functional.normalize(more.to(residual)) @ directions])
-        spread = (residual @ encoder.T).std(dim=0).clamp_min(1e-12)
+            encoder = torch.cat([encoder, nn.functional.normalize(more.to(sample)) @ directions])
+        spread = (sample @ encoder.T).std(dim=0, correction=0).clamp_min(1e-12)
         self.encoder = nn.Parameter(encoder / spread[:, None])
-        self.bias = nn.Parameter(torch.zeros(bits, device=residual.device))
-        signs = torch.where(residual @ self.encoder.T > 0, 1.0, -1.0)
-        self.decoder = nn.Parameter(least_squares(signs, residual))
+        self.bias = nn.Parameter(torch.zeros(bits, device=sample.device))
+        signs = torch.where(sample @ self.encoder.T > 0, 1.0, -1.0)
+        self.decoder = nn.Parameter(least_squares(signs, sample))
 
     def soft(self, residual: Tensor, temperature: float) -> Tensor:
         """Training codes in (0, 1), float [n, m]."""
@@ -52,8 +54,12 @@ class BinaryAutoencoder(nn.Module):
 
     @torch.no_grad()
     def hard(self, residual: Tensor) -> Tensor:
-        """Inference codes as -1.0 and +1.0, float [n, m]."""
-        return torch.where(residual @ self.encoder.T + self.bias > 0, 1.0, -1.0)
+        """Inference codes as -1 and +1, int8 [n, m]."""
+        codes = torch.empty(len(residual), len(self.bias), dtype=torch.int8, device=residual.device)
+        for rows in row_blocks(len(residual)):
+            high = residual[rows] @ self.encoder.T + self.bias > 0
+            codes[rows] = high.to(torch.int8) * 2 - 1
+        return codes
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,8 @@ class StageReport:
 
 
 def train_stages(
-    target: Tensor,
-    base: Tensor,
+    target: Callable[[Tensor], Tensor],
+    residual: Tensor,
     bits: int,
     weights: Tensor,
     config: LightTokenConfig,
@@ -77,62 +83,66 @@ def train_stages(
     """Train ``config.autoencoder_stages`` autoencoders on successive residuals.
 
     Args:
-        target: the rows themselves, float [V, d]; the loss looks at their direction.
-        base: what is already explained (mean and low-rank part), float [V, d].
+        target: gives the table's own rows [n, d] at positions int64 [n]; the loss looks at their
+            direction.
+        residual: what mean and low rank leave of the rows, float [V, d]; every stage takes its
+            part away from it in place.
         bits: bits of all stages together.
         weights: importance of each row, float [V].
         on_epoch: called after each epoch, for progress.
 
     Returns:
-        Concatenated codes as -1.0 and +1.0, float [V, bits], and a report for each stage.
+        Concatenated codes as -1 and +1, int8 [V, bits], and a report for each stage.
     """
-    explained = base.clone()
     codes, reports = [], []
     stages = min(config.autoencoder_stages, bits)
     for stage in range(stages):
         stage_bits = bits // stages + (stage < bits % stages)
         stage_codes, report = _train_stage(
-            target, explained, stage_bits, weights, config, generator, on_epoch
+            target, residual, stage_bits, weights, config, generator, on_epoch
         )
-        residual = target - explained
-        explained = explained + stage_codes @ least_squares(stage_codes, residual, weights)
+        decoder = least_squares(stage_codes, residual, weights)
+        for rows in row_blocks(len(residual)):
+            residual[rows] -= stage_codes[rows].to(decoder.dtype) @ decoder
         codes.append(stage_codes)
         reports.append(report)
     return torch.cat(codes, dim=1), reports
 
 
 def _train_stage(
-    target: Tensor,
-    explained: Tensor,
+    target: Callable[[Tensor], Tensor],
+    residual: Tensor,
     bits: int,
     weights: Tensor,
     config: LightTokenConfig,
     generator: torch.Generator,
     on_epoch: Callable[[], None],
 ) -> tuple[Tensor, StageReport]:
-    residual = target - explained
-    model = BinaryAutoencoder(residual, bits, generator)
+    shuffled = torch.randperm(len(residual), generator=generator)
+    sample = shuffled[: config.epoch_rows].sort().values.to(residual.device)
+    model = BinaryAutoencoder(residual[sample], bits, generator)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     # One scale for all rows, or the loss would depend on the units of the table.
-    scale = (weights[:, None] * target**2).sum(1).mean().clamp_min(1e-12)
+    scale = (weights[sample] * (target(sample) ** 2).sum(1)).mean().clamp_min(1e-30)
     saturation, epoch = 0.0, 0
     for epoch in range(1, config.epochs + 1):
         progress = (epoch - 1) / max(1, config.epochs - 1)
         temperature = _between(config.temperature, progress)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
-        saturated = 0.0
-        shuffled = torch.randperm(len(target), generator=generator).to(target.device)
-        for rows in torch.split(shuffled, config.batch_rows):
-            soft = model.soft(residual[rows], temperature)
-            output = explained[rows] + model.decode(soft)
-            losses = direction_aware_loss(target[rows], output, power=config.angle_power)
+        saturated = torch.zeros((), device=residual.device)
+        shuffled = torch.randperm(len(residual), generator=generator)[: config.epoch_rows]
+        for rows in torch.split(shuffled.to(residual.device), config.batch_rows):
+            wanted, left = target(rows), residual[rows]
+            soft = model.soft(left, temperature)
+            output = wanted - left + model.decode(soft)
+            losses = direction_aware_loss(wanted, output, power=config.angle_power)
             loss = (weights[rows] * losses).mean() / scale
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            saturated += ((soft.detach() - 0.5).abs() > _SATURATED).float().mean(1).sum().item()
-        saturation = saturated / len(target)
+            saturated += ((soft.detach() - 0.5).abs() > _SATURATED).float().mean(1).sum()
+        saturation = float(saturated) / len(shuffled)
         on_epoch()
         if saturation > config.saturation_limit:
             break
@@ -144,11 +154,16 @@ def least_squares(signs: Tensor, target: Tensor, weights: Tensor | None = None) 
 
     A little ridge (1e-4 of the mean diagonal) keeps codes that never vary from blowing up.
     """
-    weighted = signs if weights is None else signs * weights[:, None]
-    gram = weighted.T @ signs
-    ridge = 1e-4 * gram.diagonal().mean()
-    gram.diagonal().add_(ridge)
-    return torch.linalg.solve(gram, weighted.T @ target)
+    bits = signs.shape[1]
+    gram = torch.zeros(bits, bits, dtype=target.dtype, device=target.device)
+    moment = torch.zeros(bits, target.shape[1], dtype=target.dtype, device=target.device)
+    for rows in row_blocks(len(target)):
+        block = signs[rows].to(target.dtype)
+        weighted = block if weights is None else block * weights[rows, None]
+        gram += weighted.T @ block
+        moment += weighted.T @ target[rows]
+    gram.diagonal().add_(1e-4 * gram.diagonal().mean())
+    return torch.linalg.solve(gram, moment)
 
 
 def _principal_directions(residual: Tensor, count: int) -> Tensor:

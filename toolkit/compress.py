@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .blocks import row_blocks
 from .budget import Budget, Layout, plan_layout
 from .config import LightTokenConfig
 from .embedding import CompressedEmbedding, Float32
@@ -76,16 +77,17 @@ def check_matrix(matrix: NDArray[np.floating]) -> Float32:
         raise InputError(f"the table must be floating point, got {table.dtype}; dequantise it")
     with np.errstate(over="ignore"):  # a float64 beyond float32 turns infinite and is named below
         table = np.ascontiguousarray(table, dtype=np.float32)
-    bad = ~np.isfinite(table).all(axis=1)
+    largest = np.concatenate([np.abs(table[rows]).max(axis=1) for rows in row_blocks(len(table))])
+    bad = ~np.isfinite(largest)  # the largest of a row is NaN or infinite if any entry is
     if bad.any():
         raise InputError(
             f"row {int(np.flatnonzero(bad)[0])} holds NaN or infinite values "
             f"({int(bad.sum())} such rows of {len(table)}); repair the model before compressing it"
         )
-    row = int(np.abs(table).max(axis=1).argmax())
-    if np.abs(table[row]).max() > _LARGEST:
+    row = int(largest.argmax())
+    if largest[row] > _LARGEST:
         raise InputError(
-            f"row {row} holds {np.abs(table[row]).max():.0e}, squares of values beyond "
+            f"row {row} holds {largest[row]:.0e}, squares of values beyond "
             f"{_LARGEST:.0e} do not fit float32; scale the table down"
         )
     return table
@@ -93,9 +95,12 @@ def check_matrix(matrix: NDArray[np.floating]) -> Float32:
 
 def covariance_spectrum(table: Float32) -> NDArray[np.float64]:
     """Eigenvalues of the rows' covariance, float64 [d], falling."""
-    centred = table - table.mean(axis=0)
-    gram = (centred.T @ centred).astype(np.float64) / len(table)
-    return np.maximum(np.linalg.eigvalsh(gram)[::-1], 0.0)
+    mean = table.mean(axis=0, dtype=np.float64).astype(np.float32)
+    gram = np.zeros((table.shape[1], table.shape[1]))
+    for rows in row_blocks(len(table)):
+        centred = table[rows] - mean
+        gram += centred.T @ centred
+    return np.maximum(np.linalg.eigvalsh(gram / len(table))[::-1], 0.0)
 
 
 def _check_budget(embedding: CompressedEmbedding, budget: Budget, layout: Layout) -> None:

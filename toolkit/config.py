@@ -13,6 +13,7 @@ class LightTokenConfig:
         autoencoder_stages: residual stages the dense code is trained in; their bits are
             concatenated.
         epochs: passes over the rows for each stage, at most.
+        epoch_rows: rows of one epoch, at most; a taller table is sampled anew for each.
         batch_rows: rows of one optimiser step.
         learning_rate: Adam's, falling to a tenth along a cosine.
         temperature: slope of the tempered sigmoid at the first and the last epoch of a stage.
@@ -26,6 +27,7 @@ class LightTokenConfig:
 
     autoencoder_stages: int = 3
     epochs: int = 6
+    epoch_rows: int = 65_536
     batch_rows: int = 1024
     learning_rate: float = 4e-3
     temperature: tuple[float, float] = (1.0, 0.1)
@@ -36,7 +38,7 @@ class LightTokenConfig:
     rank: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("autoencoder_stages", "epochs", "batch_rows", "flips"):
+        for name in ("autoencoder_stages", "epochs", "epoch_rows", "batch_rows", "flips"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.refine_rounds < 0:

@@ -17,7 +17,8 @@ def truncated_svd(matrix: Float32, rank: int) -> LowRank:
     right_scale = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-30) / 127
     right = np.rint(vectors / right_scale).astype(np.int8)
     basis = right * right_scale
-    left_exact = np.linalg.solve(basis @ basis.T, basis @ matrix.T.astype(np.float64)).T
+    projected = (matrix @ basis.T.astype(np.float32)).astype(np.float64)
+    left_exact = np.linalg.solve(basis @ basis.T, projected.T).T
     left_scale = np.maximum(np.abs(left_exact).max(axis=0), 1e-30) / 127
     left = np.rint(left_exact / left_scale).astype(np.int8)
     scale = (left_scale * right_scale[:, 0]).astype(np.float32)

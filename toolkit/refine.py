@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from .autoencoder import least_squares
+from .blocks import row_blocks
 
 _BLOCK_ROWS = 1024  # rows searched at a time: their gains stay in the second-level cache
 _PLANE_SWEEPS = 3
+JOINT_ROUNDS = 2  # of dense code and planes together, after the rounds of the dense code alone
 _COMPACT = 0.7  # share of rows still changing below which the others are dropped
 
 
@@ -41,7 +43,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class Refined:
-    """All rows' dense code (``signs`` float [V, m] of -1, +1), its decoder, and the planes."""
+    """All rows' dense code (``signs`` int8 [V, m] of -1, +1), its decoder, and the planes."""
 
     signs: Tensor
     decoder: Quantised
@@ -61,8 +63,9 @@ def refine(
     """Alternate until ``rounds`` are over, then fit the planes to what is left, jointly.
 
     Args:
-        target: what the codes have to explain, float [V, d], rows in order of importance.
-        signs: where to start, float [V, m]; changed in place.
+        target: what the codes have to explain, float [V, d], rows in order of importance;
+            changed on the way, and the same again at the end but for rounding.
+        signs: where to start, int8 [V, m]; changed in place.
         tiers: rows that each plane covers.
         weights: importance of each row for the decoder's fit, float [V].
         rounds: alternations; 0 fits the decoder to ``signs`` as they are.
@@ -75,16 +78,26 @@ def refine(
         on_round()
     if rounds:
         search_codes(signs, target, decoder.dense(), 2 * flips)
-    planes = fit_planes(target - signs @ decoder.dense(), tiers, weights)
-    for _ in range(2 if rounds and tiers else 0):
+    planes = fit_planes(_left(target, signs, decoder, tiers), tiers, weights)
+    for _ in range(JOINT_ROUNDS if rounds and tiers else 0):
         # The frequent rows' planes explain part of the target: what the dense code has to say about
         # those rows changes, and so does the decoder that serves all the others.
-        rest = target - planes_sum(planes, target)
-        decoder = quantise_columns(least_squares(signs, rest, weights))
-        search_codes(signs, rest, decoder.dense(), flips)
-        planes = fit_planes(target - signs @ decoder.dense(), tiers, weights)
+        add_planes(target, planes, -1.0)
+        decoder = quantise_columns(least_squares(signs, target, weights))
+        search_codes(signs, target, decoder.dense(), flips)
+        add_planes(target, planes, 1.0)
+        planes = fit_planes(_left(target, signs, decoder, tiers), tiers, weights)
         on_round()
     return Refined(signs, decoder, planes)
+
+
+def _left(target: Tensor, signs: Tensor, decoder: Quantised, tiers: tuple[int, ...]) -> Tensor:
+    """What the dense code leaves of the rows that planes cover, float [tiers[0], d]."""
+    left = target[: tiers[0] if tiers else 0].clone()
+    dense = decoder.dense()
+    for rows in row_blocks(len(left)):
+        left[rows] -= signs[rows].to(dense.dtype) @ dense
+    return left
 
 
 def quantise_columns(decoder: Tensor) -> Quantised:
@@ -102,10 +115,11 @@ def search_codes(signs: Tensor, target: Tensor, decoder: Tensor, flips: int) -> 
     """
     gram = decoder @ decoder.T
     tolerance = 1e-6 * gram.diagonal().mean()
-    for start in range(0, len(target), _BLOCK_ROWS):
-        block = signs[start : start + _BLOCK_ROWS]
-        residual = target[start : start + _BLOCK_ROWS] - block @ decoder
+    for rows in row_blocks(len(target), _BLOCK_ROWS):
+        block = signs[rows].to(decoder.dtype)
+        residual = target[rows] - block @ decoder
         _flip_bits(block, block * (residual @ decoder.T), gram, flips, tolerance)
+        signs[rows] = block.to(signs.dtype)
 
 
 def _flip_bits(
@@ -138,31 +152,32 @@ def _flip_bits(
 
 
 def fit_planes(residual: Tensor, tiers: tuple[int, ...], weights: Tensor) -> tuple[Plane, ...]:
-    """One sign a column on what is left, plane after plane, then each again given the others."""
-    left = residual.clone()
+    """One sign a column on what is left, plane after plane, then each again given the others.
+
+    ``residual`` [n, d] holds at least the rows of the first tier; it is used up.
+    """
     planes: list[Plane] = []
     for rows in tiers:
-        plane = _fit_plane(left[:rows], weights[:rows])
-        left[:rows] -= plane.signs * plane.scale
-        planes.append(plane)
+        planes.append(_fit_plane(residual[:rows], weights[:rows]))
+        add_planes(residual, (planes[-1],), -1.0)
     for _ in range(_PLANE_SWEEPS):
         for index, rows in enumerate(tiers):
-            left[:rows] += planes[index].signs * planes[index].scale
-            planes[index] = _fit_plane(left[:rows], weights[:rows])
-            left[:rows] -= planes[index].signs * planes[index].scale
+            add_planes(residual, (planes[index],), 1.0)
+            planes[index] = _fit_plane(residual[:rows], weights[:rows])
+            add_planes(residual, (planes[index],), -1.0)
     return tuple(planes)
 
 
-def planes_sum(planes: tuple[Plane, ...], like: Tensor) -> Tensor:
-    """What all planes contribute, float of the shape of ``like``."""
-    total = torch.zeros_like(like)
+def add_planes(target: Tensor, planes: tuple[Plane, ...], factor: float) -> None:
+    """Add ``factor`` times what all planes contribute to ``target`` [V, d], in place."""
     for plane in planes:
-        total[: len(plane.signs)] += plane.signs * plane.scale
-    return total
+        target[: len(plane.signs)] += plane.signs * (factor * plane.scale)
 
 
 def _fit_plane(residual: Tensor, weights: Tensor) -> Plane:
-    signs = torch.where(residual > 0, 1.0, -1.0)
+    signs = (residual > 0).to(torch.int8) * 2 - 1
     # The least-squares scale of a sign code is the (weighted) mean magnitude.
-    scale = (residual.abs() * weights[:, None]).sum(0) / weights.sum().clamp_min(1e-30)
-    return Plane(signs, scale)
+    total = torch.zeros_like(residual[0])
+    for rows in row_blocks(len(residual)):
+        total += weights[rows] @ residual[rows].abs()
+    return Plane(signs, total / weights.sum().clamp_min(1e-30))

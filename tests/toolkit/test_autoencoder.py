@@ -16,15 +16,15 @@ def target(small_table):
 
 
 def train(target, bits, config=QUICK, seed=0, on_epoch=lambda: None):
-    base = target.mean(0).expand_as(target)
+    residual = target - target.mean(0)
     weights = torch.ones(len(target))
     generator = torch.Generator().manual_seed(seed)
-    return train_stages(target, base, bits, weights, config, generator, on_epoch)
+    return train_stages(target.__getitem__, residual, bits, weights, config, generator, on_epoch)
 
 
 def error(codes, target):
     residual = target - target.mean(0)
-    return float(((residual - codes @ least_squares(codes, residual)) ** 2).sum())
+    return float(((residual - codes.float() @ least_squares(codes, residual)) ** 2).sum())
 
 
 def test_codes_are_signs_and_the_stages_share_the_bits(target):
@@ -32,6 +32,22 @@ def test_codes_are_signs_and_the_stages_share_the_bits(target):
     assert codes.shape == (len(target), 32)
     assert set(codes.unique().tolist()) == {-1.0, 1.0}
     assert [report.bits for report in reports] == [11, 11, 10]
+
+
+def test_stages_take_their_part_of_the_residual_away(target):
+    residual = target - target.mean(0)
+    before = float((residual**2).sum())
+    generator = torch.Generator().manual_seed(0)
+    train_stages(target.__getitem__, residual, 32, torch.ones(len(target)), QUICK, generator)
+    assert float((residual**2).sum()) < 0.5 * before
+
+
+def test_an_epoch_may_see_a_sample_only(target):
+    config = dataclasses.replace(QUICK, epoch_rows=200)
+    codes, _ = train(target, 32, config)
+    assert len(codes) == len(target)
+    whole = float(((target - target.mean(0)) ** 2).sum())
+    assert error(codes, target) < 0.5 * whole
 
 
 def test_every_stage_lowers_the_error(target):
