@@ -291,7 +291,7 @@ def refused(error, source, out, match, *, ratio=5, **options):
 
 
 def test_a_budget_out_of_reach_leaves_nothing(onnx_file, tmp_path):
-    refused(BudgetError, onnx_file(), tmp_path / "out", "", ratio=500)
+    refused(BudgetError, onnx_file(), tmp_path / "out", "too few", ratio=500)
 
 
 def test_a_table_with_nan_is_refused(onnx_file, tmp_path):
