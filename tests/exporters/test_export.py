@@ -17,6 +17,7 @@ from exporters.check import CheckError
 from exporters.find import find_token_table
 from exporters.prior import token_importance
 from toolkit import Budget, LightTokenConfig, compress
+from toolkit.embedding import DenseDecoder
 from toolkit.errors import BudgetError, InputError
 from toolkit.files import sha256
 from toolkit.manifest import Pooling, describe_files, read_manifest, verify_files
@@ -25,6 +26,7 @@ IDS = np.random.default_rng(4).integers(0, 300, (4, 13))
 FEEDS = {"input_ids": IDS, "attention_mask": (np.arange(13) < np.array([[13], [2], [7], [1]])) + 0}
 FEEDS["token_type_ids"] = IDS % 2
 PLAIN = "(int64[b,s] input_ids) => (float[b,s,5] y)", "x = Gather(t, input_ids) y = MatMul(x, w)"
+LARGE = np.random.default_rng(6).normal(size=(2000, 24)).astype(np.float32)  # learns a dense code
 TABLE = np.random.default_rng(5).normal(size=(400, 24)).astype(np.float32)
 
 
@@ -164,8 +166,20 @@ def test_the_same_seed_gives_the_same_bytes(exported, quick, tmp_path):
     assert sha256(out / "lighttoken.json") == sha256(exported.bundle / "lighttoken.json")
 
 
+def test_a_learned_table_is_the_same_for_the_same_seed_only(onnx_file, quick, tmp_path):
+    source, digests = str(onnx_file(LARGE)), []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        export(source, tmp_path / name, Budget(ratio=5), options=quick(seed=seed))
+        files = sorted(path for path in (tmp_path / name).iterdir())
+        digests.append([sha256(path) for path in files])
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+    manifests = [read_manifest(tmp_path / name).files for name in "ac"]
+    assert manifests[0]["model.onnx.data"] != manifests[1]["model.onnx.data"]
+
+
 def test_an_onnx_file_becomes_a_bundle(onnx_file, quick, tmp_path):
-    source, out = onnx_file(), tmp_path / "out"
+    source, out = onnx_file(LARGE), tmp_path / "out"
     before = source.read_bytes()
     manifest = export(str(source), out, Budget(ratio=5), options=quick(seed=3, name="mine"))
     assert (manifest.exporter, manifest.source.kind, manifest.source.name) == (
@@ -175,7 +189,8 @@ def test_an_onnx_file_becomes_a_bundle(onnx_file, quick, tmp_path):
     )
     assert (manifest.table, manifest.seed) == ("t", 3)
     verify_files(out, read_manifest(out))
-    embedding = compress(TABLE, Budget(ratio=5), seed=3, config=quick().config)
+    embedding = compress(LARGE, Budget(ratio=5), seed=3, config=quick().config)
+    assert isinstance(embedding.stages[0].decoder, DenseDecoder)
     (got,) = outputs(out / "model.onnx")
     wanted = embedding.lookup(IDS) @ TABLE[:24, :5]
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
