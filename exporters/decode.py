@@ -19,7 +19,7 @@ from onnxscript import OpBuilder, build_function
 
 from toolkit import CompressedEmbedding
 from toolkit.bitpack import bytes_per_row, sign_table
-from toolkit.embedding import DenseDecoder, RowOrder, Stage
+from toolkit.embedding import RowOrder, Stage
 
 DOMAIN = "ai.lighttoken"
 NAME = "CompressedEmbedding"
@@ -133,8 +133,10 @@ def low_rank(op: OpBuilder, ids: ir.Value, v: Values) -> ir.Value:
     """left[ids] @ (right * scale), float [n, d]."""
     left = op.Cast(op.Gather(v["lowrank.left"], ids, axis=0), to=ir.DataType.FLOAT)
     right = op.Cast(v["lowrank.right"], to=ir.DataType.FLOAT)
-    column = op.Reshape(v["lowrank.scale"], op.Constant(value_ints=[-1, 1]))
-    return op.MatMul(left, op.Mul(right, column))
+    if "lowrank.scale" in v:
+        column = op.Reshape(v["lowrank.scale"], op.Constant(value_ints=[-1, 1]))
+        right = op.Mul(right, column)
+    return op.MatMul(left, right)
 
 
 def stage_values(
@@ -151,13 +153,16 @@ def stage_values(
     one = op.Constant(value=ir.tensor(np.array(1, np.uint8)))
     if covered is not None:
         signs = op.Where(covered, signs, one)  # 1 is the zero point: contributes nothing
-    scale = v[f"{prefix}.scale"]
-    if isinstance(stage.decoder, DenseDecoder):
-        exact = op.MatMulInteger(signs, v[f"{prefix}.weight"], one)
+    scale = v.get(f"{prefix}.scale")
+    weight = v.get(f"{prefix}.weight")
+    if weight is not None and scale is not None:
+        exact = op.MatMulInteger(signs, weight, one)
         return op.Mul(op.Cast(exact, to=ir.DataType.FLOAT), scale)
     centred = op.Sub(
         op.Cast(signs, to=ir.DataType.FLOAT), op.Constant(value=ir.tensor(np.float32(1)))
     )
+    if weight is not None:
+        return op.MatMul(centred, weight)
     return op.Mul(centred, scale)
 
 

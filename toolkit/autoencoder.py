@@ -79,7 +79,9 @@ def train_stages(
     config: LightTokenConfig,
     generator: torch.Generator,
     on_epoch: Callable[[], None] = lambda: None,
-) -> tuple[Tensor, list[StageReport]]:
+    *,
+    refit: bool = True,
+) -> tuple[Tensor, Tensor, list[StageReport]]:
     """Train ``config.autoencoder_stages`` autoencoders on successive residuals.
 
     Args:
@@ -90,23 +92,29 @@ def train_stages(
         bits: bits of all stages together.
         weights: importance of each row, float [V].
         on_epoch: called after each epoch, for progress.
+        refit: decoders by least squares on the final codes, in place of the trained ones.
 
     Returns:
-        Concatenated codes as -1 and +1, int8 [V, bits], and a report for each stage.
+        Concatenated codes as -1 and +1, int8 [V, bits]; the stages' decoders, one below the
+        other, float [bits, d]; and a report for each stage.
     """
-    codes, reports = [], []
+    codes, decoders, reports = [], [], []
     stages = min(config.autoencoder_stages, bits)
     for stage in range(stages):
         stage_bits = bits // stages + (stage < bits % stages)
-        stage_codes, report = _train_stage(
+        model, report = _train_stage(
             target, residual, stage_bits, weights, config, generator, on_epoch
         )
-        decoder = least_squares(stage_codes, residual, weights)
+        stage_codes = model.hard(residual)
+        decoder = model.decoder.detach()
+        if refit:
+            decoder = least_squares(stage_codes, residual, weights)
         for rows in row_blocks(len(residual)):
             residual[rows] -= stage_codes[rows].to(decoder.dtype) @ decoder
         codes.append(stage_codes)
+        decoders.append(decoder)
         reports.append(report)
-    return torch.cat(codes, dim=1), reports
+    return torch.cat(codes, dim=1), torch.cat(decoders), reports
 
 
 def _train_stage(
@@ -117,7 +125,7 @@ def _train_stage(
     config: LightTokenConfig,
     generator: torch.Generator,
     on_epoch: Callable[[], None],
-) -> tuple[Tensor, StageReport]:
+) -> tuple[BinaryAutoencoder, StageReport]:
     shuffled = torch.randperm(len(residual), generator=generator)
     sample = shuffled[: config.epoch_rows].sort().values.to(residual.device)
     model = BinaryAutoencoder(residual[sample], bits, generator)
@@ -146,7 +154,7 @@ def _train_stage(
         on_epoch()
         if saturation > config.saturation_limit:
             break
-    return model.hard(residual), StageReport(bits, epoch, saturation)
+    return model, StageReport(bits, epoch, saturation)
 
 
 def least_squares(signs: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -4,14 +4,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .blocks import row_blocks
-from .budget import Budget, Layout, plan_layout
+from .budget import Budget, plan_layout
 from .config import LightTokenConfig
 from .embedding import CompressedEmbedding, Float32
 from .errors import BudgetError, InputError
 from .importance import check_importance, order_rows
 from .progress import Progress
 
-METHODS = ("lighttoken",)
+METHODS = ("lighttoken", "lighttoken-paper", "direction", "svd", "svd-fp32")
 _LARGEST = 1e15  # sums of squares over a million rows still fit float32
 
 
@@ -29,8 +29,11 @@ def compress(
 
     Args:
         matrix: the table, floating point [V, d]; worked on as float32.
-        budget: ``Budget(ratio=25)`` or ``Budget(max_bytes=...)``; every stored byte counts.
-        method: one of :data:`METHODS`.
+        budget: ``Budget(ratio=25)`` or ``Budget(max_bytes=...)``, where every stored byte counts,
+            or ``Budget(min_cosine=0.97)``, which takes several compressions to find.
+        method: ``lighttoken``; or, as baselines, ``lighttoken-paper`` (the paper's recipe without
+            what this project adds), ``direction`` (Balazy et al., 2021), ``svd`` (int8 factors)
+            and ``svd-fp32``.
         seed: equal seeds give equal bytes (on one machine, with one number of threads).
         importance: weight of each row [V], such as token counts; by default ids are taken to stand
             in order of frequency, as they do in nearly every vocabulary.
@@ -49,19 +52,49 @@ def compress(
     table = check_matrix(matrix)
     weights = check_importance(importance, len(table))
     settings = config or LightTokenConfig()
-    order, ids, position_weights = order_rows(weights)
-    layout = plan_layout(
-        covariance_spectrum(table),
-        position_weights,
-        budget,
-        block=order.block if order else 0,
-        rank=settings.rank,
-    )
-    from .train import train  # torch is imported only when something is trained
 
-    embedding = train(table, ids, position_weights, order, layout, settings, seed, progress)
-    _check_budget(embedding, budget, layout)
-    return embedding
+    def fit(allowed: Budget, report: Progress | None) -> CompressedEmbedding:
+        embedding = _fit(table, allowed, method, seed, weights, settings, report)
+        _check_budget(embedding, allowed)
+        return embedding
+
+    if budget.min_cosine is None:
+        return fit(budget, progress)
+    from .search import smallest_with_cosine
+
+    return smallest_with_cosine(table, weights, budget.min_cosine, fit, progress)
+
+
+def _fit(
+    table: Float32,
+    budget: Budget,
+    method: str,
+    seed: int,
+    weights: NDArray[np.float64],
+    config: LightTokenConfig,
+    progress: Progress | None,
+) -> CompressedEmbedding:
+    # Imported here because torch is needed only where something is trained.
+    if method == "direction":
+        from .direction import compress_direction
+
+        return compress_direction(table, budget, seed, progress)
+    if method == "lighttoken-paper":
+        from .paper import compress_paper
+
+        return compress_paper(table, budget, config, seed, progress)
+    if method in ("svd", "svd-fp32"):
+        from .svd import compress_svd
+
+        return compress_svd(table, budget, int8=method == "svd")
+    from .train import train
+
+    order, ids, position_weights = order_rows(weights)
+    block = order.block if order else 0
+    layout = plan_layout(
+        covariance_spectrum(table), position_weights, budget, block=block, rank=config.rank
+    )
+    return train(table, ids, position_weights, order, layout, config, seed, progress)
 
 
 def check_matrix(matrix: NDArray[np.floating]) -> Float32:
@@ -103,10 +136,10 @@ def covariance_spectrum(table: Float32) -> NDArray[np.float64]:
     return np.maximum(np.linalg.eigvalsh(gram / len(table))[::-1], 0.0)
 
 
-def _check_budget(embedding: CompressedEmbedding, budget: Budget, layout: Layout) -> None:
+def _check_budget(embedding: CompressedEmbedding, budget: Budget) -> None:
     allowed = budget.bytes_for(embedding.rows, embedding.width)
     if embedding.nbytes > allowed:
         raise BudgetError(
-            f"layout {layout} took {embedding.nbytes:,} bytes where {allowed:,} were allowed; "
+            f"the table took {embedding.nbytes:,} bytes where {allowed:,} were allowed; "
             "please report this as a bug"
         )

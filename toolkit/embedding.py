@@ -31,10 +31,14 @@ _LOOKUP_CHUNK = 4096  # rows decoded at a time: keeps the unpacked bits inside t
 
 @dataclass(frozen=True, eq=False)
 class DenseDecoder:
-    """A learned decoder. ``weight`` int8 [bits, d], ``scale`` float32 [d]: D = weight * scale."""
+    """A learned decoder [bits, d].
 
-    weight: Int8
-    scale: Float32
+    ``weight`` int8 with ``scale`` float32 [d] stands for D = weight * scale; float32 without a
+    scale is D itself (the papers' own methods keep it so).
+    """
+
+    weight: Int8 | Float32
+    scale: Float32 | None = None
 
     @property
     def bits(self) -> int:
@@ -49,10 +53,11 @@ class DenseDecoder:
     def decode(self, signs: Int8) -> Float32:
         """``signs`` int8 [n, bits] of -1, 0, +1 -> float32 [n, d].
 
-        The product is exact: float32 holds every integer up to 2**24, and |sum| <= 127 * bits.
+        With int8 the product is exact: float32 holds every integer up to 2**24, and
+        |sum| <= 127 * bits.
         """
-        exact = signs.astype(np.float32) @ self.weight.astype(np.float32)
-        return exact * self.scale
+        product = signs.astype(np.float32) @ self.weight.astype(np.float32)
+        return product if self.scale is None else product * self.scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +111,14 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """The rank-k part. ``left`` int8 [V, k], ``right`` int8 [k, d], ``scale`` float32 [k]."""
+    """The rank-k part, ``left`` [V, k] and ``right`` [k, d].
 
-    left: Int8
-    right: Int8
-    scale: Float32
+    Either both int8 with ``scale`` float32 [k], or both float32 without.
+    """
+
+    left: Int8 | Float32
+    right: Int8 | Float32
+    scale: Float32 | None = None
 
     @property
     def rank(self) -> int:
@@ -119,9 +127,10 @@ class LowRank:
 
     def decode(self, ids: Int32) -> Float32:
         """``ids`` int32 [n] -> float32 [n, d]."""
-        return self.left[ids].astype(np.float32) @ (
-            self.right.astype(np.float32) * self.scale[:, None]
-        )
+        right = self.right.astype(np.float32)
+        if self.scale is not None:
+            right *= self.scale[:, None]
+        return self.left[ids].astype(np.float32) @ right
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,14 +231,16 @@ class CompressedEmbedding:
         if self.lowrank is not None:
             yield "lowrank.left", self.lowrank.left
             yield "lowrank.right", self.lowrank.right
-            yield "lowrank.scale", self.lowrank.scale
+            if self.lowrank.scale is not None:
+                yield "lowrank.scale", self.lowrank.scale
         if self.order is not None:
             yield "order.starts", self.order.starts
         for index, stage in enumerate(self.stages):
             yield f"stages.{index}.codes", stage.codes
             if isinstance(stage.decoder, DenseDecoder):
                 yield f"stages.{index}.weight", stage.decoder.weight
-            yield f"stages.{index}.scale", stage.decoder.scale
+            if stage.decoder.scale is not None:
+                yield f"stages.{index}.scale", stage.decoder.scale
 
     def to_bytes(self) -> bytes:
         """The file's content (safetensors); equal embeddings give equal bytes."""
@@ -269,7 +280,9 @@ def _check(e: CompressedEmbedding) -> None:
         k = e.lowrank.rank
         need(e.lowrank.left.shape == (e.rows, k), f"left factor is {e.lowrank.left.shape}")
         need(e.lowrank.right.shape == (k, e.width), f"right factor is {e.lowrank.right.shape}")
-        need(e.lowrank.scale.shape == (k,), f"factor scale is {e.lowrank.scale.shape}")
+        scale = e.lowrank.scale
+        shape = None if scale is None else scale.shape
+        need(shape in (None, (k,)), f"factor scale of shape {shape}")
     if e.order is not None:
         need(e.order.block >= 1, f"row block of {e.order.block}")
         blocks = -(-e.rows // e.order.block)
@@ -281,7 +294,8 @@ def _check(e: CompressedEmbedding) -> None:
         )
     for index, stage in enumerate(e.stages):
         need(stage.decoder.width == e.width, f"stage {index} decodes to {stage.decoder.width}")
-        need(stage.decoder.scale.shape == (e.width,), f"stage {index} has a scale of wrong shape")
+        scale = stage.decoder.scale
+        need(scale is None or scale.shape == (e.width,), f"stage {index}: scale of wrong shape")
         need(1 <= stage.rows <= e.rows, f"stage {index} covers {stage.rows} rows")
         need(
             stage.codes.shape[1] == bitpack.bytes_per_row(stage.bits),

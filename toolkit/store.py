@@ -30,15 +30,13 @@ FORMAT_VERSION = 1
 _KEY = "lighttoken"
 
 Take = Callable[[str], NDArray[Any]]
+TakeScale = Callable[[str], NDArray[Any] | None]
 
 _DTYPES = {
     "mean": np.float32,
-    "left": np.int8,
-    "right": np.int8,
     "scale": np.float32,
     "starts": np.int32,
     "codes": np.uint8,
-    "weight": np.int8,
 }
 
 
@@ -98,15 +96,21 @@ def _build(
         )
 
     def take(name: str) -> NDArray[Any]:
-        tensor, dtype = tensors.get(name), _DTYPES[name.rsplit(".", 1)[-1]]
+        prefix, _, kind = name.rpartition(".")
+        # Matrices are int8 beside a scale, and float32 without one.
+        matrix = np.int8 if f"{prefix}.scale" in tensors else np.float32
+        tensor, dtype = tensors.get(name), _DTYPES.get(kind, matrix)
         if tensor is None or tensor.dtype != dtype:
             found = "nothing" if tensor is None else str(tensor.dtype)
             raise FormatError(f"{path}: tensor {name} should be {np.dtype(dtype)}, found {found}")
         return tensor
 
+    def scale(prefix: str) -> NDArray[Any] | None:
+        return take(f"{prefix}.scale") if f"{prefix}.scale" in tensors else None
+
     try:
         stages = tuple(
-            Stage(take(f"stages.{i}.codes"), _decoder(entry, f"stages.{i}", take))
+            Stage(take(f"stages.{i}.codes"), _decoder(entry, f"stages.{i}", take, scale))
             for i, entry in enumerate(layout["stages"])
         )
         block = layout["block"]
@@ -115,7 +119,7 @@ def _build(
             width=layout["width"],
             mean=take("mean"),
             stages=stages,
-            lowrank=LowRank(take("lowrank.left"), take("lowrank.right"), take("lowrank.scale"))
+            lowrank=LowRank(take("lowrank.left"), take("lowrank.right"), scale("lowrank"))
             if "lowrank.left" in tensors
             else None,
             order=RowOrder(take("order.starts"), block) if block else None,
@@ -124,11 +128,11 @@ def _build(
         raise FormatError(f"{path} has a damaged layout ({error!r}); copy it again") from error
 
 
-def _decoder(entry: dict[str, Any], prefix: str, take: Take) -> Decoder:
+def _decoder(entry: dict[str, Any], prefix: str, take: Take, scale: TakeScale) -> Decoder:
     kind, bits = entry["decoder"], entry["bits"]
     decoder: Decoder
     if kind == "dense":
-        decoder = DenseDecoder(take(f"{prefix}.weight"), take(f"{prefix}.scale"))
+        decoder = DenseDecoder(take(f"{prefix}.weight"), scale(prefix))
     elif kind == "diagonal":
         decoder = DiagonalDecoder(take(f"{prefix}.scale"))
     else:

@@ -15,6 +15,7 @@ from .embedding import (
     DenseDecoder,
     DiagonalDecoder,
     Float32,
+    Int8,
     LowRank,
     RowOrder,
     Stage,
@@ -124,7 +125,7 @@ def _train_codes(
     joint = JOINT_ROUNDS if config.refine_rounds and layout.tiers else 0
     meter = Meter(progress, epochs, config.refine_rounds + joint)
     generator = torch.Generator().manual_seed(seed)
-    signs, _ = train_stages(
+    signs, _, _ = train_stages(
         rows.target, rows.residual, layout.bits, weights, config, generator, meter.epoch_done
     )
     refined = refine(
@@ -153,7 +154,7 @@ def _diagonal(plane: Plane) -> Stage:
     return Stage(bitpack.pack(plane.signs.cpu().numpy() > 0), decoder)
 
 
-def _by_id(left: NDArray[np.int8], ids: NDArray[np.int64]) -> NDArray[np.int8]:
+def _by_id(left: Int8 | Float32, ids: NDArray[np.int64]) -> Int8 | Float32:
     """Factors are stored by id, codes by position."""
     by_id = np.empty_like(left)
     by_id[ids] = left

@@ -19,7 +19,10 @@ def train(target, bits, config=QUICK, seed=0, on_epoch=lambda: None):
     residual = target - target.mean(0)
     weights = torch.ones(len(target))
     generator = torch.Generator().manual_seed(seed)
-    return train_stages(target.__getitem__, residual, bits, weights, config, generator, on_epoch)
+    codes, _, reports = train_stages(
+        target.__getitem__, residual, bits, weights, config, generator, on_epoch
+    )
+    return codes, reports
 
 
 def error(codes, target):

@@ -102,7 +102,8 @@ def test_planes_fitted_again_are_better_where_it_counts():
 def test_more_planes_leave_less():
     residual = problem(0, rows=1000)[1]
     errors = [
-        left_by(fit_planes(residual.clone(), (1000,) * n, torch.ones(1000)), residual) for n in range(5)
+        left_by(fit_planes(residual.clone(), (1000,) * n, torch.ones(1000)), residual)
+        for n in range(5)
     ]
     assert all(later < 0.6 * earlier for earlier, later in itertools.pairwise(errors))
 

@@ -179,7 +179,7 @@ DAMAGED = {
     ),
     "factors left out": (
         file_with(**{"lowrank.left": np.zeros((2, 1), np.int8)}),
-        "lowrank.right should be int8, found nothing",
+        "lowrank.left should be float32, found int8",
     ),
 }
 
