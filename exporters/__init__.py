@@ -3,5 +3,6 @@
 from .export import ExportOptions, export
 from .inspect import inspect_model
 from .source import load_source
+from .table import read_table
 
-__all__ = ["ExportOptions", "export", "inspect_model", "load_source"]
+__all__ = ["ExportOptions", "export", "inspect_model", "load_source", "read_table"]

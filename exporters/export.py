@@ -22,7 +22,7 @@ from .check import check_model
 from .decode import graph_tensors
 from .facts import TOKENIZER
 from .find import TableUse, find_token_table
-from .prior import token_importance
+from .prior import corpus_importance, token_importance
 from .rewrite import CompressTable, check_opset, inline_decoder
 from .source import LoadedModel, load_graph, load_source
 
@@ -44,6 +44,8 @@ class ExportOptions:
         seed: equal seeds give equal bytes.
         revision: branch, tag or commit of a hub id.
         name: what the bundle calls its source; by default the hub id, folder or file name.
+        corpus: a text file, one text a line, to count tokens in; the tokenizer's prior is used
+            without.
         config: constants of the compression.
     """
 
@@ -53,6 +55,7 @@ class ExportOptions:
     seed: int = 0
     revision: str | None = None
     name: str | None = None
+    corpus: Path | None = None
     config: LightTokenConfig | None = None
 
     def __post_init__(self) -> None:
@@ -107,7 +110,7 @@ def export(
             budget,
             method=chosen.method,
             seed=chosen.seed,
-            importance=token_importance(loaded.folder / TOKENIZER, table.rows),
+            importance=importance_of(loaded.folder / TOKENIZER, table.rows, chosen.corpus),
             config=chosen.config,
             progress=say.part("compress", "rewrite"),
         )
@@ -151,6 +154,12 @@ def _check_replaceable(out: Path) -> None:
     """A mistyped OUT with --force must not cost anyone a folder of photos."""
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
         raise InputError(f"{out} is no bundle, so --force does not replace it; choose another name")
+
+
+def importance_of(tokenizer: Path, rows: int, corpus: Path | None) -> NDArray[np.float64] | None:
+    """Importance of each row: counts where there is a corpus, else what the tokenizer knows."""
+    prior = token_importance(tokenizer, rows)
+    return prior if corpus is None else corpus_importance(tokenizer, corpus, rows, prior)
 
 
 def table_values(table: TableUse) -> NDArray[np.floating]:

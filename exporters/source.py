@@ -51,10 +51,22 @@ def load_source(
         return _from_onnx(path)
     if path.is_dir():
         return _from_folder(path, Source(path.name, "folder", ""), work, exporter)
+    folder = find_folder(source, revision)
+    return _from_folder(folder, Source(source, "hub", "", revision), work, exporter)
+
+
+def find_folder(source: str, revision: str | None = None) -> Path:
+    """The folder of a model: as given, or downloaded from the hub.
+
+    Raises:
+        InputError: nothing is there, or the hub cannot be asked.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
     if path.suffix == ".onnx" or source.startswith((".", "/", "~")):
         raise InputError(f"{source} is not here; give a hub id, a model folder or an .onnx file")
-    folder = _download(source, revision)
-    return _from_folder(folder, Source(source, "hub", "", revision), work, exporter)
+    return _download(source, revision)
 
 
 def _from_onnx(path: Path) -> LoadedModel:

@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .blocks import row_blocks
-from .budget import Budget, plan_layout
+from .budget import Budget, Layout, plan_layout
 from .config import LightTokenConfig
-from .embedding import CompressedEmbedding, Float32
+from .embedding import CompressedEmbedding, Float32, RowOrder
 from .errors import BudgetError, InputError
-from .importance import check_importance, order_rows
+from .importance import BLOCKS, check_importance, order_rows
 from .progress import Progress
 
 METHODS = ("lighttoken", "lighttoken-paper", "direction", "svd", "svd-fp32")
@@ -89,12 +89,41 @@ def _fit(
         return compress_svd(table, budget, int8=method == "svd")
     from .train import train
 
-    order, ids, position_weights = order_rows(weights)
-    block = order.block if order else 0
-    layout = plan_layout(
-        covariance_spectrum(table), position_weights, budget, block=block, rank=config.rank
+    layout, order, ids, position_weights = best_layout(
+        covariance_spectrum(table), weights, budget, config.rank
     )
     return train(table, ids, position_weights, order, layout, config, seed, progress)
+
+
+def best_layout(
+    spectrum: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    budget: Budget,
+    rank: int | None = None,
+) -> tuple[Layout, RowOrder | None, NDArray[np.int64], NDArray[np.float64]]:
+    """The layout of least expected error over all block sizes, with the row order it needs.
+
+    Args:
+        spectrum: eigenvalues of the table's covariance [d].
+        weights: importance of each id [V].
+        budget: bytes.
+        rank: force a rank.
+
+    Returns:
+        Layout, order, id at each position int64 [V], weight of each position [V].
+
+    Raises:
+        BudgetError: nothing fits.
+    """
+    candidates = []
+    for block in BLOCKS:
+        order, ids, position_weights = order_rows(weights, block)
+        size = order.block if order else 0
+        layout = plan_layout(spectrum, position_weights, budget, block=size, rank=rank)
+        candidates.append((layout, order, ids, position_weights))
+        if order is None:
+            break  # already sorted: no block size can matter
+    return min(candidates, key=lambda candidate: candidate[0].expected_error)
 
 
 def check_matrix(matrix: NDArray[np.floating]) -> Float32:

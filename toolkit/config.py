@@ -1,8 +1,15 @@
 """Every choice of the LightToken recipe in one place."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import InputError
+
+EFFORTS: dict[str, dict[str, Any]] = {
+    "fast": {"refine_rounds": 0},
+    "normal": {},
+    "best": {"epochs": 12, "refine_rounds": 60, "flips": 32},
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,17 @@ class LightTokenConfig:
     refine_rounds: int = 12
     flips: int = 16
     rank: int | None = None
+
+    @classmethod
+    def of_effort(cls, effort: str) -> "LightTokenConfig":
+        """A preset: ``fast`` stops at what the autoencoders found, ``best`` searches longer.
+
+        Raises:
+            InputError: an unknown word.
+        """
+        if effort not in EFFORTS:
+            raise InputError(f"effort {effort!r} is unknown; choose from {', '.join(EFFORTS)}")
+        return cls(**EFFORTS[effort])
 
     def __post_init__(self) -> None:
         for name in ("autoencoder_stages", "epochs", "epoch_rows", "batch_rows", "flips"):

@@ -46,7 +46,7 @@ def compress_direction(
     parameters = [*encoder.parameters(), *decoder.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, _HALVED_EVERY, gamma=0.5)
-    rows = torch.from_numpy(table).to(device)
+    rows = torch.tensor(table, device=device)
     generator = torch.Generator().manual_seed(seed)
     epochs = _FALLING_EPOCHS + _LAST_EPOCHS
     for epoch in range(epochs):

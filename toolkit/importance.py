@@ -15,7 +15,9 @@ from .errors import InputError
 # order of frequency, and a domain's own frequent words sit further down; the prior must not bet on
 # single ranks.
 _SHIFT = 1 / 40
-BLOCK = 64
+# Sizes of a block that are tried: small ones follow counted frequencies closely, large ones cost
+# fewer bytes.
+BLOCKS = (8, 16, 32, 64, 128)
 
 
 def zipf_prior(rows: int) -> NDArray[np.float64]:
@@ -44,7 +46,7 @@ def check_importance(importance: ArrayLike | None, rows: int) -> NDArray[np.floa
 
 
 def order_rows(
-    weights: NDArray[np.float64], block: int = BLOCK
+    weights: NDArray[np.float64], block: int
 ) -> tuple[RowOrder | None, NDArray[np.int64], NDArray[np.float64]]:
     """Sort blocks of ids by importance.
 

@@ -38,7 +38,7 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes. ``embedding`` counts all that the decode node reads and its function's text."""
+    """Bytes. ``embedding_bytes`` counts every tensor that the decode node reads."""
 
     ratio: float
     bits_per_parameter: float

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from .blocks import row_blocks
 from .embedding import Float32
 
 
@@ -13,7 +15,8 @@ class TableQuality:
 
     Attributes:
         relative_error: squared error over the squared distance from the mean row.
-        mean_cosine: cosine between a row and its decoded form.
+        mean_cosine: cosine between a row and its decoded form; rows of zeros, such as a padding
+            token's, have no direction and do not count.
     """
 
     relative_error: float
@@ -21,10 +24,21 @@ class TableQuality:
 
 
 def compare(original: Float32, decoded: Float32) -> TableQuality:
-    """Compare two tables [V, d]; a row of zeros counts as cosine 0, a constant table as error 0."""
+    """Compare two tables [V, d]; a constant table decoded exactly has error 0."""
     spread = float(((original - original.mean(axis=0)) ** 2).sum(dtype=np.float64))
     error = float(((decoded - original) ** 2).sum(dtype=np.float64))
-    norms = np.linalg.norm(original, axis=1) * np.linalg.norm(decoded, axis=1)
-    cosine = (original * decoded).sum(axis=1) / np.maximum(norms, 1e-12)
     relative = error / spread if spread > 0 else float(error > 0)
-    return TableQuality(relative, float(cosine.mean(dtype=np.float64)))
+    return TableQuality(relative, mean_cosine(original, decoded, np.ones(len(original))))
+
+
+def mean_cosine(original: Float32, decoded: Float32, weights: NDArray[np.float64]) -> float:
+    """Mean cosine of rows [V, d] to their decoded forms, each by its weight [V]; 1 if all are 0."""
+    total, counted = 0.0, 0.0
+    for rows in row_blocks(len(original)):
+        lengths = np.linalg.norm(original[rows], axis=1)
+        products = np.maximum(lengths * np.linalg.norm(decoded[rows], axis=1), 1e-30)
+        cosines = (original[rows] * decoded[rows]).sum(axis=1) / products
+        share = weights[rows] * (lengths > 0)
+        total += float(share @ cosines)
+        counted += float(share.sum())
+    return total / counted if counted else 1.0

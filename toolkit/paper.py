@@ -44,10 +44,9 @@ def compress_paper(
     if lowrank is not None:
         residual -= lowrank.left @ lowrank.right
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = torch.from_numpy(table)
     meter = Meter(progress, config.autoencoder_stages * config.epochs, 0)
     signs, decoder, _ = train_stages(
-        lambda positions: rows[positions.cpu()].to(device),
+        lambda positions: torch.from_numpy(table[positions.cpu().numpy()]).to(device),
         torch.from_numpy(residual).to(device),
         bits,
         torch.ones(len(table), device=device),

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocks import row_blocks
 from .budget import Budget
 from .embedding import CompressedEmbedding, Float32
 from .errors import BudgetError
+from .metrics import mean_cosine
 from .progress import Progress
 
 _START = 16.0
@@ -44,7 +44,7 @@ def smallest_with_cosine(
             embedding = fit(Budget(ratio=ratio), None)
         except BudgetError:
             return None  # too small for any layout, so too small for the quality
-        reached.append(weighted_cosine(table, embedding, weights))
+        reached.append(mean_cosine(table, embedding.dense(), weights))
         return embedding if reached[-1] >= wanted else None
 
     reached: list[float] = []
@@ -73,17 +73,3 @@ def smallest_with_cosine(
         else:
             best, good = candidate, middle
     return best
-
-
-def weighted_cosine(
-    table: Float32, embedding: CompressedEmbedding, weights: NDArray[np.float64]
-) -> float:
-    """Mean cosine between rows and decoded rows, each row by its weight [V]."""
-    total = 0.0
-    for rows in row_blocks(len(table)):
-        original = table[rows]
-        decoded = embedding.lookup(np.arange(rows.start, rows.stop))
-        norms = np.linalg.norm(original, axis=1) * np.linalg.norm(decoded, axis=1)
-        cosines = (original * decoded).sum(axis=1) / np.maximum(norms, 1e-30)
-        total += float(weights[rows] @ cosines)
-    return total / float(weights.sum())

@@ -165,3 +165,65 @@ def test_tied_head_is_said(lighttoken, tmp_path: Path):
     outcome = lighttoken("export", tmp_path / "mlm", tmp_path / "out", "--ratio", 5)
     assert outcome.code == 0
     assert "output head shares the table" in " ".join(outcome.out.split())
+
+
+def test_min_cosine_buys_a_larger_table(lighttoken, tiny_model: Path, tmp_path: Path):
+    sizes = []
+    for name, cosine in (("loose", 0.8), ("tight", 0.97)):
+        outcome = lighttoken(
+            "export",
+            tiny_model,
+            tmp_path / name,
+            "--min-cosine",
+            cosine,
+            "--effort",
+            "fast",
+            "--json",
+        )
+        assert outcome.code == 0
+        sizes.append(outcome.json["embedding_bytes"])
+    assert sizes[1] > sizes[0]
+
+
+def test_a_corpus_decides_which_rows_matter(lighttoken, tiny_model: Path, tmp_path: Path):
+    (tmp_path / "corpus.txt").write_text("word500 word501 word502\n" * 200)
+    tables = []
+    for name, extra in (("prior", ()), ("counts", ("--corpus", tmp_path / "corpus.txt"))):
+        outcome = lighttoken("export", tiny_model, tmp_path / name, "--ratio", 5, *extra)
+        assert outcome.code == 0
+        tables.append(decoded_error(tmp_path / name, tiny_model, slice(515, 518)))
+    assert tables[1] < 0.5 * tables[0]
+
+
+def decoded_error(bundle: Path, model: Path, rows: slice) -> float:
+    """Squared error of some rows, from the bundle's own graph."""
+    import onnx_ir as ir
+    import onnxruntime
+
+    graph = ir.load(bundle / "model.onnx")
+    node = next(node for node in graph.graph if node.domain == "ai.lighttoken")
+    node.outputs[0].name = "rows"
+    graph.graph.outputs[:] = [node.outputs[0]]
+    ir.external_data.load_to_model(graph)
+    session = onnxruntime.InferenceSession(ir.to_proto(graph).SerializeToString())
+    ids = np.arange(600)[rows][None]
+    feeds = {entry.name: np.ones_like(ids) for entry in session.get_inputs()} | {"input_ids": ids}
+    table = load_file(model / "model.safetensors")["embeddings.word_embeddings.weight"]
+    return float(((session.run(None, feeds)[0][0] - table[rows]) ** 2).sum())
+
+
+def test_methods_are_exported_too(lighttoken, tiny_model: Path, tmp_path: Path):
+    for method in ("svd", "svd-fp32", "lighttoken-paper"):
+        outcome = lighttoken(
+            "export", tiny_model, tmp_path / method, "--ratio", 3, "--method", method, "--json"
+        )
+        assert outcome.code == 0
+        assert outcome.json["parity_max_abs_error"] < 1e-5
+
+
+def test_a_corpus_that_is_no_text(fails, tiny_model: Path, tmp_path: Path):
+    (tmp_path / "corpus.txt").write_bytes(b"\xff\xfe\x00")
+    arguments = ("export", tiny_model, tmp_path / "out", "--ratio", 5)
+    assert "UTF-8" in fails(*arguments, "--corpus", tmp_path / "corpus.txt")
+    assert "not here" in fails(*arguments, "--corpus", tmp_path / "none.txt")
+    assert leftovers(tmp_path) == ["corpus.txt"]

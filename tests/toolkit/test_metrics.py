@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from toolkit.metrics import compare
+from toolkit.metrics import compare, mean_cosine
 
 
 def test_the_same_table_has_no_error():
@@ -26,3 +26,16 @@ def test_a_constant_table_decoded_exactly_has_error_zero():
     table = np.ones((5, 3), np.float32)
     assert compare(table, table).relative_error == 0
     assert compare(table, table + 1).relative_error == 1
+
+
+def test_rows_of_zeros_have_no_direction():
+    table = np.eye(4, dtype=np.float32)
+    table[0] = 0
+    assert compare(table, table + 1e-6).mean_cosine == pytest.approx(1)
+    assert mean_cosine(np.zeros_like(table), table, np.ones(4)) == 1
+
+
+def test_rows_count_by_their_weight():
+    table = np.eye(2, dtype=np.float32)
+    decoded = table * np.array([[1], [-1]], np.float32)
+    assert mean_cosine(table, decoded, np.array([3.0, 1.0])) == pytest.approx(0.5)

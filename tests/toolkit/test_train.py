@@ -15,7 +15,7 @@ LAYOUT = Layout(rank=2, bits=16, tiers=(300, 100), block=64, nbytes=0, expected_
 
 def trained(table, layout, config=QUICK, progress=None):
     weights = np.random.default_rng(0).random(len(table))
-    order, ids, position_weights = order_rows(weights / weights.sum())
+    order, ids, position_weights = order_rows(weights / weights.sum(), 64)
     return train(table, ids, position_weights, order, layout, config, 0, progress)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from toolkit.config import LightTokenConfig
 from toolkit.errors import InputError
 
 from .console import (
@@ -17,6 +18,7 @@ from .console import (
     read_budget,
     say,
     size,
+    training_options,
 )
 
 _EXAMPLE = """\b
@@ -31,7 +33,7 @@ Examples:
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @budget_options
 @click.option("--tensor", help="Tensor of a .safetensors file [default: the largest matrix]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds, equal bytes.")
+@training_options
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @json_option
 def command(
@@ -39,6 +41,9 @@ def command(
     target: Path,
     ratio: float | None,
     max_bytes: int | None,
+    min_cosine: float | None,
+    method: str,
+    effort: str,
     tensor: str | None,
     seed: int,
     force: bool,
@@ -48,7 +53,7 @@ def command(
 
     Rows are taken to stand in order of frequency, as a vocabulary's do.
     """
-    budget = read_budget(ratio, max_bytes)
+    budget = read_budget(ratio, max_bytes, min_cosine)
     if target.exists() and not force:
         raise InputError(f"{target} exists; pass --force to replace it or choose another name")
     if not target.absolute().parent.is_dir():
@@ -59,7 +64,14 @@ def command(
 
     table = check_matrix(read_matrix(matrix, tensor))
     with progress("compressing") as report:
-        embedding = compress(table, budget, seed=seed, progress=report)
+        embedding = compress(
+            table,
+            budget,
+            method=method,
+            seed=seed,
+            config=LightTokenConfig.of_effort(effort),
+            progress=report,
+        )
         embedding.save(target)
     quality = compare(table, embedding.dense())
     figures: dict[str, Any] = {

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from toolkit.budget import Budget
+from toolkit.compress import METHODS
+from toolkit.config import EFFORTS
 from toolkit.progress import Progress as Report
 
 DEFAULT_RATIO = 25.0
@@ -29,19 +31,42 @@ def json_option(command: Command) -> Command:
 
 
 def budget_options(command: Command) -> Command:
-    """``--ratio`` and ``--max-bytes``; see :func:`read_budget`."""
+    """``--ratio``, ``--max-bytes`` and ``--min-cosine``; see :func:`read_budget`."""
     ratio = click.option(
         "--ratio", type=float, help=f"float32 bytes over packed bytes [default: {DEFAULT_RATIO:g}]"
     )
     max_bytes = click.option("--max-bytes", type=int, help="Packed bytes, at most.")
-    return ratio(max_bytes(command))
+    min_cosine = click.option(
+        "--min-cosine",
+        type=float,
+        help="Mean cosine of a row to its decoded form, at least; takes several times as long.",
+    )
+    return ratio(max_bytes(min_cosine(command)))
 
 
-def read_budget(ratio: float | None, max_bytes: int | None) -> Budget:
+def read_budget(ratio: float | None, max_bytes: int | None, min_cosine: float | None) -> Budget:
     """The budget that the options ask for, 25x if they ask for none."""
-    if ratio is None and max_bytes is None:
+    if ratio is None and max_bytes is None and min_cosine is None:
         ratio = DEFAULT_RATIO
-    return Budget(ratio=ratio, max_bytes=max_bytes)
+    return Budget(ratio=ratio, max_bytes=max_bytes, min_cosine=min_cosine)
+
+
+def training_options(command: Command) -> Command:
+    """``--method``, ``--effort`` and ``--seed``."""
+    method = click.option(
+        "--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True
+    )
+    effort = click.option(
+        "--effort",
+        type=click.Choice(list(EFFORTS)),
+        default="normal",
+        show_default=True,
+        help="How long to search for better codes.",
+    )
+    seed = click.option(
+        "--seed", type=int, default=0, show_default=True, help="Equal seeds, equal bytes."
+    )
+    return method(effort(seed(command)))
 
 
 def say(line: str = "") -> None:

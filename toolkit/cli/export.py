@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from toolkit.config import LightTokenConfig
 from toolkit.manifest import Manifest
 
 from .console import (
@@ -17,6 +18,7 @@ from .console import (
     read_budget,
     say,
     size,
+    training_options,
 )
 
 _EXAMPLE = """\b
@@ -45,8 +47,13 @@ Examples:
     show_default=True,
     help="Decode graph as a function of the model, or dissolved into it.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds, equal bytes.")
+@training_options
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    help="Text, one a line, to count tokens in [default: the tokenizer's order]",
+)
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @json_option
 def command(
@@ -54,10 +61,14 @@ def command(
     target: Path,
     ratio: float | None,
     max_bytes: int | None,
+    min_cosine: float | None,
+    method: str,
+    effort: str,
     exporter: str,
     decode: str,
     seed: int,
     revision: str | None,
+    corpus: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -65,12 +76,20 @@ def command(
 
     SOURCE is a Hugging Face hub id, a folder written by save_pretrained, or an .onnx file.
     """
-    budget = read_budget(ratio, max_bytes)
+    budget = read_budget(ratio, max_bytes, min_cosine)
     from exporters import ExportOptions, export
 
     from .originals import remember
 
-    options = ExportOptions(exporter=exporter, decode=decode, seed=seed, revision=revision)
+    options = ExportOptions(
+        exporter=exporter,
+        decode=decode,
+        method=method,
+        seed=seed,
+        revision=revision,
+        corpus=corpus,
+        config=LightTokenConfig.of_effort(effort),
+    )
     with progress("exporting") as report:
         manifest = export(source, target, budget, options=options, force=force, progress=report)
     remember(manifest.source, source)
