@@ -81,7 +81,7 @@ def export(
         budget: for the token table.
         options: exporter, form of the decode graph, seed.
         force: replace an ``out`` that exists: a bundle or an empty folder, nothing else.
-        keep_original: a folder to keep the uncompressed .onnx in, for comparisons.
+        keep_original: a folder to keep the uncompressed .onnx in that is exported on the way.
         progress: told how far the work is.
 
     Returns:
