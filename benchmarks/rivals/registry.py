@@ -1,0 +1,68 @@
+"""Which methods there are, by name."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.budget import Budget
+from toolkit.compress import METHODS, compress
+
+from .codebooks import LocalSearch, Product, Residual
+from .result import Float32, Result, Rival
+from .rotation import rotation_quantizer
+from .rtn import RoundToNearest
+from .tensor_train import tensor_train
+
+TOKENIZER_SUFFIX = "+tokenizer"
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """A method of ``toolkit.compress``; its saved file is what counts, header included."""
+
+    method: str
+    importance: NDArray[np.float64] | None = None
+
+    def __call__(self, table: Float32, max_bytes: int, seed: int) -> Result:
+        """Compress to ``max_bytes`` and decode."""
+        embedding = compress(
+            table,
+            Budget(max_bytes=max_bytes),
+            method=self.method,
+            seed=seed,
+            importance=self.importance,
+        )
+        stored = {"file": np.frombuffer(embedding.to_bytes(), np.uint8)}
+        parts = [f"rank {embedding.lowrank.rank}"] if embedding.lowrank else []
+        parts += [f"{stage.bits} bits x {stage.rows} rows" for stage in embedding.stages]
+        return Result(embedding.dense(), stored, ", ".join(parts))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A line of the picture. ``natural`` rivals have sizes of their own instead of budgets."""
+
+    name: str
+    fitted: Rival | None = None
+    natural: tuple[Rival, ...] = ()
+
+
+def methods(importance: NDArray[np.float64] | None = None) -> dict[str, Method]:
+    """All methods; with the tokenizer's ``importance`` [V] LightToken comes with it too."""
+    sizes = ((2, 128), (2, 32), (3, 128), (3, 32), (4, 32), (8, 32))
+    rtn = tuple(RoundToNearest(bits, group) for bits, group in sizes)
+    found = [
+        Method("rtn", natural=rtn),
+        Method("tensor-train", tensor_train),
+        Method("pq", Product()),
+        Method("opq", Product(rotate=True)),
+        Method("rvq", Residual()),
+        Method("lsq", LocalSearch()),
+        Method("rotation", rotation_quantizer),
+        *(Method(name, Toolkit(name)) for name in METHODS),
+    ]
+    if importance is not None:
+        name = "lighttoken"
+        found.append(Method(name + TOKENIZER_SUFFIX, Toolkit(name, importance)))
+    return {method.name: method for method in found}
