@@ -76,16 +76,7 @@ def _draw_panel(axis: Axes, panel: Panel, rows: list[dict[str, Any]], data: dict
         bound = [(rate, error) for rate, error in data["gaussian_bound"] if low <= rate <= high]
         axis.plot(*zip(*bound, strict=True), color=_GREY, lw=1, ls=":", label="Gaussian bound")
     if panel.key == "sts" and data["uncompressed_sts"]:
-        axis.axhline(data["uncompressed_sts"], color=_GREY, lw=1, ls="--")
-        axis.annotate(
-            f"uncompressed {data['uncompressed_sts']:.2f}",
-            (high, data["uncompressed_sts"]),
-            xytext=(-2, 4),
-            textcoords="offset points",
-            ha="right",
-            color=_GREY,
-            fontsize=9,
-        )
+        _draw_uncompressed(axis, data["uncompressed_sts"], min(row["sts"] for row in rows))
     names = [*dict.fromkeys(row["method"] for row in rows)]
     for name in sorted(names, key=lambda name: (name in _OURS, [*_STYLES, name].index(name))):
         points = sorted(
@@ -113,6 +104,22 @@ def _draw_panel(axis: Axes, panel: Panel, rows: list[dict[str, Any]], data: dict
         axis.yaxis.set_major_locator(FixedLocator(marks))
         axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter(FuncFormatter(lambda mark, _: f"{mark:g}"))
+
+
+def _draw_uncompressed(axis: Axes, sts: float, lowest: float) -> None:
+    """The model as it is; lines that fall more than 20 points below it leave the panel."""
+    axis.axhline(sts, color=_GREY, lw=1, ls=":")
+    axis.annotate(
+        f"uncompressed {sts:.2f}",
+        (0.01, sts),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 4),
+        textcoords="offset points",
+        color=_GREY,
+        fontsize=9,
+    )
+    bottom = max(lowest, sts - 20)
+    axis.set_ylim(bottom - 0.5, sts + 0.06 * (sts - bottom) + 0.5)
 
 
 def _draw_line(axis: Axes, name: str, points: list[tuple[float, float]]) -> None:

@@ -139,6 +139,8 @@ def command(
         err.print(_line(row), markup=False)
     report.save()
     _print(report.data)
+    with write_aside(folder / "rate_distortion.md") as aside:
+        aside.write_text(markdown_table(report.data), encoding="utf-8")
     try:
         from picture import draw
     except ImportError:
@@ -346,7 +348,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _print(data: dict[str, Any]) -> None:
-    """The table on stdout, best error last within a method."""
+    """The table on stdout, then what failed or was skipped."""
     out = Console(highlight=False)
     if not out.is_terminal:
         out.width = 160
@@ -369,19 +371,40 @@ COLUMNS = {  # title -> key of the row, how it is written
 }
 
 
-def rich_table(data: dict[str, Any]) -> Table:
-    """One line a row, without columns that no row fills."""
+def figures(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Titles and lines, a row each, without columns that no row fills."""
     done = [row for row in data["rows"] if "error" not in row]
     columns = {title: c for title, c in COLUMNS.items() if any(c[0] in row for row in done)}
+    lines = [
+        [
+            row["method"],
+            *(form.format(row[key]) if key in row else "" for key, form in columns.values()),
+            row["settings"],
+        ]
+        for row in done
+    ]
+    return ["method", *columns, "settings"], lines
+
+
+def rich_table(data: dict[str, Any]) -> Table:
+    """For the terminal."""
+    titles, lines = figures(data)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("method")
-    for title in columns:
-        table.add_column(title, justify="right")
-    table.add_column("settings", overflow="fold")
-    for row in done:
-        figures = [form.format(row[key]) if key in row else "" for key, form in columns.values()]
-        table.add_row(row["method"], *figures, row["settings"])
+    for title in titles:
+        numbers = title in COLUMNS
+        table.add_column(title, justify="right" if numbers else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*line)
     return table
+
+
+def markdown_table(data: dict[str, Any]) -> str:
+    """For a page; rows that failed or were skipped follow as a list."""
+    titles, lines = figures(data)
+    rule = ["--:" if title in COLUMNS else "---" for title in titles]
+    text = "".join(f"| {' | '.join(line)} |\n" for line in (titles, rule, *lines))
+    missing = [f"- {_line(row)}\n" for row in data["rows"] if "error" in row]
+    return text + ("\n" + "".join(missing) if missing else "")
 
 
 def main(arguments: list[str] | None = None) -> int:
