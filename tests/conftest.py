@@ -3,6 +3,7 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; before torch
 
 from pathlib import Path
 

@@ -42,6 +42,9 @@ def app() -> None:
 
 def main() -> NoReturn:
     """Entry point of the console script."""
+    # OpenMP threads that wait by spinning make training several times slower as soon as anything
+    # else runs on the machine. Read once, when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(sys.argv[1:]))
 
 
