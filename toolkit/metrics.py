@@ -1,12 +1,13 @@
 """How close a decoded table is to the original."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import row_blocks
-from .embedding import Float32
+from .embedding import CompressedEmbedding, Float32
 
 
 @dataclass(frozen=True)
@@ -23,22 +24,40 @@ class TableQuality:
     mean_cosine: float
 
 
-def compare(original: Float32, decoded: Float32) -> TableQuality:
-    """Compare two tables [V, d]; a constant table decoded exactly has error 0."""
-    spread = float(((original - original.mean(axis=0)) ** 2).sum(dtype=np.float64))
-    error = float(((decoded - original) ** 2).sum(dtype=np.float64))
+def compare(original: Float32, decoded: Float32 | CompressedEmbedding) -> TableQuality:
+    """Compare two tables [V, d], a block of rows at a time.
+
+    ``decoded`` may still be packed. A constant table decoded exactly has error 0.
+    """
+    mean = original.mean(axis=0, dtype=np.float64).astype(np.float32)
+    spread, error = 0.0, 0.0
+    for rows, block in _blocks(original, decoded):
+        spread += float(((original[rows] - mean) ** 2).sum(dtype=np.float64))
+        error += float(((block - original[rows]) ** 2).sum(dtype=np.float64))
     relative = error / spread if spread > 0 else float(error > 0)
     return TableQuality(relative, mean_cosine(original, decoded, np.ones(len(original))))
 
 
-def mean_cosine(original: Float32, decoded: Float32, weights: NDArray[np.float64]) -> float:
+def mean_cosine(
+    original: Float32, decoded: Float32 | CompressedEmbedding, weights: NDArray[np.float64]
+) -> float:
     """Mean cosine of rows [V, d] to their decoded forms, each by its weight [V]; 1 if all are 0."""
     total, counted = 0.0, 0.0
-    for rows in row_blocks(len(original)):
+    for rows, block in _blocks(original, decoded):
         lengths = np.linalg.norm(original[rows], axis=1)
-        products = np.maximum(lengths * np.linalg.norm(decoded[rows], axis=1), 1e-30)
-        cosines = (original[rows] * decoded[rows]).sum(axis=1) / products
+        products = np.maximum(lengths * np.linalg.norm(block, axis=1), 1e-30)
+        cosines = (original[rows] * block).sum(axis=1) / products
         share = weights[rows] * (lengths > 0)
         total += float(share @ cosines)
         counted += float(share.sum())
     return total / counted if counted else 1.0
+
+
+def _blocks(
+    original: Float32, decoded: Float32 | CompressedEmbedding
+) -> Iterator[tuple[slice, Float32]]:
+    for rows in row_blocks(len(original)):
+        if isinstance(decoded, CompressedEmbedding):
+            yield rows, decoded.lookup(np.arange(rows.start, rows.stop))
+        else:
+            yield rows, decoded[rows]

@@ -44,7 +44,7 @@ def smallest_with_cosine(
             embedding = fit(Budget(ratio=ratio), None)
         except BudgetError:
             return None  # too small for any layout, so too small for the quality
-        reached.append(mean_cosine(table, embedding.dense(), weights))
+        reached.append(mean_cosine(table, embedding, weights))
         return embedding if reached[-1] >= wanted else None
 
     reached: list[float] = []

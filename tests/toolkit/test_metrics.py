@@ -28,6 +28,10 @@ def test_a_constant_table_decoded_exactly_has_error_zero():
     assert compare(table, table + 1).relative_error == 1
 
 
+def test_a_packed_table_is_decoded_on_the_way(small_table, small_embedding):
+    assert compare(small_table, small_embedding) == compare(small_table, small_embedding.dense())
+
+
 def test_rows_of_zeros_have_no_direction():
     table = np.eye(4, dtype=np.float32)
     table[0] = 0

@@ -73,7 +73,7 @@ def command(
             progress=report,
         )
         embedding.save(target)
-    quality = compare(table, embedding.dense())
+    quality = compare(table, embedding)
     figures: dict[str, Any] = {
         "rows": embedding.rows,
         "width": embedding.width,
