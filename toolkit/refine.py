@@ -78,26 +78,34 @@ def refine(
         on_round()
     if rounds:
         search_codes(signs, target, decoder.dense(), 2 * flips)
-    planes = fit_planes(_left(target, signs, decoder, tiers), tiers, weights)
+    planes = _planes_of_what_is_left(target, signs, decoder, tiers, weights)
     for _ in range(JOINT_ROUNDS if rounds and tiers else 0):
         # The frequent rows' planes explain part of the target: what the dense code has to say about
         # those rows changes, and so does the decoder that serves all the others.
-        add_planes(target, planes, -1.0)
         decoder = quantise_columns(least_squares(signs, target, weights))
         search_codes(signs, target, decoder.dense(), flips)
         add_planes(target, planes, 1.0)
-        planes = fit_planes(_left(target, signs, decoder, tiers), tiers, weights)
+        planes = _planes_of_what_is_left(target, signs, decoder, tiers, weights)
         on_round()
+    add_planes(target, planes, 1.0)
     return Refined(signs, decoder, planes)
 
 
-def _left(target: Tensor, signs: Tensor, decoder: Quantised, tiers: tuple[int, ...]) -> Tensor:
-    """What the dense code leaves of the rows that planes cover, float [tiers[0], d]."""
-    left = target[: tiers[0] if tiers else 0].clone()
-    dense = decoder.dense()
-    for rows in row_blocks(len(left)):
-        left[rows] -= signs[rows].to(dense.dtype) @ dense
-    return left
+def _planes_of_what_is_left(
+    target: Tensor, signs: Tensor, decoder: Quantised, tiers: tuple[int, ...], weights: Tensor
+) -> tuple[Plane, ...]:
+    """Fit planes to what the dense code leaves, and take them away from ``target``, in place."""
+    covered = target[: tiers[0] if tiers else 0]
+    _add_dense(covered, signs, decoder, -1.0)
+    planes = fit_planes(covered, tiers, weights)
+    _add_dense(covered, signs, decoder, 1.0)
+    return planes
+
+
+def _add_dense(target: Tensor, signs: Tensor, decoder: Quantised, factor: float) -> None:
+    dense = decoder.dense() * factor
+    for rows in row_blocks(len(target)):
+        target[rows] += signs[rows].to(dense.dtype) @ dense
 
 
 def quantise_columns(decoder: Tensor) -> Quantised:
@@ -154,7 +162,7 @@ def _flip_bits(
 def fit_planes(residual: Tensor, tiers: tuple[int, ...], weights: Tensor) -> tuple[Plane, ...]:
     """One sign a column on what is left, plane after plane, then each again given the others.
 
-    ``residual`` [n, d] holds at least the rows of the first tier; it is used up.
+    ``residual`` [n, d] holds at least the rows of the first tier; the planes are taken away from it.
     """
     planes: list[Plane] = []
     for rows in tiers:
@@ -171,13 +179,15 @@ def fit_planes(residual: Tensor, tiers: tuple[int, ...], weights: Tensor) -> tup
 def add_planes(target: Tensor, planes: tuple[Plane, ...], factor: float) -> None:
     """Add ``factor`` times what all planes contribute to ``target`` [V, d], in place."""
     for plane in planes:
-        target[: len(plane.signs)] += plane.signs * (factor * plane.scale)
+        for rows in row_blocks(len(plane.signs)):
+            target[rows] += plane.signs[rows] * (factor * plane.scale)
 
 
 def _fit_plane(residual: Tensor, weights: Tensor) -> Plane:
-    signs = (residual > 0).to(torch.int8) * 2 - 1
+    signs = torch.empty(residual.shape, dtype=torch.int8, device=residual.device)
     # The least-squares scale of a sign code is the (weighted) mean magnitude.
     total = torch.zeros_like(residual[0])
     for rows in row_blocks(len(residual)):
+        signs[rows] = (residual[rows] > 0).to(torch.int8) * 2 - 1
         total += weights[rows] @ residual[rows].abs()
     return Plane(signs, total / weights.sum().clamp_min(1e-30))
