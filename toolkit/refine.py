@@ -162,7 +162,7 @@ def _flip_bits(
 def fit_planes(residual: Tensor, tiers: tuple[int, ...], weights: Tensor) -> tuple[Plane, ...]:
     """One sign a column on what is left, plane after plane, then each again given the others.
 
-    ``residual`` [n, d] holds at least the rows of the first tier; the planes are taken away from it.
+    ``residual`` [n, d] holds at least the first tier's rows; the planes are taken away in place.
     """
     planes: list[Plane] = []
     for rows in tiers:
