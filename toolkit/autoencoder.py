@@ -109,8 +109,7 @@ def train_stages(
         decoder = model.decoder.detach()
         if refit:
             decoder = least_squares(stage_codes, residual, weights)
-        for rows in row_blocks(len(residual)):
-            residual[rows] -= stage_codes[rows].to(decoder.dtype) @ decoder
+        add_decoded(residual, stage_codes, -decoder)
         codes.append(stage_codes)
         decoders.append(decoder)
         reports.append(report)
@@ -155,6 +154,12 @@ def _train_stage(
         if saturation > config.saturation_limit:
             break
     return model, StageReport(bits, epoch, saturation)
+
+
+def add_decoded(target: Tensor, signs: Tensor, decoder: Tensor) -> None:
+    """Add ``signs`` [n, m] @ ``decoder`` [m, d] to ``target`` [n or fewer, d], in place."""
+    for rows in row_blocks(len(target)):
+        target[rows] += signs[rows].to(decoder.dtype) @ decoder
 
 
 def least_squares(signs: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:

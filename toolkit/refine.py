@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .autoencoder import least_squares
+from .autoencoder import add_decoded, least_squares
 from .blocks import row_blocks
 
 _BLOCK_ROWS = 1024  # rows searched at a time: their gains stay in the second-level cache
@@ -96,16 +96,10 @@ def _planes_of_what_is_left(
 ) -> tuple[Plane, ...]:
     """Fit planes to what the dense code leaves, and take them away from ``target``, in place."""
     covered = target[: tiers[0] if tiers else 0]
-    _add_dense(covered, signs, decoder, -1.0)
+    add_decoded(covered, signs, -decoder.dense())
     planes = fit_planes(covered, tiers, weights)
-    _add_dense(covered, signs, decoder, 1.0)
+    add_decoded(covered, signs, decoder.dense())
     return planes
-
-
-def _add_dense(target: Tensor, signs: Tensor, decoder: Quantised, factor: float) -> None:
-    dense = decoder.dense() * factor
-    for rows in row_blocks(len(target)):
-        target[rows] += signs[rows].to(dense.dtype) @ dense
 
 
 def quantise_columns(decoder: Tensor) -> Quantised:
