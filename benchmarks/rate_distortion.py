@@ -30,16 +30,17 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parent))
 
 from quality import gaussian_bound, measure
-from rivals.registry import TOKENIZER_SUFFIX, Method, methods
+from rivals.registry import TOKENIZER_SUFFIX, Method, ablations, methods
 from rivals.result import Float32, Rival, TooSlowError
 from sentences import Reference, judge, open_reference
 
 from exporters.prior import token_importance
-from toolkit.compress import check_matrix, covariance_spectrum
+from toolkit.compress import check_matrix
 from toolkit.errors import InputError, LightTokenError, MissingDependencyError
 from toolkit.files import sha256, write_aside
 from toolkit.importance import check_importance
 from toolkit.matrix import read_matrix
+from toolkit.spectrum import covariance_spectrum
 
 MINILM = "minilm"
 _MINILM_TENSOR = "embeddings.word_embeddings.weight"
@@ -88,6 +89,7 @@ class Bench:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", "folder", type=click.Path(path_type=Path), default="rate_distortion")
 @click.option("--quick", is_flag=True, help=f"Only {_QUICK_ROWS} rows, evenly spaced.")
+@click.option("--ablations", "ablated", is_flag=True, help="LightToken with parts off, no rivals.")
 @click.option("--fresh", is_flag=True, help="Measure again what --out already holds.")
 def command(
     matrix: str,
@@ -101,6 +103,7 @@ def command(
     seed: int,
     folder: Path,
     quick: bool,
+    ablated: bool,
     fresh: bool,
 ) -> None:
     """Compare data-free compressors of the token-embedding table MATRIX at equal bytes."""
@@ -117,7 +120,8 @@ def command(
     table = np.ascontiguousarray(table[kept])
     if importance is not None:
         importance = importance[kept]
-    cells = list(_cells(_choose(methods(importance), names), wanted))
+    known = ablations(len(table), importance) if ablated else methods(importance)
+    cells = list(_cells(_choose(known, names), wanted))
 
     arguments = {
         "matrix_sha256": sha256_of(table.tobytes()).hexdigest(),
@@ -141,6 +145,8 @@ def command(
     _print(report.data)
     with write_aside(folder / "rate_distortion.md") as aside:
         aside.write_text(markdown_table(report.data), encoding="utf-8")
+    if ablated:
+        return
     try:
         from picture import draw
     except ImportError:

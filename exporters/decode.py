@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from onnxscript import OpBuilder, build_function
 
 from toolkit import CompressedEmbedding
-from toolkit.bitpack import bytes_per_row, sign_table
-from toolkit.embedding import RowOrder, Stage
+from toolkit.bitpack import sign_table
+from toolkit.embedding import CODEBOOK_PEAK, RowOrder, Stage
 
 DOMAIN = "ai.lighttoken"
 NAME = "CompressedEmbedding"
 VERSION = 1
 MIN_OPSET = 13  # from here on Squeeze and friends take axes as inputs, as written below
 ALLOWZERO_OPSET = 14
+
+_ZERO = CODEBOOK_PEAK + 1  # of a codebook's latents in the graph: 1 .. 127, never beyond 7 bits
 
 Tensors = dict[str, NDArray[np.generic]]
 Values = dict[str, ir.Value]
@@ -90,8 +92,11 @@ def graph_tensors(embedding: CompressedEmbedding) -> Tensors:
     if embedding.order is not None:
         del tensors["order.starts"]
         tensors["order.shifts"] = _shifts(embedding.order)
-    if embedding.stages:
-        tensors["signs"] = sign_table()
+    for index, stage in enumerate(embedding.stages):
+        if stage.codebook is None:
+            tensors["signs"] = sign_table()
+        else:
+            tensors[f"stages.{index}.codebook"] = _unsigned(stage.codebook)
     return tensors
 
 
@@ -103,19 +108,28 @@ def decode(
     dtype: ir.DataType,
     opset: int,
 ) -> ir.Value:
-    """x^ = mean + left @ right + sum of stages, in ``lookup``'s order; ``v`` holds the tensors."""
+    """x^ = mean + gain * (left @ right + sum of stages), in ``lookup``'s order of additions."""
     shape = op.Shape(ids)
     flat = op.Cast(op.Reshape(ids, op.Constant(value_ints=[-1])), to=ir.DataType.INT32)
-    rows = v["mean"]
-    if embedding.lowrank is not None:
-        rows = op.Add(rows, low_rank(op, flat, v))
     position = flat
     if embedding.order is not None:
         position = block_order(op, flat, v["order.shifts"], embedding.order.block)
+    parts = [] if embedding.lowrank is None else [low_rank(op, flat, v)]
     for index, stage in enumerate(embedding.stages):
-        part = stage_values(op, stage, position, embedding.rows, v, f"stages.{index}")
-        rows = op.Add(rows, part)
-    if not embedding.stages and embedding.lowrank is None:
+        parts.append(stage_values(op, stage, position, embedding.rows, v, f"stages.{index}"))
+    rows = v["mean"]
+    if embedding.tail is not None:
+        covered = op.Less(position, _int32(op, embedding.covered))
+        covered = op.Unsqueeze(covered, op.Constant(value_ints=[1]))
+        rows = op.Where(covered, rows, v["tail"])
+    if parts:
+        total = parts[0]
+        for part in parts[1:]:
+            total = op.Add(total, part)
+        if embedding.gain is not None:
+            total = op.Mul(total, gains(op, position, len(embedding.gain.codes), embedding.rows, v))
+        rows = op.Add(total, rows)
+    elif embedding.tail is None:
         rows = op.Expand(rows, op.Concat(op.Shape(flat), op.Shape(rows), axis=0))
     if dtype != ir.DataType.FLOAT:
         rows = op.Cast(rows, to=dtype)
@@ -139,6 +153,19 @@ def low_rank(op: OpBuilder, ids: ir.Value, v: Values) -> ir.Value:
     return op.MatMul(left, right)
 
 
+def gains(op: OpBuilder, position: ir.Value, coded: int, rows: int, v: Values) -> ir.Value:
+    """The factor of each row, float [n, 1]; 1 for rows that have no code."""
+    covered = None
+    if coded < rows:
+        covered = op.Less(position, _int32(op, coded))
+        position = op.Where(covered, position, _int32(op, 0))
+    codes = op.Cast(op.Gather(v["gain.codes"], position, axis=0), to=ir.DataType.INT32)
+    factors = op.Gather(v["gain.levels"], codes, axis=0)
+    if covered is not None:
+        factors = op.Where(covered, factors, op.Constant(value=ir.tensor(np.float32(1))))
+    return op.Unsqueeze(factors, op.Constant(value_ints=[1]))
+
+
 def stage_values(
     op: OpBuilder, stage: Stage, position: ir.Value, rows: int, v: Values, prefix: str
 ) -> ir.Value:
@@ -149,37 +176,42 @@ def stage_values(
         position = op.Where(covered, position, _int32(op, 0))
         covered = op.Unsqueeze(covered, op.Constant(value_ints=[1]))
     codes = op.Gather(v[f"{prefix}.codes"], position, axis=0)
-    signs = unpack(op, codes, v["signs"], stage.bits)
-    one = op.Constant(value=ir.tensor(np.array(1, np.uint8)))
+    signs = stage.codebook is None
+    table = v["signs"] if signs else v[f"{prefix}.codebook"]
+    latents = unpack(op, codes, table, stage)
+    zero = op.Constant(value=ir.tensor(np.array(1 if signs else _ZERO, np.uint8)))
     if covered is not None:
-        signs = op.Where(covered, signs, one)  # 1 is the zero point: contributes nothing
+        latents = op.Where(covered, latents, zero)
     scale = v.get(f"{prefix}.scale")
     weight = v.get(f"{prefix}.weight")
     if weight is not None and scale is not None:
-        exact = op.MatMulInteger(signs, weight, one)
+        exact = op.MatMulInteger(latents, weight, zero)
         return op.Mul(op.Cast(exact, to=ir.DataType.FLOAT), scale)
-    centred = op.Sub(
-        op.Cast(signs, to=ir.DataType.FLOAT), op.Constant(value=ir.tensor(np.float32(1)))
-    )
+    centred = op.Sub(op.Cast(latents, to=ir.DataType.FLOAT), op.Cast(zero, to=ir.DataType.FLOAT))
     if weight is not None:
         return op.MatMul(centred, weight)
     return op.Mul(centred, scale)
 
 
-def unpack(op: OpBuilder, codes: ir.Value, signs: ir.Value, bits: int) -> ir.Value:
-    """uint8 codes [n, bytes] -> uint8 [n, bits] of 0 and 2, by table: no bit operators needed."""
-    width = 8 * bytes_per_row(bits)
-    octets = op.Gather(signs, op.Cast(codes, to=ir.DataType.INT32), axis=0)
-    flat = op.Reshape(octets, op.Constant(value_ints=[-1, width]))
-    if width == bits:
+def unpack(op: OpBuilder, codes: ir.Value, table: ir.Value, stage: Stage) -> ir.Value:
+    """uint8 codes [n, bytes] -> uint8 [n, latents], by table: no bit operators needed."""
+    width = stage.codes.shape[1] * stage.values_per_byte
+    values = op.Gather(table, op.Cast(codes, to=ir.DataType.INT32), axis=0)
+    flat = op.Reshape(values, op.Constant(value_ints=[-1, width]))
+    if width == stage.decoder.latents:
         return flat
-    first, last, axis = ([0], [bits], [1])
+    first, last, axis = ([0], [stage.decoder.latents], [1])
     return op.Slice(
         flat,
         op.Constant(value_ints=first),
         op.Constant(value_ints=last),
         op.Constant(value_ints=axis),
     )
+
+
+def _unsigned(codebook: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Values with the zero point :data:`_ZERO`, as an integer product takes its left side."""
+    return (codebook.astype(np.int16) + _ZERO).astype(np.uint8)
 
 
 def _shifts(order: RowOrder) -> NDArray[np.int32]:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from toolkit import Budget, CompressedEmbedding, compress
-from toolkit.config import LightTokenConfig
+from toolkit.config import LightTokenConfig, PaperConfig
 from toolkit.errors import InputError
 from toolkit.files import folder_aside
 from toolkit.manifest import MANIFEST_NAME, Footprint, Manifest
@@ -46,7 +46,7 @@ class ExportOptions:
         name: what the bundle calls its source; by default the hub id, folder or file name.
         corpus: a text file, one text a line, to count tokens in; the tokenizer's prior is used
             without.
-        config: constants of the compression.
+        config: constants of the method; its own without.
     """
 
     exporter: str = "auto"
@@ -56,7 +56,7 @@ class ExportOptions:
     revision: str | None = None
     name: str | None = None
     corpus: Path | None = None
-    config: LightTokenConfig | None = None
+    config: LightTokenConfig | PaperConfig | None = None
 
     def __post_init__(self) -> None:
         if self.decode not in DECODES:

@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
-from toolkit.bitpack import pack
-from toolkit.embedding import DenseDecoder, DiagonalDecoder, LowRank, RowOrder, Stage
+from toolkit.embedding import (
+    CODEBOOK_PEAK,
+    ColumnDecoder,
+    DenseDecoder,
+    Gain,
+    LowRank,
+    RowOrder,
+    Stage,
+)
 from toolkit.files import sha256
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -67,37 +74,44 @@ def small_table() -> NDArray[np.float32]:
 def small_embedding(small_table: NDArray[np.float32]) -> CompressedEmbedding:
     """``small_table`` compressed, its rows reordered: a dense stage and planes for some rows."""
     counts = np.arange(len(small_table)) % 500 + 1.0
-    config = LightTokenConfig(epochs=2, refine_rounds=3)
+    config = LightTokenConfig(rounds=3)
     return compress(small_table, Budget(ratio=10), importance=counts, config=config)
 
 
 @st.composite
 def embeddings(draw):
-    """Odd widths, one row, no stages, any rank, with and without a row order."""
+    """Odd widths, one row, no stages, any rank, any codebook, with and without order and gain."""
     rows, width = draw(st.integers(1, 40)), draw(st.integers(1, 20))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
 
     def floats(n):
         return rng.normal(size=n).astype(np.float32)
 
-    def int8s(*shape):
-        return rng.integers(-127, 128, size=shape).astype(np.int8)
+    def int8s(*shape, peak=127):
+        return rng.integers(-peak, peak + 1, size=shape).astype(np.int8)
+
+    def bytes_of(*shape):
+        return rng.integers(0, 256, size=shape).astype(np.uint8)
 
     def stage():
         dense = draw(st.booleans())
-        bits = draw(st.integers(1, 20)) if dense else width
-        codes = pack(rng.random((draw(st.integers(1, rows)), bits)) < 0.5)
+        latents = draw(st.integers(1, 20)) if dense else width
+        k = draw(st.none() | st.integers(1, 12))
+        codes = bytes_of(draw(st.integers(1, rows)), -(-latents // (k or 8)))
+        codebook = int8s(256, k, peak=CODEBOOK_PEAK) if k else None
         scale = np.abs(floats(width))
-        return Stage(
-            codes, DenseDecoder(int8s(bits, width), scale) if dense else DiagonalDecoder(scale)
-        )
+        decoder = DenseDecoder(int8s(latents, width), scale) if dense else ColumnDecoder(scale)
+        return Stage(codes, decoder, codebook)
 
     rank = draw(st.integers(0, 3))
     lowrank = LowRank(int8s(rows, rank), int8s(rank, width), floats(rank)) if rank else None
     block = draw(st.none() | st.integers(1, 9))
     order = RowOrder(block_starts(rng, rows, block), block) if block else None
     stages = tuple(stage() for _ in range(draw(st.integers(0, 3))))
-    return CompressedEmbedding(rows, width, floats(width), stages, lowrank, order)
+    gained = draw(st.none() | st.integers(1, rows))
+    gain = Gain(bytes_of(gained), np.abs(floats(256))) if gained else None
+    tail = floats(width) if not rank and draw(st.booleans()) else None
+    return CompressedEmbedding(rows, width, floats(width), stages, lowrank, order, gain, tail)
 
 
 def block_starts(rng, rows, block):

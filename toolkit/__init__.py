@@ -2,8 +2,15 @@
 
 from .budget import Budget
 from .compress import compress
-from .config import LightTokenConfig
+from .config import LightTokenConfig, PaperConfig
 from .embedding import CompressedEmbedding
 from .errors import LightTokenError
 
-__all__ = ["Budget", "CompressedEmbedding", "LightTokenConfig", "LightTokenError", "compress"]
+__all__ = [
+    "Budget",
+    "CompressedEmbedding",
+    "LightTokenConfig",
+    "LightTokenError",
+    "PaperConfig",
+    "compress",
+]

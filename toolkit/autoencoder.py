@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import row_blocks
-from .config import LightTokenConfig
+from .config import PaperConfig
 from .losses import direction_aware_loss
 
 _SATURATED = 0.49  # |sigmoid - 0.5| above which a unit hardly moves any more
@@ -76,7 +76,7 @@ def train_stages(
     residual: Tensor,
     bits: int,
     weights: Tensor,
-    config: LightTokenConfig,
+    config: PaperConfig,
     generator: torch.Generator,
     on_epoch: Callable[[], None] = lambda: None,
     *,
@@ -121,7 +121,7 @@ def _train_stage(
     residual: Tensor,
     bits: int,
     weights: Tensor,
-    config: LightTokenConfig,
+    config: PaperConfig,
     generator: torch.Generator,
     on_epoch: Callable[[], None],
 ) -> tuple[BinaryAutoencoder, StageReport]:

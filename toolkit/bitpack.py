@@ -4,6 +4,8 @@ Column ``j`` of a row lives in byte ``j // 8`` at bit ``j % 8``. Least significa
 ``(byte >> j) & 1`` the unpacking rule, which is what a decoder reads out of a 256-row table.
 """
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,12 @@ def unpack(codes: UInt8, bits: int) -> NDArray[np.bool_]:
             f"{bits} bits take {bytes_per_row(bits)} bytes a row, got {codes.shape[-1]}"
         )
     return np.unpackbits(codes, axis=-1, count=bits, bitorder="little").astype(bool)
+
+
+@cache
+def signs() -> NDArray[np.int8]:
+    """What a byte of bits stands for, int8 [256, 8] of -1 and +1."""
+    return (sign_table().astype(np.int16) - 1).astype(np.int8)
 
 
 def sign_table() -> UInt8:

@@ -1,15 +1,19 @@
 """A matrix and a budget in, a packed table out."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .blocks import row_blocks
-from .budget import Budget, Layout, plan_layout
-from .config import LightTokenConfig
+from .budget import Budget, Layout, Spectrum, plan_layout
+from .config import LightTokenConfig, PaperConfig
 from .embedding import CompressedEmbedding, Float32, RowOrder
 from .errors import BudgetError, InputError
 from .importance import BLOCKS, check_importance, order_rows
 from .progress import Progress
+
+Fit = Callable[[Budget, Progress | None], CompressedEmbedding]
 
 METHODS = ("lighttoken", "lighttoken-paper", "direction", "svd", "svd-fp32")
 _LARGEST = 1e15  # sums of squares over a million rows still fit float32
@@ -22,7 +26,7 @@ def compress(
     method: str = "lighttoken",
     seed: int = 0,
     importance: ArrayLike | None = None,
-    config: LightTokenConfig | None = None,
+    config: LightTokenConfig | PaperConfig | None = None,
     progress: Progress | None = None,
 ) -> CompressedEmbedding:
     """Compress a token-embedding table, without labels and without text.
@@ -37,7 +41,8 @@ def compress(
         seed: equal seeds give equal bytes (on one machine, with one number of threads).
         importance: weight of each row [V], such as token counts; by default ids are taken to stand
             in order of frequency, as they do in nearly every vocabulary.
-        config: the recipe's constants.
+        config: the recipe's constants: a :class:`LightTokenConfig`, or a :class:`PaperConfig` for
+            ``lighttoken-paper``.
         progress: told how far the work is.
 
     Returns:
@@ -51,10 +56,10 @@ def compress(
         raise InputError(f"method {method!r} is unknown; known: {', '.join(METHODS)}")
     table = check_matrix(matrix)
     weights = check_importance(importance, len(table))
-    settings = config or LightTokenConfig()
+    fitter = _fitter(table, method, seed, weights, config)
 
     def fit(allowed: Budget, report: Progress | None) -> CompressedEmbedding:
-        embedding = _fit(table, allowed, method, seed, weights, settings, report)
+        embedding = fitter(allowed, report)
         _check_budget(embedding, allowed)
         return embedding
 
@@ -65,49 +70,60 @@ def compress(
     return smallest_with_cosine(table, weights, budget.min_cosine, fit, progress)
 
 
-def _fit(
+def _fitter(
     table: Float32,
-    budget: Budget,
     method: str,
     seed: int,
     weights: NDArray[np.float64],
-    config: LightTokenConfig,
-    progress: Progress | None,
-) -> CompressedEmbedding:
+    config: LightTokenConfig | PaperConfig | None,
+) -> Fit:
+    """The method, with everything but the budget and the progress given."""
     # Imported here because torch is needed only where something is trained.
     if method == "direction":
         from .direction import compress_direction
 
-        return compress_direction(table, budget, seed, progress)
-    if method == "lighttoken-paper":
-        from .paper import compress_paper
-
-        return compress_paper(table, budget, config, seed, progress)
+        return lambda budget, report: compress_direction(table, budget, seed, report)
     if method in ("svd", "svd-fp32"):
         from .svd import compress_svd
 
-        return compress_svd(table, budget, int8=method == "svd")
+        return lambda budget, report: compress_svd(table, budget, int8=method == "svd")
+    if method == "lighttoken-paper":
+        from .paper import compress_paper
+
+        paper = config or PaperConfig()
+        if not isinstance(paper, PaperConfig):
+            raise InputError(f"method {method} takes a PaperConfig, got {type(paper).__name__}")
+        return lambda budget, report: compress_paper(table, budget, paper, seed, report)
+    settings = config or LightTokenConfig()
+    if not isinstance(settings, LightTokenConfig):
+        raise InputError(f"method {method} takes a LightTokenConfig, got {type(settings).__name__}")
+    from .spectrum import measure_spectra
     from .train import train
 
-    layout, order, ids, position_weights = best_layout(
-        covariance_spectrum(table), weights, budget, config.rank
-    )
-    return train(table, ids, position_weights, order, layout, config, seed, progress)
+    spectra = measure_spectra(table, settings)
+
+    def fit(budget: Budget, report: Progress | None) -> CompressedEmbedding:
+        layout, order, ids, position_weights = best_layout(
+            spectra, weights, budget, settings.most_tiers
+        )
+        return train(table, ids, position_weights, order, layout, settings, seed, report)
+
+    return fit
 
 
 def best_layout(
-    spectrum: NDArray[np.float64],
+    spectra: list[Spectrum],
     weights: NDArray[np.float64],
     budget: Budget,
-    rank: int | None = None,
+    most_tiers: int = LightTokenConfig.most_tiers,
 ) -> tuple[Layout, RowOrder | None, NDArray[np.int64], NDArray[np.float64]]:
     """The layout of least expected error over all block sizes, with the row order it needs.
 
     Args:
-        spectrum: eigenvalues of the table's covariance [d].
+        spectra: what :func:`spectrum.measure_spectra` found.
         weights: importance of each id [V].
         budget: bytes.
-        rank: force a rank.
+        most_tiers: stages for frequent rows, at most.
 
     Returns:
         Layout, order, id at each position int64 [V], weight of each position [V].
@@ -115,15 +131,19 @@ def best_layout(
     Raises:
         BudgetError: nothing fits.
     """
-    candidates = []
+    orders = []
     for block in BLOCKS:
-        order, ids, position_weights = order_rows(weights, block)
-        size = order.block if order else 0
-        layout = plan_layout(spectrum, position_weights, budget, block=size, rank=rank)
-        candidates.append((layout, order, ids, position_weights))
-        if order is None:
+        orders.append(order_rows(weights, block))
+        if orders[-1][0] is None:
             break  # already sorted: no block size can matter
-    return min(candidates, key=lambda candidate: candidate[0].expected_error)
+    layout = plan_layout(
+        spectra,
+        [(order.block if order else 0, by_position) for order, _, by_position in orders],
+        budget,
+        most_tiers=most_tiers,
+    )
+    chosen = next(o for o in orders if (o[0].block if o[0] else 0) == layout.block)
+    return layout, *chosen
 
 
 def check_matrix(matrix: NDArray[np.floating]) -> Float32:
@@ -153,16 +173,6 @@ def check_matrix(matrix: NDArray[np.floating]) -> Float32:
             f"{_LARGEST:.0e} do not fit float32; scale the table down"
         )
     return table
-
-
-def covariance_spectrum(table: Float32) -> NDArray[np.float64]:
-    """Eigenvalues of the rows' covariance, float64 [d], falling."""
-    mean = table.mean(axis=0, dtype=np.float64).astype(np.float32)
-    gram = np.zeros((table.shape[1], table.shape[1]))
-    for rows in row_blocks(len(table)):
-        centred = table[rows] - mean
-        gram += centred.T @ centred
-    return np.maximum(np.linalg.eigvalsh(gram / len(table))[::-1], 0.0)
 
 
 def _check_budget(embedding: CompressedEmbedding, budget: Budget) -> None:

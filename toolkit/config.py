@@ -1,4 +1,4 @@
-"""Every choice of the LightToken recipe in one place."""
+"""Every choice of the recipes in one place."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,19 +6,64 @@ from typing import Any
 from .errors import InputError
 
 EFFORTS: dict[str, dict[str, Any]] = {
-    "fast": {"refine_rounds": 0},
+    "fast": {"rounds": 2},
     "normal": {},
-    "best": {"epochs": 12, "refine_rounds": 60, "flips": 32},
+    "best": {"rounds": 40, "sample_rows": 262_144},
 }
 
 
 @dataclass(frozen=True)
 class LightTokenConfig:
-    """How a table is trained. The defaults are what ``compress`` uses.
+    """How ``lighttoken`` fits a table. The defaults are what ``compress`` uses.
 
     Attributes:
-        autoencoder_stages: residual stages the dense code is trained in; their bits are
-            concatenated.
+        rounds: alternations of code search, decoder and codebooks; 0 stops at the codes that the
+            principal directions give.
+        sample_rows: rows that the code is trained on, at most; the others are given theirs after.
+        learn_codebooks: fit the codebooks to the joint code; else they stay as k-means left them.
+        gain: store each row's length; None lets their spread decide.
+        length_power: how much more long rows count in the fit where lengths are stored: 0 weighs
+            relative errors alike, 2 absolute ones.
+        classes: let the first byte name one of 256 classes of rows, where that pays.
+        most_tiers: stages for frequent rows, at most; 0 treats all rows alike.
+    """
+
+    rounds: int = 10
+    sample_rows: int = 65_536
+    learn_codebooks: bool = True
+    gain: bool | None = None
+    length_power: float = 1.0
+    classes: bool = True
+    most_tiers: int = 6
+
+    @classmethod
+    def of_effort(cls, effort: str) -> "LightTokenConfig":
+        """A preset: ``fast`` searches little, ``best`` much longer.
+
+        Raises:
+            InputError: an unknown word.
+        """
+        if effort not in EFFORTS:
+            raise InputError(f"effort {effort!r} is unknown; choose from {', '.join(EFFORTS)}")
+        return cls(**EFFORTS[effort])
+
+    def __post_init__(self) -> None:
+        if self.rounds < 0:
+            raise InputError(f"rounds must be at least 0, got {self.rounds}")
+        if self.sample_rows < 1:
+            raise InputError(f"sample_rows must be at least 1, got {self.sample_rows}")
+        if not 0 <= self.length_power <= 2:
+            raise InputError(f"length_power must be from 0 to 2, got {self.length_power}")
+        if not 0 <= self.most_tiers <= 6:
+            raise InputError(f"most_tiers must be from 0 to 6, got {self.most_tiers}")
+
+
+@dataclass(frozen=True)
+class PaperConfig:
+    """How ``lighttoken-paper`` trains.
+
+    Attributes:
+        autoencoder_stages: residual stages the code is trained in; their bits are concatenated.
         epochs: passes over the rows for each stage, at most.
         epoch_rows: rows of one epoch, at most; a taller table is sampled anew for each.
         batch_rows: rows of one optimiser step.
@@ -26,10 +71,7 @@ class LightTokenConfig:
         temperature: slope of the tempered sigmoid at the first and the last epoch of a stage.
         saturation_limit: a stage stops when this share of its units is saturated.
         angle_power: beta of the direction-aware loss; 1 is the Euclidean loss.
-        refine_rounds: alternations of decoder refit and code search after training; 0 stops at
-            what the autoencoder found.
-        flips: most single-bit flips a row makes in one round.
-        rank: rank of the low-rank part; None lets the budget decide.
+        rank: rank of the low-rank part; None takes a share of the bytes.
     """
 
     autoencoder_stages: int = 3
@@ -40,27 +82,12 @@ class LightTokenConfig:
     temperature: tuple[float, float] = (1.0, 0.1)
     saturation_limit: float = 0.8
     angle_power: float = 2.0
-    refine_rounds: int = 12
-    flips: int = 16
     rank: int | None = None
 
-    @classmethod
-    def of_effort(cls, effort: str) -> "LightTokenConfig":
-        """A preset: ``fast`` stops at what the autoencoders found, ``best`` searches longer.
-
-        Raises:
-            InputError: an unknown word.
-        """
-        if effort not in EFFORTS:
-            raise InputError(f"effort {effort!r} is unknown; choose from {', '.join(EFFORTS)}")
-        return cls(**EFFORTS[effort])
-
     def __post_init__(self) -> None:
-        for name in ("autoencoder_stages", "epochs", "epoch_rows", "batch_rows", "flips"):
+        for name in ("autoencoder_stages", "epochs", "epoch_rows", "batch_rows"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.refine_rounds < 0:
-            raise InputError(f"refine_rounds must be at least 0, got {self.refine_rounds}")
         if self.angle_power < 1:
             raise InputError(f"angle_power must be at least 1, got {self.angle_power}")
         if self.learning_rate <= 0:

@@ -1,11 +1,14 @@
 """What a compressed token embedding is. :meth:`CompressedEmbedding.lookup` defines its values.
 
     p      = position of row i            (rows that matter most come first)
-    x^[i]  = mean + left[i] @ (scale * right) + sum over stages s with p < rows_s of b_s[p] @ D_s
+    x^[i]  = mean + gain[p] * (left[i] @ (scale * right) + sum over stages s with p < rows_s of
+             z_s[p] @ D_s)
 
-``b_s`` are bits read as -1 and +1. ``D_s`` is either a dense int8 decoder [bits, d] with one scale
-a column, or a diagonal (one bit a column, so ``D_s = diag(scale)``): dense decoders pay for stages
-that cover many rows, diagonal ones, which cost nothing to store, for the few frequent rows.
+A byte of a stage's code stands for a few latent values: an entry of the stage's codebook [256, k],
+or eight signs where there is none. ``z_s[p]`` is all bytes' values in a row, and ``D_s`` is either
+a dense int8 decoder [latents, d] with one scale a column, or the columns themselves (``D_s =
+diag(scale)``): dense decoders pay for stages that cover many rows; column stages, which have next
+to nothing to store, for the few frequent rows. Rows that no stage covers are ``tail``.
 
 Every other decoder (the ONNX graph, any kernel) is tested against this file.
 """
@@ -26,12 +29,14 @@ Int8 = NDArray[np.int8]
 Int32 = NDArray[np.int32]
 UInt8 = NDArray[np.uint8]
 
+CODEBOOK_PEAK = 63  # 7 bits: a product of unsigned 7 and signed 8 bits saturates on no processor
+_WEIGHT_PEAK = 127
 _LOOKUP_CHUNK = 4096  # rows decoded at a time: keeps the unpacked bits inside the cache
 
 
 @dataclass(frozen=True, eq=False)
 class DenseDecoder:
-    """A learned decoder [bits, d].
+    """A learned decoder [latents, d].
 
     ``weight`` int8 with ``scale`` float32 [d] stands for D = weight * scale; float32 without a
     scale is D itself (the papers' own methods keep it so).
@@ -41,8 +46,8 @@ class DenseDecoder:
     scale: Float32 | None = None
 
     @property
-    def bits(self) -> int:
-        """Bits that one row's code has."""
+    def latents(self) -> int:
+        """Latent values that one row's code stands for."""
         return self.weight.shape[0]
 
     @property
@@ -50,25 +55,25 @@ class DenseDecoder:
         """d, the columns decoded to."""
         return self.weight.shape[1]
 
-    def decode(self, signs: Int8) -> Float32:
-        """``signs`` int8 [n, bits] of -1, 0, +1 -> float32 [n, d].
-
-        With int8 the product is exact: float32 holds every integer up to 2**24, and
-        |sum| <= 127 * bits.
-        """
-        product = signs.astype(np.float32) @ self.weight.astype(np.float32)
-        return product if self.scale is None else product * self.scale
+    def decode(self, latents: Int8) -> Float32:
+        """``latents`` int8 [n, m] -> float32 [n, d]. With int8 weights the product is exact."""
+        if self.scale is None:
+            return latents.astype(np.float32) @ self.weight
+        # float32 holds every integer up to 2**24; a taller decoder may sum to more.
+        largest = _WEIGHT_PEAK * CODEBOOK_PEAK * self.latents
+        exact = np.float32 if largest < 2**24 else np.float64
+        return (latents.astype(exact) @ self.weight.astype(exact)).astype(np.float32) * self.scale
 
 
 @dataclass(frozen=True, eq=False)
-class DiagonalDecoder:
-    """One bit a column. ``scale`` float32 [d]: D = diag(scale)."""
+class ColumnDecoder:
+    """A latent value for each column. ``scale`` float32 [d]: D = diag(scale)."""
 
     scale: Float32
 
     @property
-    def bits(self) -> int:
-        """Bits that one row's code has: one a column."""
+    def latents(self) -> int:
+        """Latent values that one row's code stands for: one a column."""
         return self.scale.shape[0]
 
     @property
@@ -76,20 +81,26 @@ class DiagonalDecoder:
         """d, the columns decoded to."""
         return self.scale.shape[0]
 
-    def decode(self, signs: Int8) -> Float32:
-        """``signs`` int8 [n, d] of -1, 0, +1 -> float32 [n, d]."""
-        return signs.astype(np.float32) * self.scale
+    def decode(self, latents: Int8) -> Float32:
+        """``latents`` int8 [n, d] -> float32 [n, d]."""
+        return latents.astype(np.float32) * self.scale
 
 
-Decoder = DenseDecoder | DiagonalDecoder
+Decoder = DenseDecoder | ColumnDecoder
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One residual stage: ``codes`` uint8 [rows, ceil(bits / 8)] for positions 0 .. rows - 1."""
+    """One residual stage: ``codes`` uint8 [rows, bytes] for positions 0 .. rows - 1.
+
+    ``codebook`` int8 [256, k], values of at most :data:`CODEBOOK_PEAK` in size, says which k latent
+    values a byte stands for. Without one a byte is eight bits, least significant first, read as -1
+    and +1. Values beyond the decoder's latents are dropped.
+    """
 
     codes: UInt8
     decoder: Decoder
+    codebook: Int8 | None = None
 
     @property
     def rows(self) -> int:
@@ -97,16 +108,31 @@ class Stage:
         return self.codes.shape[0]
 
     @property
-    def bits(self) -> int:
-        """Bits that one row's code has."""
-        return self.decoder.bits
+    def values_per_byte(self) -> int:
+        """k, the latent values that a byte stands for."""
+        return 8 if self.codebook is None else self.codebook.shape[1]
 
-    def signs(self, positions: Int32) -> Int8:
-        """int8 [n, bits]: -1 or +1 where the stage covers the position, 0 where it does not."""
+    def latents(self, positions: Int32) -> Int8:
+        """int8 [n, m]: what the codes stand for; 0 where the stage does not cover the position."""
         covered = positions < self.rows
         codes = self.codes[np.where(covered, positions, 0)]
-        signs = bitpack.unpack(codes, self.bits).astype(np.int8) * np.int8(2) - np.int8(1)
-        return signs * covered[:, None].astype(np.int8)
+        codebook = bitpack.signs() if self.codebook is None else self.codebook
+        values = codebook[codes].reshape(len(codes), -1)[:, : self.decoder.latents]
+        return values * covered[:, None].astype(np.int8)
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """A factor for each row: ``levels`` float32 [256] by ``codes`` uint8 [rows], by position."""
+
+    codes: UInt8
+    levels: Float32
+
+    def at(self, positions: Int32) -> Float32:
+        """``positions`` int32 [n] -> float32 [n]; 1 beyond the rows that have a code."""
+        covered = positions < len(self.codes)
+        factors = self.levels[self.codes[np.where(covered, positions, 0)]]
+        return np.where(covered, factors, np.float32(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +180,9 @@ class RowOrder:
 class CompressedEmbedding:
     """A packed token-embedding table of ``rows`` x ``width`` values.
 
-    ``mean`` is float32 [d]; ``lowrank`` and ``order`` may be absent. Instances are immutable.
+    ``mean`` is float32 [d]; ``tail`` float32 [d] stands for all rows that no stage covers (the mean
+    does where it is absent). ``lowrank``, ``order`` and ``gain`` may be absent. Instances are
+    immutable.
     """
 
     rows: int
@@ -163,6 +191,8 @@ class CompressedEmbedding:
     stages: tuple[Stage, ...]
     lowrank: LowRank | None = None
     order: RowOrder | None = None
+    gain: Gain | None = None
+    tail: Float32 | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -189,13 +219,25 @@ class CompressedEmbedding:
         return values.reshape(*wanted.shape, self.width)
 
     def _decode(self, ids: Int32) -> Float32:
-        values = np.broadcast_to(self.mean, (ids.size, self.width)).astype(np.float32)
-        if self.lowrank is not None:
-            values += self.lowrank.decode(ids)
         positions = ids if self.order is None else self.order.positions(ids)
-        for stage in self.stages:
-            values += stage.decoder.decode(stage.signs(positions))
-        return values
+        parts = [] if self.lowrank is None else [self.lowrank.decode(ids)]
+        parts += [stage.decoder.decode(stage.latents(positions)) for stage in self.stages]
+        start = self.mean
+        if self.tail is not None:
+            start = np.where((positions < self.covered)[:, None], self.mean, self.tail)
+        if not parts:
+            return np.broadcast_to(start, (ids.size, self.width)).astype(np.float32)
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        if self.gain is not None:
+            total = total * self.gain.at(positions)[:, None]
+        return total + start
+
+    @property
+    def covered(self) -> int:
+        """Positions that any stage covers, from 0 on."""
+        return max((stage.rows for stage in self.stages), default=0)
 
     def dense(self) -> Float32:
         """The whole table decoded, float32 [V, d]."""
@@ -233,10 +275,17 @@ class CompressedEmbedding:
             yield "lowrank.right", self.lowrank.right
             if self.lowrank.scale is not None:
                 yield "lowrank.scale", self.lowrank.scale
+        if self.tail is not None:
+            yield "tail", self.tail
         if self.order is not None:
             yield "order.starts", self.order.starts
+        if self.gain is not None:
+            yield "gain.codes", self.gain.codes
+            yield "gain.levels", self.gain.levels
         for index, stage in enumerate(self.stages):
             yield f"stages.{index}.codes", stage.codes
+            if stage.codebook is not None:
+                yield f"stages.{index}.codebook", stage.codebook
             if isinstance(stage.decoder, DenseDecoder):
                 yield f"stages.{index}.weight", stage.decoder.weight
             if stage.decoder.scale is not None:
@@ -297,7 +346,21 @@ def _check(e: CompressedEmbedding) -> None:
         scale = stage.decoder.scale
         need(scale is None or scale.shape == (e.width,), f"stage {index}: scale of wrong shape")
         need(1 <= stage.rows <= e.rows, f"stage {index} covers {stage.rows} rows")
+        stored, k = stage.codes.shape[1], stage.values_per_byte
         need(
-            stage.codes.shape[1] == bitpack.bytes_per_row(stage.bits),
-            f"stage {index} stores {stage.codes.shape[1]} bytes a row for {stage.bits} bits",
+            stored == -(-stage.decoder.latents // k),
+            f"stage {index} stores {stored} bytes a row for {stage.decoder.latents} values",
+        )
+        if stage.codebook is not None:
+            need(stage.codebook.shape == (256, k), f"stage {index}: codebook of wrong shape")
+            peak = int(np.abs(stage.codebook.astype(np.int16)).max(initial=0))
+            need(peak <= CODEBOOK_PEAK, f"stage {index}: codebook holds {peak}")
+    if e.tail is not None:
+        need(e.tail.shape == (e.width,), f"tail has shape {e.tail.shape}")
+        need(e.lowrank is None, "a tail beside low-rank factors, which cover every row")
+    if e.gain is not None:
+        need(e.gain.levels.shape == (256,), f"gain levels have shape {e.gain.levels.shape}")
+        need(
+            e.gain.codes.ndim == 1 and 1 <= len(e.gain.codes) <= e.rows,
+            f"gain codes have shape {e.gain.codes.shape}",
         )

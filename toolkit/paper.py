@@ -6,7 +6,7 @@ reconstruction, because its text leaves them open: the share of the bytes that g
 the width of the stages, the temperature schedule, the stopping rule and the exact loss. No tiers,
 no frequency prior, no quantised factors, no refinement after training.
 
-Ablations by ``LightTokenConfig``: ``rank=0`` (without SVD), ``autoencoder_stages=1``,
+Ablations by ``PaperConfig``: ``rank=0`` (without SVD), ``autoencoder_stages=1``,
 ``angle_power=1`` (Euclidean loss).
 """
 
@@ -15,20 +15,21 @@ import torch
 
 from . import bitpack
 from .autoencoder import train_stages
-from .budget import FIXED_BYTES, Budget
-from .config import LightTokenConfig
+from .budget import SIGN_TABLE_BYTES, Budget
+from .config import PaperConfig
 from .embedding import CompressedEmbedding, DenseDecoder, Float32, Stage
 from .errors import BudgetError
 from .lowrank import exact_svd
 from .progress import Meter, Progress
 
+_HEADER = 640  # bytes of the file's header, at most
 _RANK_SHARE = 0.15  # of the bytes, for the factors; at least rank 1 if that leaves half for codes
 
 
 def compress_paper(
     table: Float32,
     budget: Budget,
-    config: LightTokenConfig,
+    config: PaperConfig,
     seed: int,
     progress: Progress | None,
 ) -> CompressedEmbedding:
@@ -44,7 +45,8 @@ def compress_paper(
     if lowrank is not None:
         residual -= lowrank.left @ lowrank.right
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    meter = Meter(progress, config.autoencoder_stages * config.epochs, 0)
+    epochs = config.autoencoder_stages * config.epochs
+    meter = Meter(progress, epochs, "training the binary autoencoders")
     signs, decoder, _ = train_stages(
         lambda positions: torch.from_numpy(table[positions.cpu().numpy()]).to(device),
         torch.from_numpy(residual).to(device),
@@ -52,7 +54,7 @@ def compress_paper(
         torch.ones(len(table), device=device),
         config,
         torch.Generator().manual_seed(seed),
-        meter.epoch_done,
+        meter.round_done,
         refit=False,
     )
     stage = Stage(bitpack.pack(signs.cpu().numpy() > 0), DenseDecoder(decoder.cpu().numpy()))
@@ -65,14 +67,15 @@ def paper_layout(rows: int, width: int, budget: Budget, rank: int | None) -> tup
     Raises:
         BudgetError: nothing fits; the message names the ratio that does.
     """
-    allowed = budget.bytes_for(rows, width) - FIXED_BYTES - 4 * width
+    fixed = _HEADER + SIGN_TABLE_BYTES + 4 * width
+    allowed = budget.bytes_for(rows, width) - fixed
     column = 4 * (rows + width)
     if rank is None:
         rank = max(int(_RANK_SHARE * allowed // column), int(2 * column <= allowed))
     octet = rows + 8 * 4 * width  # eight bits: a byte a row and eight rows of the decoder
     octets = (allowed - rank * column) // octet
     if octets < 1:
-        needed = FIXED_BYTES + 4 * width + rank * column + octet
+        needed = fixed + rank * column + octet
         raise BudgetError(
             f"{budget.bytes_for(rows, width):,} bytes are too few for rank {rank} and 8 bits of a "
             f"{rows} x {width} table; the nearest that can be reached is ratio "

@@ -5,27 +5,20 @@ from collections.abc import Callable
 Progress = Callable[[float, str], None]
 """Called with the share done (0 .. 1) and a word on what is being done."""
 
-_ROUND_COST = 2.0  # a refinement round takes about as long as two epochs
-
 
 class Meter:
-    """Turns finished epochs and refinement rounds into one share of the whole."""
+    """Turns finished rounds into a share of the whole."""
 
-    def __init__(self, progress: Progress | None, epochs: int, rounds: int) -> None:
-        self._progress = progress
-        self._total = epochs + _ROUND_COST * rounds
-        self._epochs, self._done = epochs, 0.0
-
-    def epoch_done(self) -> None:
-        """One more epoch of an autoencoder is over."""
-        self._done += 1
-        self._report("training the binary autoencoders")
+    def __init__(
+        self, progress: Progress | None, rounds: int, what: str = "fitting codes and decoder"
+    ) -> None:
+        self._progress, self._rounds, self._what = progress, rounds, what
+        self._done = 0
+        if progress is not None:
+            progress(0.0, what)
 
     def round_done(self) -> None:
-        """One more round of refinement is over."""
-        self._done = max(self._done, self._epochs) + _ROUND_COST  # stages may have stopped early
-        self._report("refining codes and decoder")
-
-    def _report(self, what: str) -> None:
+        """One more round is over."""
+        self._done += 1
         if self._progress is not None:
-            self._progress(min(1.0, self._done / self._total), what)
+            self._progress(min(1.0, self._done / max(1, self._rounds)), self._what)

@@ -15,10 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from .embedding import (
+    ColumnDecoder,
     CompressedEmbedding,
     Decoder,
     DenseDecoder,
-    DiagonalDecoder,
+    Gain,
     LowRank,
     RowOrder,
     Stage,
@@ -37,6 +38,9 @@ _DTYPES = {
     "scale": np.float32,
     "starts": np.int32,
     "codes": np.uint8,
+    "codebook": np.int8,
+    "levels": np.float32,
+    "tail": np.float32,
 }
 
 
@@ -49,8 +53,8 @@ def to_bytes(embedding: CompressedEmbedding) -> bytes:
         "block": embedding.order.block if embedding.order else None,
         "stages": [
             {
-                "bits": stage.bits,
-                "decoder": "dense" if isinstance(stage.decoder, DenseDecoder) else "diagonal",
+                "latents": stage.decoder.latents,
+                "decoder": "dense" if isinstance(stage.decoder, DenseDecoder) else "columns",
             }
             for stage in embedding.stages
         ],
@@ -110,7 +114,11 @@ def _build(
 
     try:
         stages = tuple(
-            Stage(take(f"stages.{i}.codes"), _decoder(entry, f"stages.{i}", take, scale))
+            Stage(
+                take(f"stages.{i}.codes"),
+                _decoder(entry, f"stages.{i}", take, scale),
+                take(f"stages.{i}.codebook") if f"stages.{i}.codebook" in tensors else None,
+            )
             for i, entry in enumerate(layout["stages"])
         )
         block = layout["block"]
@@ -123,22 +131,26 @@ def _build(
             if "lowrank.left" in tensors
             else None,
             order=RowOrder(take("order.starts"), block) if block else None,
+            gain=Gain(take("gain.codes"), take("gain.levels")) if "gain.codes" in tensors else None,
+            tail=take("tail") if "tail" in tensors else None,
         )
     except (KeyError, TypeError, IndexError) as error:
         raise FormatError(f"{path} has a damaged layout ({error!r}); copy it again") from error
 
 
 def _decoder(entry: dict[str, Any], prefix: str, take: Take, scale: TakeScale) -> Decoder:
-    kind, bits = entry["decoder"], entry["bits"]
+    kind, latents = entry["decoder"], entry["latents"]
     decoder: Decoder
     if kind == "dense":
         decoder = DenseDecoder(take(f"{prefix}.weight"), scale(prefix))
-    elif kind == "diagonal":
-        decoder = DiagonalDecoder(take(f"{prefix}.scale"))
+    elif kind == "columns":
+        decoder = ColumnDecoder(take(f"{prefix}.scale"))
     else:
         raise FormatError(f"decoder kind {kind!r} is unknown here; upgrade lighttoken")
-    if decoder.bits != bits:
-        raise FormatError(f"{prefix} says {bits} bits and holds a decoder of {decoder.bits}")
+    if decoder.latents != latents:
+        raise FormatError(
+            f"{prefix} says {latents} latent values and holds a decoder of {decoder.latents}"
+        )
     return decoder
 
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from .budget import FIXED_BYTES, Budget
+from .budget import Budget
 from .embedding import CompressedEmbedding, Float32
 from .errors import BudgetError
 from .lowrank import exact_svd, truncated_svd
+
+_HEADER = 512  # bytes of the file's header, at most
 
 
 def compress_svd(table: Float32, budget: Budget, *, int8: bool) -> CompressedEmbedding:
@@ -27,7 +29,7 @@ def affordable_rank(table: Float32, budget: Budget, *, bytes_per_value: int) -> 
         BudgetError: none; the message names the ratio of rank 1.
     """
     rows, width = table.shape
-    fixed = FIXED_BYTES + 4 * width
+    fixed = _HEADER + 4 * width
     column = bytes_per_value * (rows + width) + (4 if bytes_per_value == 1 else 0)
     rank = (budget.bytes_for(rows, width) - fixed) // column
     if rank < 1:

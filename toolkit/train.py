@@ -1,28 +1,41 @@
-"""The LightToken recipe: low rank, staged binary autoencoders, refinement, bits."""
+"""The LightToken recipe: one length, bytes for every row, planes for the frequent ones."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import bitpack
-from .autoencoder import train_stages
+from .additive import (
+    Additive,
+    encode,
+    fit_decoder,
+    part_columns,
+    quantise_columns,
+    refine,
+    round_codebooks,
+    search,
+    start_code,
+)
 from .blocks import row_blocks
 from .budget import Layout
 from .config import LightTokenConfig
 from .embedding import (
+    CODEBOOK_PEAK,
+    ColumnDecoder,
     CompressedEmbedding,
     DenseDecoder,
-    DiagonalDecoder,
     Float32,
-    Int8,
-    LowRank,
+    Gain,
     RowOrder,
     Stage,
 )
-from .lowrank import truncated_svd
+from .gain import nearest_levels, spread_levels
+from .planes import Plane, add_planes, fit_planes
 from .progress import Meter, Progress
-from .refine import JOINT_ROUNDS, Plane, Refined, fit_planes, refine
+
+_JOINT_ROUNDS = 2  # of the code and the planes together
+_LAST_SWEEPS = 2
+_ENCODE_SWEEPS = 4  # for rows that the code was not trained on
 
 
 def train(
@@ -39,123 +52,163 @@ def train(
 
     ``ids`` int64 [V] is the id at each position and ``position_weights`` [V] its importance.
     """
+    coded, rest = ids[: layout.covered], ids[layout.covered :]
     # The square root keeps the frequent rows from taking the whole decoder for themselves.
-    row_weights = np.sqrt(position_weights)
+    row_weights = np.sqrt(position_weights[: layout.covered])
     row_weights /= row_weights.mean()
-    mean = _weighted_mean(table, ids, row_weights)
-    residual = np.empty_like(table)  # the one full copy
-    _fill_residual(residual, table, ids, mean, None)
-    lowrank = None
-    if layout.rank:
-        by_position = truncated_svd(residual, layout.rank)
-        lowrank = LowRank(_by_id(by_position.left, ids), by_position.right, by_position.scale)
-        _fill_residual(residual, table, ids, mean, lowrank)
-    stages = _train_codes(
-        _Rows(table, ids, mean, lowrank, residual), row_weights, layout, config, seed, progress
+    mean = _mean(table, coded, row_weights)
+    tail = _mean(table, rest, np.ones(len(rest))) if len(rest) else None
+    residual = np.empty((len(coded), table.shape[1]), np.float32)  # the one full copy
+    for rows in row_blocks(len(coded)):
+        np.subtract(table[coded[rows]], mean, out=residual[rows])
+    gain = None
+    if layout.gain:
+        lengths = np.linalg.norm(residual, axis=1)
+        gain = _bring_to_one_length(residual, lengths)
+        row_weights *= np.maximum(lengths / lengths.mean(), 1e-6) ** config.length_power
+        row_weights /= row_weights.mean()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    target = torch.from_numpy(residual).to(device)
+    weights = torch.from_numpy(row_weights.astype(np.float32)).to(device)
+    trainer = _Trainer(target, weights, layout, config, seed, progress)
+    stages = trainer.run()
+    if gain is not None:
+        gain = trainer.fit_gain(gain)
+    return CompressedEmbedding(
+        len(table), table.shape[1], mean, stages, order=order, gain=gain, tail=tail
     )
-    return CompressedEmbedding(len(table), table.shape[1], mean, stages, lowrank, order)
 
 
-class _Rows:
-    """The table's rows by position on the device that trains, and what is left of them."""
+def _mean(table: Float32, ids: NDArray[np.int64], weights: NDArray[np.float64]) -> Float32:
+    total = np.zeros(table.shape[1])
+    for rows in row_blocks(len(ids)):
+        total += weights[rows] @ table[ids[rows]].astype(np.float64)
+    return (total / weights.sum()).astype(np.float32)
+
+
+def _bring_to_one_length(residual: Float32, lengths: NDArray[np.float32]) -> Gain:
+    """Divide the rows by their (coded) lengths, in place; rows of no length stay zero."""
+    levels = spread_levels(lengths)
+    gain = Gain(nearest_levels(lengths, levels), levels)
+    for rows in row_blocks(len(residual)):
+        residual[rows] /= np.maximum(levels[gain.codes[rows]], 1e-30)[:, None]
+    return gain
+
+
+class _Trainer:
+    """Code and planes of ``target`` float [n, d]: what is left of the rows, by position."""
 
     def __init__(
         self,
-        table: Float32,
-        ids: NDArray[np.int64],
-        mean: Float32,
-        lowrank: LowRank | None,
-        residual: Float32,
+        target: Tensor,
+        weights: Tensor,
+        layout: Layout,
+        config: LightTokenConfig,
+        seed: int,
+        progress: Progress | None,
     ) -> None:
-        self._table, self._ids, self._mean, self._lowrank = table, ids, mean, lowrank
-        self._residual = residual
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.residual = torch.from_numpy(residual).to(self.device)
+        self._target, self._weights = target, weights
+        self._layout, self._config = layout, config
+        self._generator = torch.Generator().manual_seed(seed)
+        self._joint = _JOINT_ROUNDS if layout.parts and layout.tiers and config.rounds else 0
+        self._meter = Meter(progress, config.rounds * bool(layout.parts) + self._joint + 1)
+        self._code: Additive | None = None
+        self._planes: tuple[Plane, ...] = ()
 
-    def target(self, positions: Tensor) -> Tensor:
-        """The table's own rows, float [n, d]."""
-        return torch.from_numpy(self._table[self._ids[positions.cpu().numpy()]]).to(self.device)
+    def run(self) -> tuple[Stage, ...]:
+        """Train all stages of the layout."""
+        if not self._layout.parts:
+            self._planes = self._fit_planes(self._target[: self._most()].clone())
+            return self._pack()
+        code = self._code = self._train_code()
+        self._planes = self._planes_beside(code)
+        for _ in range(self._joint):
+            # The planes explain part of the frequent rows: what the code has to say about those
+            # changes, and so does the decoder that serves all the others.
+            add_planes(self._target, self._planes, -1.0)
+            fit_decoder(code, self._target, self._weights)
+            search(code, self._target)
+            add_planes(self._target, self._planes, 1.0)
+            self._planes = self._planes_beside(code)
+            self._meter.round_done()
+        return self._pack()
 
-    def restore(self) -> Tensor:
-        """The residual as it was before stages took their parts away."""
-        _fill_residual(self._residual, self._table, self._ids, self._mean, self._lowrank)
-        self.residual.copy_(torch.from_numpy(self._residual))
-        return self.residual
+    def _train_code(self) -> Additive:
+        """Fit the code on a sample of the rows, then give all rows theirs."""
+        target, weights = self._target, self._weights
+        chosen = torch.randperm(len(target), generator=self._generator)[: self._config.sample_rows]
+        whole = len(chosen) == len(target)
+        sample = slice(None) if whole else chosen.sort().values.to(target.device)
+        rows, row_weights = target[sample], weights[sample]
+        code = start_code(rows, row_weights, self._layout.parts, self._generator)
+        refine(
+            code,
+            rows,
+            row_weights,
+            rounds=self._config.rounds,
+            learn_codebooks=self._config.learn_codebooks,
+            generator=self._generator,
+            on_round=self._meter.round_done,
+        )
+        round_codebooks(code, CODEBOOK_PEAK)
+        if not whole:
+            code = encode(target, code)
+            if self._config.rounds:
+                search(code, target, _ENCODE_SWEEPS)
+        fit_decoder(code, target, weights)
+        if self._config.rounds:
+            search(code, target, _LAST_SWEEPS)
+        return code
 
+    def _most(self) -> int:
+        return max((rows for rows, _ in self._layout.planes()), default=0)
 
-def _weighted_mean(table: Float32, ids: NDArray[np.int64], weights: NDArray[np.float64]) -> Float32:
-    by_id = np.empty_like(weights)
-    by_id[ids] = weights
-    total = np.zeros(table.shape[1])
-    for rows in row_blocks(len(table)):
-        total += by_id[rows] @ table[rows].astype(np.float64)
-    return (total / len(table)).astype(np.float32)
+    def _planes_beside(self, code: Additive) -> tuple[Plane, ...]:
+        left = self._target[: self._most()].clone()
+        code.add_to(left, -1.0, self._most())
+        return self._fit_planes(left)
 
+    def _fit_planes(self, left: Tensor) -> tuple[Plane, ...]:
+        return fit_planes(
+            left,
+            self._layout.planes(),
+            self._weights,
+            codebooks=self._layout.codebooks,
+            generator=self._generator,
+        )
 
-def _fill_residual(
-    residual: Float32,
-    table: Float32,
-    ids: NDArray[np.int64],
-    mean: Float32,
-    lowrank: LowRank | None,
-) -> None:
-    """Rows by position, less the mean and the low-rank part."""
-    for rows in row_blocks(len(table)):
-        block = ids[rows]
-        np.subtract(table[block], mean, out=residual[rows])
-        if lowrank is not None:
-            residual[rows] -= lowrank.decode(block.astype(np.int32))
+    def fit_gain(self, gain: Gain) -> Gain:
+        """Each row's factor by least squares on what its codes stand for."""
+        factors = gain.levels[gain.codes].copy()
+        for rows in row_blocks(len(self._target)):
+            decoded = torch.zeros_like(self._target[rows])
+            if self._code is not None:
+                decoded += self._code.latents(rows) @ self._code.decoder
+            for plane in self._planes:
+                stop = min(rows.stop, len(plane.codes))
+                if stop > rows.start:
+                    decoded[: stop - rows.start] += plane.values(slice(rows.start, stop))
+            power = (decoded**2).sum(1).clamp_min(1e-30)
+            ratio = ((self._target[rows] * decoded).sum(1) / power).clamp_min(0)
+            factors[rows] *= ratio.cpu().numpy()
+        levels = spread_levels(factors)
+        return Gain(nearest_levels(factors, levels), levels)
 
-
-def _train_codes(
-    rows: _Rows,
-    row_weights: NDArray[np.float64],
-    layout: Layout,
-    config: LightTokenConfig,
-    seed: int,
-    progress: Progress | None,
-) -> tuple[Stage, ...]:
-    weights = torch.from_numpy(row_weights.astype(np.float32)).to(rows.device)
-    if not layout.bits:
-        if progress is not None:
-            progress(0.0, "fitting the planes")
-        planes = fit_planes(rows.residual, layout.tiers, weights)
-        return tuple(_diagonal(plane) for plane in planes)
-    epochs = config.autoencoder_stages * config.epochs
-    joint = JOINT_ROUNDS if config.refine_rounds and layout.tiers else 0
-    meter = Meter(progress, epochs, config.refine_rounds + joint)
-    generator = torch.Generator().manual_seed(seed)
-    signs, _, _ = train_stages(
-        rows.target, rows.residual, layout.bits, weights, config, generator, meter.epoch_done
-    )
-    refined = refine(
-        rows.restore(),
-        signs,
-        layout.tiers,
-        weights,
-        rounds=config.refine_rounds,
-        flips=config.flips,
-        on_round=meter.round_done,
-    )
-    return _pack(refined)
-
-
-def _pack(refined: Refined) -> tuple[Stage, ...]:
-    decoder = DenseDecoder(
-        refined.decoder.weight.cpu().numpy().astype(np.int8),
-        refined.decoder.scale.cpu().numpy().astype(np.float32),
-    )
-    dense = Stage(bitpack.pack(refined.signs.cpu().numpy() > 0), decoder)
-    return (dense, *(_diagonal(plane) for plane in refined.planes))
-
-
-def _diagonal(plane: Plane) -> Stage:
-    decoder = DiagonalDecoder(plane.scale.cpu().numpy().astype(np.float32))
-    return Stage(bitpack.pack(plane.signs.cpu().numpy() > 0), decoder)
-
-
-def _by_id(left: Int8 | Float32, ids: NDArray[np.int64]) -> Int8 | Float32:
-    """Factors are stored by id, codes by position."""
-    by_id = np.empty_like(left)
-    by_id[ids] = left
-    return by_id
+    def _pack(self) -> tuple[Stage, ...]:
+        stages = []
+        if self._code is not None:
+            code = self._code
+            decoders = quantise_columns(code.decoder, code.parts)
+            places = zip(decoders, code.codebooks, part_columns(code.parts), strict=True)
+            for (weight, scale), book, columns in places:
+                decoder = DenseDecoder(
+                    weight.cpu().numpy().astype(np.int8), scale.cpu().numpy().astype(np.float32)
+                )
+                codes = np.ascontiguousarray(code.codes[:, columns].cpu().numpy())
+                stages.append(Stage(codes, decoder, book.cpu().numpy().astype(np.int8)))
+        for plane in self._planes:
+            columns_decoder = ColumnDecoder(plane.scale.cpu().numpy().astype(np.float32))
+            book_int8 = plane.codebook.cpu().numpy().astype(np.int8)
+            codebook = book_int8 if self._layout.codebooks else None
+            stages.append(Stage(plane.codes.cpu().numpy(), columns_decoder, codebook))
+        return tuple(stages)

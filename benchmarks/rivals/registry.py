@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.budget import Budget
-from toolkit.compress import METHODS, compress
+from toolkit import Budget, LightTokenConfig, PaperConfig, compress
+from toolkit.compress import METHODS
 
 from .codebooks import LocalSearch, Product, Residual
 from .result import Float32, Result, Rival
@@ -23,6 +23,7 @@ class Toolkit:
 
     method: str
     importance: NDArray[np.float64] | None = None
+    config: LightTokenConfig | PaperConfig | None = None
 
     def __call__(self, table: Float32, max_bytes: int, seed: int) -> Result:
         """Compress to ``max_bytes`` and decode."""
@@ -32,10 +33,15 @@ class Toolkit:
             method=self.method,
             seed=seed,
             importance=self.importance,
+            config=self.config,
         )
         stored = {"file": np.frombuffer(embedding.to_bytes(), np.uint8)}
         parts = [f"rank {embedding.lowrank.rank}"] if embedding.lowrank else []
-        parts += [f"{stage.bits} bits x {stage.rows} rows" for stage in embedding.stages]
+        parts += ["a length"] if embedding.gain else []
+        parts += [
+            f"{stage.codes.shape[1]} B for {stage.decoder.latents} x {stage.rows} rows"
+            for stage in embedding.stages
+        ]
         return Result(embedding.dense(), stored, ", ".join(parts))
 
 
@@ -65,4 +71,32 @@ def methods(importance: NDArray[np.float64] | None = None) -> dict[str, Method]:
     if importance is not None:
         name = "lighttoken"
         found.append(Method(name + TOKENIZER_SUFFIX, Toolkit(name, importance)))
+    return {method.name: method for method in found}
+
+
+def ablations(rows: int, importance: NDArray[np.float64] | None = None) -> dict[str, Method]:
+    """LightToken with one ingredient off at a time, and the paper's recipe with its own."""
+    config = LightTokenConfig
+    ours = {
+        "lighttoken": config(),
+        "codes as k-means leaves them": config(rounds=0),
+        "codebooks as k-means leaves them": config(learn_codebooks=False),
+        "no classes of rows": config(classes=False),
+        "no tiers": config(most_tiers=0),
+        "one tier": config(most_tiers=1),
+        "a length for each row": config(gain=True),
+        "4 rounds": config(rounds=4),
+        "40 rounds (--effort best)": config.of_effort("best"),
+    }
+    found = [Method(name, Toolkit("lighttoken", importance, c)) for name, c in ours.items()]
+    if importance is not None:
+        found.append(Method("ids for frequencies, no tokenizer", Toolkit("lighttoken")))
+    found.append(Method("every row alike", Toolkit("lighttoken", np.ones(rows))))
+    papers = {
+        "lighttoken-paper": PaperConfig(),
+        "paper, without SVD": PaperConfig(rank=0),
+        "paper, one stage": PaperConfig(autoencoder_stages=1),
+        "paper, Euclidean loss": PaperConfig(angle_power=1),
+    }
+    found += [Method(name, Toolkit("lighttoken-paper", None, c)) for name, c in papers.items()]
     return {method.name: method for method in found}

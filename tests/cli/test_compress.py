@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from toolkit import CompressedEmbedding
+from toolkit.compress import METHODS
 
 
 def test_npy(lighttoken, small_table: NDArray[np.float32], tmp_path: Path):
@@ -38,6 +39,16 @@ def test_same_seed_same_bytes(lighttoken, small_table: NDArray[np.float32], tmp_
     for name in ("a", "b"):
         lighttoken("compress", tmp_path / "table.npy", tmp_path / name, "--ratio", 8)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("effort", ["fast", "best"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_takes_every_effort(
+    lighttoken, small_table: NDArray[np.float32], tmp_path: Path, method: str, effort: str
+):
+    np.save(tmp_path / "table.npy", small_table)
+    arguments = ("--ratio", 3, "--method", method, "--effort", effort)
+    assert lighttoken("compress", tmp_path / "table.npy", tmp_path / "out", *arguments).code == 0
 
 
 def test_bad_input(fails, small_table: NDArray[np.float32], tmp_path: Path):

@@ -15,8 +15,15 @@ from tokenizers import Tokenizer, models
 
 from exporters import ExportOptions, export
 from toolkit import Budget, CompressedEmbedding, LightTokenConfig
-from toolkit.bitpack import pack
-from toolkit.embedding import DenseDecoder, DiagonalDecoder, LowRank, RowOrder, Stage
+from toolkit.embedding import (
+    CODEBOOK_PEAK,
+    ColumnDecoder,
+    DenseDecoder,
+    Gain,
+    LowRank,
+    RowOrder,
+    Stage,
+)
 
 BUDGET = Budget(ratio=6)
 torch.set_num_threads(1)  # tiny models; threads only get in each other's way
@@ -55,24 +62,41 @@ def run_model():
     return run
 
 
-def packed_table(rows, width, *, rng, dense=(), tiers=(), rank=0, block=None):
-    """A table of random codes. ``dense``: (rows, bits) a stage; ``tiers``: rows a stage."""
+def packed_table(
+    rows, width, *, rng, dense=(), columns=(), rank=0, block=None, gained=0, tail=False
+):
+    """A table of random codes.
 
-    def int8s(*shape):
-        return rng.integers(-127, 128, size=shape).astype(np.int8)
+    ``dense``: (rows, latents, values to a byte) a stage; ``columns``: (rows, values to a byte) a
+    stage; bytes of no number of values are signs. ``gained``: rows that store a factor.
+    """
+
+    def int8s(*shape, peak=127):
+        return rng.integers(-peak, peak + 1, size=shape).astype(np.int8)
+
+    def bytes_of(*shape):
+        return rng.integers(0, 256, size=shape).astype(np.uint8)
 
     def scale(n):
         return np.abs(rng.normal(size=n)).astype(np.float32) / 100
 
-    def codes(n, bits):
-        return pack(rng.random((n, bits)) < 0.5)
+    def stage(n, decoder, k):
+        codebook = int8s(256, k, peak=CODEBOOK_PEAK) if k else None
+        return Stage(bytes_of(n, -(-decoder.latents // (k or 8))), decoder, codebook)
 
-    stages = [Stage(codes(n, b), DenseDecoder(int8s(b, width), scale(width))) for n, b in dense]
-    stages += [Stage(codes(n, width), DiagonalDecoder(scale(width))) for n in tiers]
+    stages = [stage(n, DenseDecoder(int8s(m, width), scale(width)), k) for n, m, k in dense]
+    stages += [stage(n, ColumnDecoder(scale(width)), k) for n, k in columns]
     mean = rng.normal(size=width).astype(np.float32)
-    lowrank = LowRank(int8s(rows, rank), int8s(rank, width), scale(rank)) if rank else None
-    order = RowOrder(_block_starts(rng, rows, block), block) if block else None
-    return CompressedEmbedding(rows, width, mean, tuple(stages), lowrank, order)
+    return CompressedEmbedding(
+        rows,
+        width,
+        mean,
+        tuple(stages),
+        LowRank(int8s(rows, rank), int8s(rank, width), scale(rank)) if rank else None,
+        RowOrder(_block_starts(rng, rows, block), block) if block else None,
+        Gain(bytes_of(gained), 100 * scale(256)) if gained else None,
+        rng.normal(size=width).astype(np.float32) if tail else None,
+    )
 
 
 def _block_starts(rng, rows, block):
@@ -84,7 +108,7 @@ def _block_starts(rng, rows, block):
 
 @pytest.fixture(scope="session")
 def pack_table():
-    """``pack_table(rows, width, seed=0, dense=..., tiers=..., rank=..., block=...)``."""
+    """``pack_table(rows, width, seed=0, dense=..., columns=...)``: see :func:`packed_table`."""
 
     def build(rows, width, *, seed=0, **parts):
         return packed_table(rows, width, rng=np.random.default_rng(seed), **parts)
@@ -191,7 +215,7 @@ def quick():
     """Options of an export that need not be good."""
 
     def options(**changes):
-        return ExportOptions(config=LightTokenConfig(epochs=1, refine_rounds=1), **changes)
+        return ExportOptions(config=LightTokenConfig(rounds=1), **changes)
 
     return options
 

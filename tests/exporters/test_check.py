@@ -26,7 +26,7 @@ def normal(*shape, dtype=np.float32):
 
 @pytest.fixture(scope="module")
 def embedding(pack_table):
-    return pack_table(ROWS, WIDTH, dense=[(ROWS, 30)], tiers=[100], rank=20, block=64)
+    return pack_table(ROWS, WIDTH, dense=[(ROWS, 30, 5)], columns=[(100, 8)], rank=20, block=64)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_a_model_whose_head_keeps_the_dense_table_passes(save, embedding):
 
 
 def test_a_half_precision_model_passes(save, pack_table):
-    embedding = pack_table(ROWS, WIDTH, dense=[(ROWS, 30)], rank=20)
+    embedding = pack_table(ROWS, WIDTH, dense=[(ROWS, 30, 5)], rank=20)
     packed, original = save(
         PLAIN,
         embedding,
@@ -84,7 +84,7 @@ def test_half_precision_weights_that_are_widened_at_load_are_no_unpacking(save, 
     """A CPU computes in float32: onnxruntime folds a Cast into each of the weights."""
     packed, _ = save(
         "x = Gather(t, input_ids) z = MatMul(x, wide) y = MatMul(z, high)",
-        pack_table(ROWS, WIDTH, dense=[(ROWS, 30)]),
+        pack_table(ROWS, WIDTH, dense=[(ROWS, 30, 5)]),
         signature="(int64[b,s] input_ids) => (float16[b,s,o] y)",
         dtype=np.float16,
         wide=normal(WIDTH, 2000, dtype=np.float16),
@@ -170,7 +170,7 @@ def test_a_dense_table_left_in_the_file_is_noticed(save, embedding):
 )
 def test_an_unpacking_that_onnxruntime_folds_is_noticed(graph, tmp_path, pack_table, double, what):
     """All rows are decoded and then gathered: the file is small, the session is not."""
-    embedding = pack_table(ROWS, WIDTH, dense=[(ROWS, 30)])
+    embedding = pack_table(ROWS, WIDTH, dense=[(ROWS, 30, 5)])
     wide = "twice = Concat<axis = 1>(all, all) y = Gather(twice, input_ids)"
     model = graph(
         SIGNATURE,

@@ -379,7 +379,7 @@ def test_both_roads_to_onnx_give_the_same_minilm(minilm_folder, tmp_path):
         "attention_mask": np.array([text.attention_mask for text in encoded]),
         "token_type_ids": np.array([text.type_ids for text in encoded]),
     }
-    options = ExportOptions(config=replace(LightTokenConfig(), epochs=1, refine_rounds=1))
+    options = ExportOptions(config=LightTokenConfig(rounds=1))
     rows = []
     for exporter in ("dynamo", "optimum"):
         out = tmp_path / exporter

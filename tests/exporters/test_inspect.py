@@ -62,7 +62,7 @@ def test_two_packed_layers_are_told_apart(graph, pack_table, tmp_path):
         "x = Gather(t, ids) y = Gather(t, ids)",
         t=np.ones((50, 8), np.float32),
     )
-    CompressTable("t", pack_table(50, 8, tiers=[50]))(model)
+    CompressTable("t", pack_table(50, 8, columns=[(50, None)]))(model)
     ir.save(model, tmp_path / "m.onnx")
     assert len(inspect_model(tmp_path / "m.onnx").packed) == 2
 

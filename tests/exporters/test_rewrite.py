@@ -17,7 +17,7 @@ PLAIN = "(int64[b,s] ids) => (float[b,s,6] rows)"
 @pytest.fixture(scope="module")
 def embedding(pack_table):
     """No low-rank part: every value is exact."""
-    return pack_table(ROWS, WIDTH, dense=[(ROWS, 13)], tiers=[20], block=4)
+    return pack_table(ROWS, WIDTH, dense=[(ROWS, 13, 5)], columns=[(20, None)], block=4)
 
 
 def dense(dtype=np.float32):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from toolkit import LightTokenConfig
+from toolkit import PaperConfig
 from toolkit.autoencoder import BinaryAutoencoder, least_squares, train_stages
 
-QUICK = LightTokenConfig(epochs=2, autoencoder_stages=3)
+QUICK = PaperConfig(epochs=2, autoencoder_stages=3)
 
 
 @pytest.fixture(scope="module")

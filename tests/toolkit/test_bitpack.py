@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from toolkit.bitpack import bytes_per_row, pack, sign_table, unpack
+from toolkit.bitpack import bytes_per_row, pack, sign_table, signs, unpack
 from toolkit.errors import InputError
 
 bit_matrices = hnp.arrays(bool, st.tuples(st.integers(0, 9), st.integers(1, 40)))
@@ -46,6 +46,14 @@ def test_sign_table_less_one_is_the_sign_of_each_bit():
     assert table.dtype == np.uint8
     every_byte = np.arange(256, dtype=np.uint8)[:, None]
     np.testing.assert_array_equal(table.astype(int) - 1, np.where(unpack(every_byte, 8), 1, -1))
+
+
+@given(bit_matrices)
+def test_signs_of_packed_bits_are_plus_and_minus_one(bits):
+    assert signs().dtype == np.int8
+    packed = pack(bits)
+    read = signs()[packed].reshape(len(bits), 8 * packed.shape[1])[:, : bits.shape[1]]
+    np.testing.assert_array_equal(read, np.where(bits, 1, -1))
 
 
 def test_the_wrong_number_of_bytes_is_named():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig, PaperConfig, compress
 from toolkit.compress import METHODS
 from toolkit.direction import direction_loss
 from toolkit.errors import BudgetError
@@ -99,7 +99,7 @@ def test_one_stage_is_worse_than_three(small_table: Table):
                 small_table,
                 Budget(ratio=5),
                 method="lighttoken-paper",
-                config=LightTokenConfig(autoencoder_stages=stages),
+                config=PaperConfig(autoencoder_stages=stages),
             ).dense(),
         ).relative_error
         for stages in (1, 3)
@@ -116,7 +116,7 @@ def test_a_budget_that_cannot_be_met_names_one_that_can(small_table: Table, meth
 
 
 def test_min_cosine_finds_a_small_table_that_keeps_it(small_table: Table):
-    config = LightTokenConfig(epochs=1, refine_rounds=1)
+    config = LightTokenConfig(rounds=1)
     weights = np.ones(len(small_table))
 
     def keep(cosine: float) -> CompressedEmbedding:
@@ -130,6 +130,6 @@ def test_min_cosine_finds_a_small_table_that_keeps_it(small_table: Table):
 
 
 def test_a_cosine_out_of_reach_says_what_is_reached(small_table: Table):
-    config = LightTokenConfig(epochs=1, refine_rounds=0)
+    config = LightTokenConfig(rounds=0)
     with pytest.raises(BudgetError, match=r"ratio 1\.5 reaches"):
         compress(small_table, Budget(min_cosine=0.9999999), config=config)

@@ -1,30 +1,39 @@
+import pytest
+
 from toolkit.progress import Meter
 
 
-def shares(epochs, rounds, *, epochs_run=None):
+def shares(rounds, *, done):
     told = []
-    meter = Meter(lambda share, what: told.append((share, what)), epochs, rounds)
-    for _ in range(epochs if epochs_run is None else epochs_run):
-        meter.epoch_done()
-    for _ in range(rounds):
+    meter = Meter(lambda share, what: told.append((share, what)), rounds, "thinking")
+    for _ in range(done):
         meter.round_done()
-    return [share for share, _ in told], [what for _, what in told]
+    assert {what for _, what in told} == {"thinking"}
+    return [share for share, _ in told]
 
 
-def test_the_share_rises_to_one():
-    told, words = shares(epochs=4, rounds=3)
-    assert told == sorted(set(told))
-    assert told[-1] == 1.0
-    assert words == ["training the binary autoencoders"] * 4 + ["refining codes and decoder"] * 3
+def test_the_share_rises_evenly_from_nothing_to_one():
+    assert shares(4, done=4) == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-def test_stages_that_stop_early_do_not_hold_it_back():
-    told, _ = shares(epochs=10, rounds=2, epochs_run=3)
-    assert told[-1] == 1.0
+def test_the_beginning_is_told_at_once():
+    assert shares(4, done=0) == [0.0]
+
+
+@pytest.mark.parametrize(("rounds", "done"), [(2, 5), (0, 1)])
+def test_more_rounds_than_expected_stay_at_one(rounds, done):
+    told = shares(rounds, done=done)
     assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert max(told) == 1.0
+
+
+def test_there_is_a_word_for_it_by_default():
+    told = []
+    Meter(lambda _, what: told.append(what), 1)
+    assert told[0]
+    assert "\n" not in told[0]
 
 
 def test_nobody_has_to_listen():
-    meter = Meter(None, 1, 1)
-    meter.epoch_done()
-    meter.round_done()
+    Meter(None, 1).round_done()

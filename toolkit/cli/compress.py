@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from toolkit.config import LightTokenConfig
 from toolkit.errors import InputError
 
 from .console import (
     budget_options,
+    config_of,
     json_option,
     out,
     plain_table,
@@ -69,7 +69,7 @@ def command(
             budget,
             method=method,
             seed=seed,
-            config=LightTokenConfig.of_effort(effort),
+            config=config_of(method, effort),
             progress=report,
         )
         embedding.save(target)

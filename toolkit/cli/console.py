@@ -12,7 +12,7 @@ from rich.table import Table
 
 from toolkit.budget import Budget
 from toolkit.compress import METHODS
-from toolkit.config import EFFORTS
+from toolkit.config import EFFORTS, LightTokenConfig
 from toolkit.progress import Progress as Report
 
 DEFAULT_RATIO = 25.0
@@ -61,12 +61,17 @@ def training_options(command: Command) -> Command:
         type=click.Choice(list(EFFORTS)),
         default="normal",
         show_default=True,
-        help="How long to search for better codes.",
+        help="How long `lighttoken` searches for better codes; other methods have no efforts.",
     )
     seed = click.option(
         "--seed", type=int, default=0, show_default=True, help="Equal seeds, equal bytes."
     )
     return method(effort(seed(command)))
+
+
+def config_of(method: str, effort: str) -> LightTokenConfig | None:
+    """Constants of an effort; None, the method's own, where it has no efforts."""
+    return LightTokenConfig.of_effort(effort) if method == "lighttoken" else None
 
 
 def say(line: str = "") -> None:

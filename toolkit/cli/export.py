@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from toolkit.config import LightTokenConfig
 from toolkit.manifest import Manifest
 
 from .console import (
     budget_options,
+    config_of,
     json_option,
     out,
     plain_table,
@@ -88,7 +88,7 @@ def command(
         seed=seed,
         revision=revision,
         corpus=corpus,
-        config=LightTokenConfig.of_effort(effort),
+        config=config_of(method, effort),
     )
     with progress("exporting") as report:
         manifest = export(source, target, budget, options=options, force=force, progress=report)

@@ -5,8 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
+from toolkit.budget import Budget, Spectrum
+from toolkit.compress import best_layout, check_matrix
+from toolkit.config import LightTokenConfig
 from toolkit.errors import BudgetError, InputError
+from toolkit.importance import check_importance
+from toolkit.spectrum import measure_spectra
 
 from .console import json_option, out, plain_table, print_json, progress, say, size
 
@@ -20,14 +27,20 @@ Examples:
 
 @dataclass(frozen=True)
 class Offer:
-    """What a ratio buys; ``cosine`` and ``error`` are expected, not measured."""
+    """What a ratio buys; ``cosine`` and ``error`` are expected, not measured.
+
+    Attributes:
+        bytes_per_row: bytes of a row's code, and of its length where that is stored.
+        tiers: rows that get more, once, twice and so on.
+        covered: rows that have a code; the others share one vector.
+    """
 
     ratio: float
     nbytes: int
     bits_per_parameter: float
-    rank: int
-    bits: int
+    bytes_per_row: int
     tiers: tuple[int, ...]
+    covered: int
     error: float
     cosine: float
 
@@ -49,8 +62,6 @@ def command(
     wanted = _read_ratios(ratios)
     from exporters import read_table
     from exporters.export import importance_of
-    from toolkit.compress import check_matrix, covariance_spectrum
-    from toolkit.importance import check_importance
 
     with progress("reading the table") as report:
         found = read_table(source, revision)
@@ -58,13 +69,13 @@ def command(
         importance = importance_of(found.tokenizer, len(table), corpus)
         weights = check_importance(importance, len(table))
         report(0.5, "planning")
-        spectrum = covariance_spectrum(table)
-        mean_energy = float((table.mean(axis=0) ** 2).sum())
+        spectra = measure_spectra(table, LightTokenConfig())
+        centred = _centred_share(table)
         offers = []
         refusal = None
         for ratio in wanted:
             try:
-                offers.append(_offer(spectrum, weights, ratio, mean_energy))
+                offers.append(_offer(spectra, weights, ratio, centred))
             except BudgetError as error:
                 refusal = error
     if not offers and refusal is not None:
@@ -74,7 +85,7 @@ def command(
         data: dict[str, Any] = {"rows": rows, "width": width, "dense_bytes": rows * width * 4}
         print_json({**data, "offers": [asdict(offer) for offer in offers]})
         return
-    columns = ("ratio", "bytes", "bits a parameter", "expected cosine", "bits a row", "more for")
+    columns = ("ratio", "bytes", "bits a parameter", "expected cosine", "bytes a row", "more for")
     view = plain_table(*columns, title=f"{len(table):,} x {table.shape[1]}")
     for offer in offers:
         view.add_row(
@@ -82,34 +93,39 @@ def command(
             size(offer.nbytes),
             f"{offer.bits_per_parameter:.2f}",
             f"{offer.cosine:.3f}",
-            f"{offer.bits}" + (f" + rank {offer.rank}" if offer.rank else ""),
+            f"{offer.bytes_per_row}",
             " / ".join(f"{rows:,}" for rows in offer.tiers) or "-",
         )
     out.print(view)
     say("expected cosine of a row to its decoded form, rows weighted by frequency; the last column")
-    say(f"counts the likeliest rows that get {table.shape[1]} bits more, once, twice, …")
+    say(f"counts the likeliest rows that get {-(-table.shape[1] // 8)} bytes more, once, twice, …")
     if refusal is not None:
         say(f"left out: {refusal}")
 
 
-def _offer(spectrum: Any, weights: Any, ratio: float, mean_energy: float) -> Offer:
-    from toolkit.budget import Budget
-    from toolkit.compress import best_layout
-
-    layout = best_layout(spectrum, weights, Budget(ratio=ratio))[0]
-    variance = float(spectrum.sum())
-    lost = layout.expected_error * variance / max(variance + mean_energy, 1e-30)
+def _offer(
+    spectra: list[Spectrum], weights: NDArray[np.float64], ratio: float, centred: float
+) -> Offer:
+    layout = best_layout(spectra, weights, Budget(ratio=ratio))[0]
+    rows, width = len(weights), len(spectra[0].variances)
     return Offer(
         ratio=ratio,
         nbytes=layout.nbytes,
-        bits_per_parameter=8 * layout.nbytes / (len(weights) * len(spectrum)),
-        rank=layout.rank,
-        bits=layout.bits,
+        bits_per_parameter=8 * layout.nbytes / (rows * width),
+        bytes_per_row=layout.bytes_per_row(width),
         tiers=layout.tiers,
+        covered=layout.covered,
         error=layout.expected_error,
         # A least-squares approximation is orthogonal to its error: cos**2 = 1 - lost share.
-        cosine=max(0.0, 1.0 - lost) ** 0.5,
+        cosine=max(0.0, 1.0 - layout.expected_error * centred) ** 0.5,
     )
+
+
+def _centred_share(table: NDArray[np.float32]) -> float:
+    """Share of the rows' energy that is left once their mean, which is stored, is taken away."""
+    energy = float(np.einsum("ij,ij->i", table, table).mean(dtype=np.float64))
+    mean_energy = float((table.mean(axis=0, dtype=np.float64) ** 2).sum())
+    return max(0.0, energy - mean_energy) / max(energy, 1e-30)
 
 
 def _read_ratios(text: str) -> list[float]:
@@ -117,8 +133,6 @@ def _read_ratios(text: str) -> list[float]:
         ratios = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise InputError(f"--ratios takes numbers separated by commas, got {text!r}") from error
-    from toolkit.budget import Budget
-
     for ratio in ratios:
         Budget(ratio=ratio)  # refuses what is no ratio
     return ratios
