@@ -153,6 +153,14 @@ def markdown(outcomes: list[Outcome]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _save(outcomes: list[Outcome], folder: Path) -> None:
+    with write_aside(folder / "matrices.json") as aside:
+        text = json.dumps([asdict(outcome) for outcome in outcomes], indent=1)
+        aside.write_text(text + "\n", encoding="utf-8")
+    with write_aside(folder / "matrices.md") as aside:
+        aside.write_text(markdown(outcomes), encoding="utf-8")
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--ratios", default="10,25,50", show_default=True, help="float32 over packed.")
 @click.option("--matrices", "names", help="Comma-separated; all by default.")
@@ -175,12 +183,8 @@ def command(ratios: str, names: str | None, seed: int, folder: Path) -> None:
         table: NDArray[Any] = np.ascontiguousarray(MATRICES[name](), dtype=np.float32)
         for ratio in wanted:
             outcomes.append(contest(name, table, ratio, seed))
-            err.print(markdown(outcomes[-1:]).splitlines()[-1], markup=False)
-    with write_aside(folder / "matrices.json") as aside:
-        text = json.dumps([asdict(outcome) for outcome in outcomes], indent=1)
-        aside.write_text(text + "\n", encoding="utf-8")
-    with write_aside(folder / "matrices.md") as aside:
-        aside.write_text(markdown(outcomes), encoding="utf-8")
+            err.print(markdown(outcomes[-1:]).splitlines()[-1], markup=False, soft_wrap=True)
+            _save(outcomes, folder)
     won = sum(o.error < o.rival_error for o in outcomes)
     weighted = sum(o.weighted_error < o.rival_weighted_error for o in outcomes)
     err.print(f"{won} of {len(outcomes)} won with rows alike, {weighted} with rows by frequency")

@@ -24,6 +24,7 @@ from .parallel import for_row_blocks, largest
 
 _BLOCK_ROWS = 1024  # rows searched at a time: what a byte's choice touches stays in the cache
 _RIDGE = 1e-4  # of the mean diagonal: keeps latents that never vary from blowing up
+_TINY = 1e-12  # beside values near 1: lets even codes of nothing have a decoder
 _CODEBOOK_ROWS = 8192  # rows that the codebooks are fitted on
 _CODEBOOK_STEPS = 8  # of conjugate gradients
 _INT8 = 127
@@ -98,7 +99,7 @@ def start_code(
         if part.groups > 1:  # a byte alone codes its directions as they are: classes of rows
             chosen = _random_rotation(len(chosen), generator).to(chosen) @ chosen
         projected = residual @ chosen.T
-        scale = _spread(projected) if part.groups > 1 else projected.std().clamp_min(1e-30)
+        scale = _spread(projected) if part.groups > 1 else _spread(projected.flatten())
         values = torch.nn.functional.pad(projected / scale, (0, size - len(chosen)))
         values = values.reshape(len(target), part.groups, part.k)
         book = kmeans(values.reshape(-1, part.k), generator)
@@ -116,7 +117,7 @@ def start_code(
 def encode(target: Tensor, like: Additive) -> Additive:
     """New rows in the same code: nearest entries of their least-squares latents, to start with."""
     gram = like.decoder @ like.decoder.T
-    gram.diagonal().add_(1e-2 * gram.diagonal().mean())
+    gram.diagonal().add_(1e-2 * gram.diagonal().mean() + _TINY)
     reader = torch.linalg.solve(gram, like.decoder)  # latents = target @ reader.T
     codes = torch.empty(
         len(target), sum(p.groups for p in like.parts), dtype=torch.uint8, device=target.device
@@ -269,7 +270,7 @@ def _least_squares(code: Additive, target: Tensor, weights: Tensor) -> Tensor:
         weighted = values * weights[rows, None]
         gram.addmm_(weighted.T, values)
         moment.addmm_(weighted.T, target[rows])
-    gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+    gram.diagonal().add_(_RIDGE * gram.diagonal().mean() + _TINY)
     return torch.linalg.solve(gram, moment)
 
 
@@ -288,7 +289,9 @@ def _random_rotation(size: int, generator: torch.Generator) -> Tensor:
 
 
 def _spread(values: Tensor) -> Tensor:
-    return values.std(dim=0, correction=0).clamp_min(1e-30)
+    """Standard deviation along the first dimension; 1 where nothing varies."""
+    spread = values.std(dim=0, correction=0)
+    return torch.where(spread > _TINY, spread, 1.0)
 
 
 def _dot(left: list[Tensor], right: list[Tensor]) -> Tensor:

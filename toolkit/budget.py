@@ -222,7 +222,8 @@ def plan_layout(
                 code = _Code(parts, columns, covered, spectrum.gain, block)
                 best = _with_tiers(rows, width, allowed, code, error, tiers, best) or best
     if best is None:
-        raise BudgetError(_too_few(rows, width, allowed, orders[0][0]))
+        gain = all(spectrum.gain for spectrum in spectra)
+        raise BudgetError(_too_few(rows, width, allowed, orders[0][0], gain))
     return best
 
 
@@ -251,11 +252,12 @@ def _with_tiers(
     base = layout_nbytes(rows, width, tiers=(), codebooks=False, **same)
     found = None
     least = math.inf if best is None else best.expected_error
+    empty = error > 0 and not (code.parts or code.columns)  # nothing to code is coded by nothing
     for tier in tiers if base <= allowed else ():
         if code.columns and not tier.codebooks:
             continue
         for counts, share in tier.best(allowed - base):
-            if error * share >= least or not (code.parts or code.columns or counts):
+            if error * share >= least or (empty and not counts):
                 continue
             codebooks = (tier.codebooks and bool(counts)) or bool(code.columns)
             shape = {**same, "tiers": counts, "codebooks": codebooks}
@@ -289,7 +291,7 @@ def _covered(weights: NDArray[np.float64], width: int) -> int:
     return used if used > 0 and rows - used > width else rows
 
 
-def _too_few(rows: int, width: int, allowed: int, block: int) -> str:
+def _too_few(rows: int, width: int, allowed: int, block: int, gain: bool) -> str:
     least = min(
         layout_nbytes(
             rows,
@@ -298,7 +300,7 @@ def _too_few(rows: int, width: int, allowed: int, block: int) -> str:
             covered=rows,
             tiers=tiers,
             codebooks=False,
-            gain=False,
+            gain=gain,
             block=block,
         )
         for parts, tiers in (((Part(1, 1),), ()), ((), (1,)))

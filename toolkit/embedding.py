@@ -347,6 +347,7 @@ def _check(e: CompressedEmbedding) -> None:
         need(scale is None or scale.shape == (e.width,), f"stage {index}: scale of wrong shape")
         need(1 <= stage.rows <= e.rows, f"stage {index} covers {stage.rows} rows")
         stored, k = stage.codes.shape[1], stage.values_per_byte
+        need(k >= 1, f"stage {index}: codebook of entries without values")
         need(
             stored == -(-stage.decoder.latents // k),
             f"stage {index} stores {stored} bytes a row for {stage.decoder.latents} values",

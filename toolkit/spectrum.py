@@ -20,11 +20,14 @@ def measure_spectra(table: Float32, config: LightTokenConfig) -> list[Spectrum]:
     mean = table.mean(axis=0, dtype=np.float64).astype(np.float32)
     step = -(-len(table) // _SAMPLE)
     rows = table[::step] - mean
+    unit = root_mean_square(rows)  # squares are those of values near 1
+    rows /= np.float32(unit)
     gain = _lengths_differ(rows) if config.gain is None else config.gain
     if gain:
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
-    covariance = rows.T @ rows / len(rows)
-    variances, directions = np.linalg.eigh(covariance.astype(np.float64))
+    power = 1.0 if gain else unit**2
+    covariance = (rows.T @ rows).astype(np.float64) * power / len(rows)
+    variances, directions = np.linalg.eigh(covariance)
     variances, directions = variances[::-1], directions[:, ::-1]
     total = float(np.maximum(variances, 0).sum())
     spectra = [Spectrum(variances, total, gain=gain)]
@@ -32,7 +35,7 @@ def measure_spectra(table: Float32, config: LightTokenConfig) -> list[Spectrum]:
         strongest = (rows @ directions.astype(np.float32))[:, : max(_CLASS_VALUES)]
         for values in _CLASS_VALUES:
             if 2 * values <= table.shape[1]:
-                left = _without_classes(variances, strongest[:, :values])
+                left = power * _without_classes(variances / power, strongest[:, :values])
                 spectra.append(Spectrum(left, total, (Part(1, values),), gain))
     return spectra
 
@@ -45,6 +48,14 @@ def covariance_spectrum(table: Float32) -> NDArray[np.float64]:
         centred = table[rows] - mean
         gram += centred.T @ centred
     return np.maximum(np.linalg.eigvalsh(gram / len(table))[::-1], 0.0)
+
+
+def root_mean_square(values: Float32) -> float:
+    """Over all entries of float32 [n, d]; 1 if they are all zero."""
+    total = sum(
+        float((values[rows].astype(np.float64) ** 2).sum()) for rows in row_blocks(len(values))
+    )
+    return (total / values.size) ** 0.5 or 1.0
 
 
 def _lengths_differ(rows: Float32) -> bool:

@@ -32,6 +32,7 @@ from .embedding import (
 from .gain import nearest_levels, spread_levels
 from .planes import Plane, add_planes, fit_planes
 from .progress import Meter, Progress
+from .spectrum import root_mean_square
 
 _JOINT_ROUNDS = 2  # of the code and the planes together
 _LAST_SWEEPS = 2
@@ -61,17 +62,19 @@ def train(
     residual = np.empty((len(coded), table.shape[1]), np.float32)  # the one full copy
     for rows in row_blocks(len(coded)):
         np.subtract(table[coded[rows]], mean, out=residual[rows])
+    unit = root_mean_square(residual)  # squares and tolerances are those of values near 1
+    residual /= np.float32(unit)
     gain = None
     if layout.gain:
         lengths = np.linalg.norm(residual, axis=1)
         gain = _bring_to_one_length(residual, lengths)
-        row_weights *= np.maximum(lengths / lengths.mean(), 1e-6) ** config.length_power
+        row_weights *= np.maximum(lengths / max(lengths.mean(), 1e-30), 1e-6) ** config.length_power
         row_weights /= row_weights.mean()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     target = torch.from_numpy(residual).to(device)
     weights = torch.from_numpy(row_weights.astype(np.float32)).to(device)
     trainer = _Trainer(target, weights, layout, config, seed, progress)
-    stages = trainer.run()
+    stages = trainer.run(unit)
     if gain is not None:
         gain = trainer.fit_gain(gain)
     return CompressedEmbedding(
@@ -84,6 +87,10 @@ def _mean(table: Float32, ids: NDArray[np.int64], weights: NDArray[np.float64]) 
     for rows in row_blocks(len(ids)):
         total += weights[rows] @ table[ids[rows]].astype(np.float64)
     return (total / weights.sum()).astype(np.float32)
+
+
+def _in_unit(scale: Tensor, unit: float) -> Float32:
+    return (scale.cpu().numpy().astype(np.float64) * unit).astype(np.float32)
 
 
 def _bring_to_one_length(residual: Float32, lengths: NDArray[np.float32]) -> Gain:
@@ -111,15 +118,15 @@ class _Trainer:
         self._layout, self._config = layout, config
         self._generator = torch.Generator().manual_seed(seed)
         self._joint = _JOINT_ROUNDS if layout.parts and layout.tiers and config.rounds else 0
-        self._meter = Meter(progress, config.rounds * bool(layout.parts) + self._joint + 1)
+        self._meter = Meter(progress, config.rounds * bool(layout.parts) + self._joint)
         self._code: Additive | None = None
         self._planes: tuple[Plane, ...] = ()
 
-    def run(self) -> tuple[Stage, ...]:
-        """Train all stages of the layout."""
+    def run(self, unit: float) -> tuple[Stage, ...]:
+        """Train all stages of the layout; what they decode to is in ``unit`` of the target's."""
         if not self._layout.parts:
             self._planes = self._fit_planes(self._target[: self._most()].clone())
-            return self._pack()
+            return self._pack(unit)
         code = self._code = self._train_code()
         self._planes = self._planes_beside(code)
         for _ in range(self._joint):
@@ -131,7 +138,7 @@ class _Trainer:
             add_planes(self._target, self._planes, 1.0)
             self._planes = self._planes_beside(code)
             self._meter.round_done()
-        return self._pack()
+        return self._pack(unit)
 
     def _train_code(self) -> Additive:
         """Fit the code on a sample of the rows, then give all rows theirs."""
@@ -194,20 +201,18 @@ class _Trainer:
         levels = spread_levels(factors)
         return Gain(nearest_levels(factors, levels), levels)
 
-    def _pack(self) -> tuple[Stage, ...]:
+    def _pack(self, unit: float) -> tuple[Stage, ...]:
         stages = []
         if self._code is not None:
             code = self._code
             decoders = quantise_columns(code.decoder, code.parts)
             places = zip(decoders, code.codebooks, part_columns(code.parts), strict=True)
             for (weight, scale), book, columns in places:
-                decoder = DenseDecoder(
-                    weight.cpu().numpy().astype(np.int8), scale.cpu().numpy().astype(np.float32)
-                )
+                decoder = DenseDecoder(weight.cpu().numpy().astype(np.int8), _in_unit(scale, unit))
                 codes = np.ascontiguousarray(code.codes[:, columns].cpu().numpy())
                 stages.append(Stage(codes, decoder, book.cpu().numpy().astype(np.int8)))
         for plane in self._planes:
-            columns_decoder = ColumnDecoder(plane.scale.cpu().numpy().astype(np.float32))
+            columns_decoder = ColumnDecoder(_in_unit(plane.scale, unit))
             book_int8 = plane.codebook.cpu().numpy().astype(np.int8)
             codebook = book_int8 if self._layout.codebooks else None
             stages.append(Stage(plane.codes.cpu().numpy(), columns_decoder, codebook))

@@ -132,3 +132,16 @@ def test_a_damaged_report_gives_one_line(matrix, tmp_path, capsys):
     (tmp_path / "rate_distortion.json").write_text("{")
     assert run(matrix, tmp_path) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_ablations_run_in_place_of_the_rivals(matrix, tmp_path):
+    out = tmp_path / "out"
+    names = "lighttoken,no tiers,every row alike"
+    arguments = [str(matrix), "--out", str(out), "--ratios", "24", "--ablations"]
+    assert main([*arguments, "--methods", names]) == 0
+    rows = {row["method"]: row for row in read(out)["rows"]}
+    assert set(rows) == set(names.split(","))
+    alike = rows["every row alike"]
+    assert alike["relative_error"] < rows["lighttoken"]["relative_error"]
+    assert alike["weighted_error"] > rows["lighttoken"]["weighted_error"]
+    assert not (out / "rate_distortion.svg").exists()

@@ -349,8 +349,6 @@ def test_a_code_of_any_shape_is_started(seed, parts, rows, width):
     assert error(code, target) <= float((target**2).sum()) * (1 + 1e-4)
 
 
-@pytest.mark.xfail(reason="std() of a single value is NaN", strict=True)
-@pytest.mark.filterwarnings("ignore:std")
 def test_a_byte_for_one_value_of_one_row_is_started():
     code = started(torch.tensor([[1.0, 2.0]]), (Part(1, 1),))
     assert torch.isfinite(code.decoder).all()

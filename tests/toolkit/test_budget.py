@@ -219,7 +219,6 @@ def test_the_nearest_that_is_named_can_be_had_and_nothing_smaller(rows, width, p
         plan(rows, width, Budget(ratio=float(ratio[1])), prior=prior)
 
 
-@pytest.mark.xfail(raises=BudgetError, reason="counts no gain", strict=True)
 def test_the_nearest_that_is_named_can_be_had_with_a_gain():
     spectra = [spectrum(48, gain=True)]
     with pytest.raises(BudgetError) as failure:
@@ -279,7 +278,8 @@ def test_no_code_of_one_part_is_better_than_the_plan(rows, width, max_bytes, dec
         shape = replace(
             layout, parts=(Part(groups, k),), covered=rows, tiers=(), codebooks=False, columns=0
         )
-        if nbytes_of(shape, rows, width) <= max_bytes:
+        # A second part has scales and a header of its own, which the choice between codes neglects.
+        if nbytes_of(shape, rows, width) + 8 * width + 400 <= max_bytes:
             coded = one.variances[: groups * k].sum()
             error = JOINT_GAIN * BYTE_ERROR[k] * coded + one.total - coded
             assert layout.expected_error <= 1.01 * error / one.total
@@ -337,10 +337,11 @@ def test_a_small_table_may_do_without_codebooks_and_a_large_one_does_not():
 
 
 def test_rows_of_equal_weight_use_up_the_budget():
-    prefix = Spectrum(np.full(64, 0.5), 64.0, (Part(1, 32),))
-    layout = plan(5000, 64, 80_000, prior=even, spectra=[prefix], most_tiers=3)
-    assert layout.tiers
-    assert layout.nbytes > 79_000
+    weights = np.where(np.arange(5000) < 2500, 200.0, 1.0)
+    weights /= weights.sum()
+    for size in range(50_000, 90_000, 4_000):
+        layout = plan(5000, 64, size, prior=lambda _: weights)
+        assert layout.nbytes > 0.98 * size
 
 
 @pytest.mark.parametrize("ratio", [12, 16, 24])
@@ -412,8 +413,8 @@ def test_the_better_order_is_chosen():
 def test_a_table_without_variance_still_gets_a_layout():
     nothing = Spectrum(np.zeros(100), 0.0)
     layout = plan(100, 100, 30_000, spectra=[nothing])
-    assert layout.parts or layout.tiers or layout.columns
     assert layout.expected_error == 0
+    assert layout.nbytes < 1000
 
 
 @pytest.mark.parametrize("errors", [CODEBOOK_PLANE_ERROR, SIGN_PLANE_ERROR])
