@@ -292,18 +292,15 @@ def _covered(weights: NDArray[np.float64], width: int) -> int:
 
 
 def _too_few(rows: int, width: int, allowed: int, block: int, gain: bool) -> str:
-    least = min(
-        layout_nbytes(
-            rows,
-            width,
-            parts=parts,
-            covered=rows,
-            tiers=tiers,
-            codebooks=False,
-            gain=gain,
-            block=block,
-        )
-        for parts, tiers in (((Part(1, 1),), ()), ((), (1,)))
+    least = layout_nbytes(
+        rows,
+        width,
+        parts=(Part(1, 1),),
+        covered=rows,
+        tiers=(),
+        codebooks=False,
+        gain=gain,
+        block=block,
     )
     ratio = math.floor(10 * rows * width * 4 / least) / 10  # never more than can be had
     reach = f"ratio {ratio:.1f}" if ratio >= 1 else "more than the table itself"

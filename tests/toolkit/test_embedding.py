@@ -156,7 +156,10 @@ def test_ids_of_any_shape_and_integer_type(e, data, dtype):
     ).reshape(shape)
     values = e.lookup(ids)
     assert values.shape == (*shape, e.width)
-    np.testing.assert_array_equal(values, e.dense()[ids.astype(int)])
+    # Low-rank factors are floats: how many rows a product has decides the order of its sums.
+    wanted = e.dense()[ids.astype(int)]
+    close = 0.0 if e.lowrank is None else 1e-5 * np.abs(wanted).max(initial=1.0)
+    np.testing.assert_allclose(values, wanted, rtol=0, atol=close)
 
 
 def test_ids_may_be_a_list_or_a_number(small_embedding):
