@@ -10,6 +10,7 @@ DATA, OP, NEW = "#fdf3d7", "#e4ecf7", "#e3f4ea"
 def text(
     x: float, y: float, words: str, size: int = 14, weight: str = "400", fill: str = INK
 ) -> str:
+    """Centred words."""
     return (
         f'<text x="{x}" y="{y}" font-size="{size}" font-weight="{weight}" fill="{fill}" '
         f'text-anchor="middle">{words}</text>'
@@ -17,6 +18,7 @@ def text(
 
 
 def box(x: float, y: float, w: float, h: float, lines: list[str], fill: str) -> str:
+    """A rounded box: the first line is its name."""
     shape = f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="8" fill="{fill}" stroke="{LINE}"/>'
     top = y + h / 2 - 9 * (len(lines) - 1) + 5
     words = [
@@ -34,11 +36,13 @@ def box(x: float, y: float, w: float, h: float, lines: list[str], fill: str) -> 
 
 
 def arrow(*points: tuple[float, float]) -> str:
+    """A line through ``points`` that ends in a head."""
     path = " ".join(f"{x},{y}" for x, y in points)
     return f'<polyline points="{path}" fill="none" stroke="{SOFT}" marker-end="url(#head)"/>'
 
 
 def before() -> list[str]:
+    """The layer as it was."""
     return [
         text(150, 40, "before", 18, "600"),
         box(95, 62, 110, 38, ["input_ids"], OP),
@@ -52,6 +56,7 @@ def before() -> list[str]:
 
 
 def after() -> list[str]:
+    """The layer as it is: 25x, all-MiniLM-L6-v2 (``lighttoken inspect``)."""
     frame = (
         '<rect x="296" y="120" width="684" height="382" rx="12" fill="#ffffff" stroke="#3f9d6b" '
         'stroke-width="1.6" stroke-dasharray="6 4"/>'
@@ -104,11 +109,13 @@ def after() -> list[str]:
 
 
 def main() -> None:
+    """Write the picture beside this file."""
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
         f'font-family="Helvetica, Arial, sans-serif">'
         f'<defs><marker id="head" viewBox="0 0 10 10" refX="8" refY="5" markerWidth="7" '
-        f'markerHeight="7" orient="auto"><path d="M0,0 L10,5 L0,10 z" fill="{SOFT}"/></marker></defs>'
+        f'markerHeight="7" orient="auto"><path d="M0,0 L10,5 L0,10 z" fill="{SOFT}"/></marker>'
+        "</defs>"
         f'<rect width="{WIDTH}" height="{HEIGHT}" rx="14" fill="#ffffff"/>'
     )
     divider = f'<line x1="262" y1="24" x2="262" y2="562" stroke="{LINE}" stroke-dasharray="2 5"/>'

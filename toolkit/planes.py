@@ -18,6 +18,7 @@ from .kmeans import ENTRIES, as_integers, kmeans, nearest
 from .parallel import for_row_blocks, largest
 
 _SWEEPS = 3
+_LEAST_SCALE = 0.01  # of a column's spread over all rows alike
 _BLOCK_ROWS = 1024
 
 
@@ -94,7 +95,9 @@ def _start(
         # The least-squares scale of a sign code is the (weighted) mean magnitude.
         plane = Plane(codes, signs, magnitude / total)
         return _assign(plane, residual)
-    scale = (power / total).sqrt().clamp_min(1e-30)
+    # Rows of no weight are coded too: a column that varies among them alone still needs a scale.
+    plain = residual.pow(2).mean(dim=0).sqrt()
+    scale = torch.maximum((power / total).sqrt(), _LEAST_SCALE * plain).clamp_min(1e-30)
     sample = torch.randperm(len(residual), generator=generator)[:4096].to(residual.device)
     values = _grouped(residual[sample] / scale, k).reshape(-1, k)
     book = kmeans(values, generator)

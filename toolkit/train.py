@@ -34,6 +34,7 @@ from .planes import Plane, add_planes, fit_planes
 from .progress import Meter, Progress
 from .spectrum import root_mean_square
 
+_LEAST_WEIGHT = 1e-3  # of the mean: rows that never occur still have a say where no other has
 _JOINT_ROUNDS = 2  # of the code and the planes together
 _LAST_SWEEPS = 2
 _ENCODE_SWEEPS = 4  # for rows that the code was not trained on
@@ -56,9 +57,10 @@ def train(
     coded, rest = ids[: layout.covered], ids[layout.covered :]
     # The square root keeps the frequent rows from taking the whole decoder for themselves.
     row_weights = np.sqrt(position_weights[: layout.covered])
-    row_weights /= row_weights.mean()
+    row_weights = np.maximum(row_weights / row_weights.mean(), _LEAST_WEIGHT)
     mean = _mean(table, coded, row_weights)
-    tail = _mean(table, rest, np.ones(len(rest))) if len(rest) else None
+    shared = len(rest) > 0 and bool(layout.parts or layout.columns)
+    tail = _mean(table, rest, np.ones(len(rest))) if shared else None
     residual = np.empty((len(coded), table.shape[1]), np.float32)  # the one full copy
     for rows in row_blocks(len(coded)):
         np.subtract(table[coded[rows]], mean, out=residual[rows])

@@ -338,6 +338,15 @@ def test_a_table_without_variance_fits_what_the_message_says():
     compress(np.zeros((300, 20), np.float32), Budget(max_bytes=nbytes))
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("gain", [None, True])
+def test_a_few_rows_may_be_all_that_count(gain):
+    table, importance = np.eye(17, 16, dtype=np.float32), np.eye(17)[8]
+    config = replace(QUICK, gain=gain, most_tiers=2)
+    embedding = compress(table, Budget(max_bytes=9_000), importance=importance, config=config)
+    np.testing.assert_allclose(embedding.dense()[8], table[8], atol=0.02)
+
+
 def test_rows_that_never_occur_share_one_vector():
     table, importance = normal(800, 16), np.where(np.arange(800) < 400, 1.0, 0.0)
     embedding = compress(table, Budget(ratio=8), importance=importance, config=QUICK)

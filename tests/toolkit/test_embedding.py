@@ -158,7 +158,7 @@ def test_ids_of_any_shape_and_integer_type(e, data, dtype):
     assert values.shape == (*shape, e.width)
     # Low-rank factors are floats: how many rows a product has decides the order of its sums.
     wanted = e.dense()[ids.astype(int)]
-    close = 0.0 if e.lowrank is None else 1e-5 * np.abs(wanted).max(initial=1.0)
+    close = 0.0 if e.lowrank is None else 0.05  # terms go up to 1e5 and may cancel out
     np.testing.assert_allclose(values, wanted, rtol=0, atol=close)
 
 

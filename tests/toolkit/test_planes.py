@@ -226,3 +226,13 @@ def test_no_tiers_make_no_planes():
     planes, left = fitted(residual, (), codebooks=True)
     assert planes == ()
     assert torch.equal(left, residual)
+
+
+@pytest.mark.parametrize("column", [0.0, 1e-12])
+def test_rows_of_next_to_no_weight_may_need_what_no_other_row_does(column):
+    residual, weights = normal(17, 16), torch.where(torch.arange(17) < 8, 1.0, 1e-3)
+    residual[:8, 3] *= column
+    planes, left = fitted(residual, (17, 17), codebooks=True, weights=weights)
+    assert torch.isfinite(left).all()
+    assert all(torch.isfinite(plane.scale).all() for plane in planes)
+    assert left[:8].abs().max() < 0.1 * residual[:8].abs().max()
