@@ -4,10 +4,12 @@ import json
 
 import matrices
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 
 def test_a_contest_tells_the_best_rival_from_the_others(monkeypatch):
+    pytest.importorskip("faiss")  # its codebooks are rivals
     table = np.random.default_rng(0).normal(size=(600, 16)).astype(np.float32)
     outcome = matrices.contest("tiny", table, 8, 0)
     assert 0 < outcome.error < 1
@@ -25,6 +27,7 @@ def test_every_matrix_is_finite_and_two_dimensional():
 
 
 def test_the_script_writes_a_row_for_each_contest(tmp_path):
+    pytest.importorskip("faiss")  # its codebooks are rivals
     arguments = ["--matrices", "small (512 x 64)", "--ratios", "6,12", "--out", str(tmp_path)]
     result = CliRunner().invoke(matrices.command, arguments)
     assert result.exit_code == 0, result.output
