@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from .blocks import row_blocks
-from .budget import Part
 from .kmeans import ENTRIES, as_integers, kmeans, nearest
+from .layout import Part
 from .parallel import for_row_blocks, largest
 
 _BLOCK_ROWS = 1024  # rows searched at a time: what a byte's choice touches stays in the cache

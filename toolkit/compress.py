@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .blocks import row_blocks
-from .budget import Budget, Layout, Spectrum, plan_layout
+from .budget import Budget
+from .candidates import Spectrum
 from .config import LightTokenConfig, PaperConfig
 from .embedding import CompressedEmbedding, Float32, RowOrder
 from .errors import BudgetError, InputError
 from .importance import BLOCKS, check_importance, order_rows
+from .layout import Layout
+from .plan import plan_layout
 from .progress import Progress
 
 Fit = Callable[[Budget, Progress | None], CompressedEmbedding]

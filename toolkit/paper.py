@@ -15,10 +15,11 @@ import torch
 
 from . import bitpack
 from .autoencoder import train_stages
-from .budget import SIGN_TABLE_BYTES, Budget
+from .budget import Budget
 from .config import PaperConfig
 from .embedding import CompressedEmbedding, DenseDecoder, Float32, Stage
 from .errors import BudgetError
+from .layout import SIGN_TABLE_BYTES
 from .lowrank import exact_svd
 from .progress import Meter, Progress
 

@@ -4,9 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import row_blocks
-from .budget import Part, Spectrum
+from .candidates import Spectrum
 from .config import LightTokenConfig
 from .embedding import Float32
+from .layout import Part
 
 # Rows whose lengths differ by more than this (standard deviation of their logarithm) are worth a
 # byte each that says how long they are: measured, the point where it begins to pay.
@@ -16,7 +17,7 @@ _CLASS_VALUES = (16, 32, 64)  # principal directions in which classes of rows ha
 
 
 def measure_spectra(table: Float32, config: LightTokenConfig) -> list[Spectrum]:
-    """The ways to look at ``table`` float32 [V, d] that :func:`budget.plan_layout` chooses from."""
+    """The ways to look at ``table`` float32 [V, d] that :func:`plan.plan_layout` chooses from."""
     mean = table.mean(axis=0, dtype=np.float64).astype(np.float32)
     step = -(-len(table) // _SAMPLE)
     rows = table[::step] - mean
@@ -73,9 +74,8 @@ def _without_classes(variances: NDArray[np.float64], strongest: Float32) -> NDAr
     values = torch.from_numpy(np.ascontiguousarray(strongest))
     generator = torch.Generator().manual_seed(0)
     # Fitted on one half and judged on the other, or small tables would seem to be all classes.
-    half = values[::2] if len(values) > _SAMPLE // 2 else values
+    half, judged = (values[::2], values[1::2]) if len(values) > _SAMPLE // 2 else (values, values)
     centres = kmeans(half, generator)
-    judged = values[1::2] if len(values) > _SAMPLE // 2 else values
     left = (judged - centres[nearest(judged, centres).long()]).numpy()
     covariance = (left.T @ left / len(left)).astype(np.float64)
     return np.concatenate([np.linalg.eigvalsh(covariance)[::-1], variances[strongest.shape[1] :]])

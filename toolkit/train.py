@@ -17,7 +17,6 @@ from .additive import (
     start_code,
 )
 from .blocks import row_blocks
-from .budget import Layout
 from .config import LightTokenConfig
 from .embedding import (
     CODEBOOK_PEAK,
@@ -30,6 +29,7 @@ from .embedding import (
     Stage,
 )
 from .gain import nearest_levels, spread_levels
+from .layout import Layout
 from .planes import Plane, add_planes, fit_planes
 from .progress import Meter, Progress
 from .spectrum import root_mean_square

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 
 import numpy as np
 import onnx
@@ -239,30 +240,48 @@ def test_reading_afresh_leaves_the_file_as_it_is(tmp_path, monkeypatch, system_c
     assert path.read_bytes() == content
 
 
+def in_a_fresh_process(code, *arguments):
+    """Run ``code`` where no other test's memory is freed or trimmed while it measures its own."""
+    lines = "import sys\nimport numpy as np\nfrom runtime.profile import memory\nMB = 1_000_000\n"
+    command = [sys.executable, "-c", lines + textwrap.dedent(code), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @LINUX
 def test_mapped_file_is_resident_but_not_anonymous(tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(bytes(20 * MB))
-    before = memory.snapshot()
-    mapped = np.memmap(path, np.uint8, "r")
-    assert mapped[::4096].sum() == 0
-    after = memory.snapshot()
-    assert after.rss - before.rss > 19 * MB
-    assert after.uss - before.uss > 19 * MB
-    assert after.anonymous - before.anonymous < 2 * MB
-    held = np.ones(64 * MB, np.uint8)  # too large for memory that the allocator has kept
-    assert memory.snapshot().anonymous - after.anonymous > 63 * MB
-    assert held.size == 64 * MB
+    in_a_fresh_process(
+        """
+        before = memory.snapshot()
+        mapped = np.memmap(sys.argv[1], np.uint8, "r")
+        assert mapped[::4096].sum() == 0
+        after = memory.snapshot()
+        assert after.rss - before.rss > 19 * MB, (before, after)
+        assert after.uss - before.uss > 19 * MB, (before, after)
+        assert after.anonymous - before.anonymous < 2 * MB, (before, after)
+        held = np.ones(64 * MB, np.uint8)
+        more = memory.snapshot()
+        assert more.anonymous - after.anonymous > 63 * MB, (after, more)
+        """,
+        path,
+    )
 
 
 @LINUX
 def test_peak_outlives_what_caused_it():
-    memory.reset_peak()
-    before = memory.snapshot().rss
-    held = np.ones(64 * MB, np.uint8)
-    del held
-    assert memory.peak_rss() - before > 63 * MB
-    assert memory.snapshot().rss - before < 32 * MB
+    in_a_fresh_process(
+        """
+        memory.reset_peak()
+        before = memory.snapshot().rss
+        held = np.ones(64 * MB, np.uint8)
+        del held
+        peak, after = memory.peak_rss(), memory.snapshot().rss
+        assert peak - before > 63 * MB, (before, peak)
+        assert after - before < 32 * MB, (before, after)
+        """
+    )
 
 
 def test_memory_without_proc(monkeypatch, tmp_path):

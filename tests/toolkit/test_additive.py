@@ -20,7 +20,7 @@ from toolkit.additive import (
     search,
     start_code,
 )
-from toolkit.budget import Part
+from toolkit.layout import Part
 
 seeds = st.integers(0, 10_000)
 some_parts = st.lists(

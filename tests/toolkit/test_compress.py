@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import Budget, CompressedEmbedding, LightTokenConfig, PaperConfig, compress
-from toolkit.budget import Spectrum, plan_layout
+from toolkit.candidates import Spectrum
 from toolkit.compress import best_layout, check_matrix
 from toolkit.errors import BudgetError, InputError
+from toolkit.plan import plan_layout
 
 QUICK = LightTokenConfig(rounds=1)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit import LightTokenConfig
-from toolkit.budget import Part
+from toolkit.layout import Part
 from toolkit.spectrum import covariance_spectrum, measure_spectra
 
 PLAIN = LightTokenConfig(classes=False, gain=False)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolkit import LightTokenConfig
-from toolkit.budget import SIGN_TABLE_BYTES, Layout, Part, layout_nbytes
 from toolkit.embedding import CODEBOOK_PEAK, ColumnDecoder, DenseDecoder
 from toolkit.importance import order_rows
+from toolkit.layout import SIGN_TABLE_BYTES, Layout, Part, layout_nbytes
 from toolkit.train import train
 
 QUICK = LightTokenConfig(rounds=2)

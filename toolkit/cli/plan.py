@@ -8,7 +8,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.budget import Budget, Spectrum
+from toolkit.budget import Budget
+from toolkit.candidates import Spectrum
 from toolkit.compress import best_layout, check_matrix
 from toolkit.config import LightTokenConfig
 from toolkit.errors import BudgetError, InputError

@@ -1,0 +1,99 @@
+"""What a table is made of, and the bytes that takes, before there is any table."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PLANE_COLUMNS = 8  # columns that a byte of a tier stands for
+SIGN_TABLE_BYTES = 256 * 8  # in a graph, the table that unpacks signs
+
+
+@dataclass(frozen=True)
+class Part:
+    """Part of the code that every row has: ``groups`` bytes, each for ``k`` latent values."""
+
+    groups: int
+    k: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the budget buys.
+
+    Attributes:
+        parts: the code of every row, directions of most variance first.
+        covered: positions that have a code; those beyond share one vector.
+        tiers: rows covered by each further stage of one byte for eight columns, falling.
+        codebooks: whether those stages have codebooks of their own or are signs.
+        gain: whether each row stores a factor.
+        block: ids in one block of the row order; 0 keeps the rows where they are.
+        nbytes: bytes the tensors and their header will take, at most.
+        expected_error: predicted relative squared error, weighted by the prior.
+        columns: values to a byte of a code of the columns themselves, which every row has in place
+            of ``parts``; 0 for none.
+    """
+
+    parts: tuple[Part, ...]
+    covered: int
+    tiers: tuple[int, ...]
+    codebooks: bool
+    gain: bool
+    block: int
+    nbytes: int
+    expected_error: float
+    columns: int = 0
+
+    def planes(self) -> tuple[tuple[int, int], ...]:
+        """Rows, and columns to a byte, of each stage without a decoder."""
+        base = ((self.covered, self.columns),) if self.columns else ()
+        return (*base, *((rows, PLANE_COLUMNS) for rows in self.tiers))
+
+    def bytes_per_row(self, width: int) -> int:
+        """Bytes that every row has: its code, and its length if that is stored."""
+        columns = -(-width // self.columns) if self.columns else 0
+        return sum(part.groups for part in self.parts) + columns + self.gain
+
+
+def layout_nbytes(
+    rows: int,
+    width: int,
+    *,
+    parts: tuple[Part, ...],
+    covered: int,
+    tiers: tuple[int, ...],
+    codebooks: bool,
+    gain: bool,
+    block: int,
+    columns: int = 0,
+) -> int:
+    """Bytes of every tensor of a layout and of the file's header, at most."""
+    tensors: list[tuple[str, tuple[int, ...], int]] = [("mean", (width,), 4)]
+    if covered < rows:
+        tensors.append(("tail", (width,), 4))
+    if block:
+        tensors.append(("order.starts", (-(-rows // block),), 4))
+    if gain:
+        tensors += [("gain.codes", (covered,), 1), ("gain.levels", (256,), 4)]
+    stages = [(covered, p.groups, p.k, p.groups * p.k) for p in parts]
+    stages += [(covered, -(-width // columns), columns, 0)] if columns else []
+    stages += [(n, -(-width // PLANE_COLUMNS), PLANE_COLUMNS * codebooks, 0) for n in tiers]
+    for index, (n, groups, k, latents) in enumerate(stages):
+        name = f"stages.{index}"
+        tensors += [(f"{name}.codes", (n, groups), 1), (f"{name}.scale", (width,), 4)]
+        tensors += [(f"{name}.codebook", (256, k), 1)] if k else []
+        tensors += [(f"{name}.weight", (latents, width), 1)] if latents else []
+    total = sum(size * math.prod(shape) for _, shape, size in tensors)
+    total += _header_nbytes(tensors, len(stages), total)
+    return total + SIGN_TABLE_BYTES * (bool(tiers) and not codebooks)
+
+
+def _header_nbytes(
+    tensors: Sequence[tuple[str, tuple[int, ...], int]], stages: int, total: int
+) -> int:
+    """What safetensors' JSON header takes for tensors (name, shape, bytes a value), at most.
+
+    ``total`` bytes of data bound how long an offset is.
+    """
+    offset = len(str(total))
+    entries = sum(len(name) + len(str(list(shape))) + 2 * offset + 44 for name, shape, _ in tensors)
+    return 160 + entries + 64 * stages
