@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 PLANE_COLUMNS = 8  # columns that a byte of a tier stands for
-SIGN_TABLE_BYTES = 256 * 8  # in a graph, the table that unpacks signs
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,6 @@ class Layout:
         parts: the code of every row, directions of most variance first.
         covered: positions that have a code; those beyond share one vector.
         tiers: rows covered by each further stage of one byte for eight columns, falling.
-        codebooks: whether those stages have codebooks of their own or are signs.
         gain: whether each row stores a factor.
         block: ids in one block of the row order; 0 keeps the rows where they are.
         nbytes: bytes the tensors and their header will take, at most.
@@ -36,7 +34,6 @@ class Layout:
     parts: tuple[Part, ...]
     covered: int
     tiers: tuple[int, ...]
-    codebooks: bool
     gain: bool
     block: int
     nbytes: int
@@ -61,7 +58,6 @@ def layout_nbytes(
     parts: tuple[Part, ...],
     covered: int,
     tiers: tuple[int, ...],
-    codebooks: bool,
     gain: bool,
     block: int,
     columns: int = 0,
@@ -76,15 +72,14 @@ def layout_nbytes(
         tensors += [("gain.codes", (covered,), 1), ("gain.levels", (256,), 4)]
     stages = [(covered, p.groups, p.k, p.groups * p.k) for p in parts]
     stages += [(covered, -(-width // columns), columns, 0)] if columns else []
-    stages += [(n, -(-width // PLANE_COLUMNS), PLANE_COLUMNS * codebooks, 0) for n in tiers]
+    stages += [(n, -(-width // PLANE_COLUMNS), PLANE_COLUMNS, 0) for n in tiers]
     for index, (n, groups, k, latents) in enumerate(stages):
         name = f"stages.{index}"
         tensors += [(f"{name}.codes", (n, groups), 1), (f"{name}.scale", (width,), 4)]
-        tensors += [(f"{name}.codebook", (256, k), 1)] if k else []
+        tensors.append((f"{name}.codebook", (256, k), 1))
         tensors += [(f"{name}.weight", (latents, width), 1)] if latents else []
     total = sum(size * math.prod(shape) for _, shape, size in tensors)
-    total += _header_nbytes(tensors, len(stages), total)
-    return total + SIGN_TABLE_BYTES * (bool(tiers) and not codebooks)
+    return total + _header_nbytes(tensors, len(stages), total)
 
 
 def _header_nbytes(

@@ -19,11 +19,11 @@ from .budget import Budget
 from .config import PaperConfig
 from .embedding import CompressedEmbedding, DenseDecoder, Float32, Stage
 from .errors import BudgetError
-from .layout import SIGN_TABLE_BYTES
 from .lowrank import exact_svd
 from .progress import Meter, Progress
 
 _HEADER = 640  # bytes of the file's header, at most
+_SIGN_TABLE = 256 * 8  # bytes; in a graph, the table that unpacks signs
 _RANK_SHARE = 0.15  # of the bytes, for the factors; at least rank 1 if that leaves half for codes
 
 
@@ -68,7 +68,7 @@ def paper_layout(rows: int, width: int, budget: Budget, rank: int | None) -> tup
     Raises:
         BudgetError: nothing fits; the message names the ratio that does.
     """
-    fixed = _HEADER + SIGN_TABLE_BYTES + 4 * width
+    fixed = _HEADER + _SIGN_TABLE + 4 * width
     allowed = budget.bytes_for(rows, width) - fixed
     column = 4 * (rows + width)
     if rank is None:

@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from .budget import Budget
 from .candidates import Spectrum, candidate_codes
 from .errors import BudgetError
-from .layout import Layout, Part, layout_nbytes
-from .tiers import CODEBOOK_PLANE_ERROR, SIGN_PLANE_ERROR, Tiers
+from .layout import PLANE_COLUMNS, Layout, Part, layout_nbytes
+from .tiers import MOST_TIERS, PLANE_ERROR, STACK_ERROR, Tiers
 
 # Rows of less than this share of the mean weight are a tail: they share one vector.
 _TAIL_WEIGHT = 0.01
-_SMALL = 200_000  # bytes, below which a plane's codebook is worth comparing with none
 
 
 def plan_layout(
@@ -30,7 +29,7 @@ def plan_layout(
     orders: Sequence[tuple[int, NDArray[np.float64]]],
     budget: Budget,
     *,
-    most_tiers: int = len(CODEBOOK_PLANE_ERROR) - 1,
+    most_tiers: int = MOST_TIERS,
 ) -> Layout:
     """The layout of least expected error within the budget.
 
@@ -50,14 +49,14 @@ def plan_layout(
     best: Layout | None = None
     for block, weights in orders:
         covered = _covered(weights, width)
-        tiers = [
-            Tiers(weights[:covered], errors[: most_tiers + 1], width, codebooks=codebooks)
-            for errors, codebooks in ((CODEBOOK_PLANE_ERROR, True), (SIGN_PLANE_ERROR, False))
-            if codebooks or allowed < _SMALL
-        ]
+        weights = weights[:covered]
+        beside = Tiers(weights, PLANE_ERROR[: most_tiers + 1], width)
+        # Planes on a code of as many columns to a byte are searched together with it.
+        above = Tiers(weights, (STACK_ERROR[1:] / STACK_ERROR[1])[: most_tiers + 1], width)
         for spectrum, candidates in codes:
             for parts, columns, error in candidates:
                 code = _Code(parts, columns, covered, spectrum.gain, block)
+                tiers = above if columns == PLANE_COLUMNS else beside
                 best = _with_tiers(rows, width, allowed, code, error, tiers, best) or best
     if best is None:
         gain = all(spectrum.gain for spectrum in spectra)
@@ -82,27 +81,22 @@ def _with_tiers(
     allowed: int,
     code: _Code,
     error: float,
-    tiers: Sequence[Tiers],
+    tiers: Tiers,
     best: Layout | None,
 ) -> Layout | None:
     """The best layout with this code, if it is better than ``best``."""
     same: dict[str, Any] = {field.name: getattr(code, field.name) for field in fields(code)}
-    base = layout_nbytes(rows, width, tiers=(), codebooks=False, **same)
+    base = layout_nbytes(rows, width, tiers=(), **same)
     found = None
     least = math.inf if best is None else best.expected_error
     empty = error > 0 and not (code.parts or code.columns)  # nothing to code is coded by nothing
-    for tier in tiers if base <= allowed else ():
-        if code.columns and not tier.codebooks:
+    for counts, share in tiers.best(allowed - base):
+        if base > allowed or error * share >= least or (empty and not counts):
             continue
-        for counts, share in tier.best(allowed - base):
-            if error * share >= least or (empty and not counts):
-                continue
-            codebooks = (tier.codebooks and bool(counts)) or bool(code.columns)
-            shape = {**same, "tiers": counts, "codebooks": codebooks}
-            nbytes = layout_nbytes(rows, width, **shape)
-            if nbytes <= allowed:
-                least = error * share
-                found = Layout(**shape, nbytes=nbytes, expected_error=least)
+        nbytes = layout_nbytes(rows, width, tiers=counts, **same)
+        if nbytes <= allowed:
+            least = error * share
+            found = Layout(**same, tiers=counts, nbytes=nbytes, expected_error=least)
     return found
 
 
@@ -120,7 +114,6 @@ def _too_few(rows: int, width: int, allowed: int, block: int, gain: bool) -> str
         parts=(Part(1, 1),),
         covered=rows,
         tiers=(),
-        codebooks=False,
         gain=gain,
         block=block,
     )

@@ -182,26 +182,29 @@ class _Trainer:
             left,
             self._layout.planes(),
             self._weights,
-            codebooks=self._layout.codebooks,
-            generator=self._generator,
+            self._generator,
         )
 
     def fit_gain(self, gain: Gain) -> Gain:
         """Each row's factor by least squares on what its codes stand for."""
         factors = gain.levels[gain.codes].copy()
         for rows in row_blocks(len(self._target)):
-            decoded = torch.zeros_like(self._target[rows])
-            if self._code is not None:
-                decoded += self._code.latents(rows) @ self._code.decoder
-            for plane in self._planes:
-                stop = min(rows.stop, len(plane.codes))
-                if stop > rows.start:
-                    decoded[: stop - rows.start] += plane.values(slice(rows.start, stop))
+            decoded = self._decoded(rows)
             power = (decoded**2).sum(1).clamp_min(1e-30)
             ratio = ((self._target[rows] * decoded).sum(1) / power).clamp_min(0)
             factors[rows] *= ratio.cpu().numpy()
         levels = spread_levels(factors)
         return Gain(nearest_levels(factors, levels), levels)
+
+    def _decoded(self, rows: slice) -> Tensor:
+        """What code and planes stand for, float [n, d]: a block at a time, as memory is short."""
+        decoded = torch.zeros_like(self._target[rows])
+        if self._code is not None:
+            decoded += self._code.latents(rows) @ self._code.decoder
+        for plane in self._planes:
+            values = plane.values(rows)  # fewer rows, or none, where the plane ends
+            decoded[: len(values)] += values
+        return decoded
 
     def _pack(self, unit: float) -> tuple[Stage, ...]:
         stages = []
@@ -215,7 +218,6 @@ class _Trainer:
                 stages.append(Stage(codes, decoder, book.cpu().numpy().astype(np.int8)))
         for plane in self._planes:
             columns_decoder = ColumnDecoder(_in_unit(plane.scale, unit))
-            book_int8 = plane.codebook.cpu().numpy().astype(np.int8)
-            codebook = book_int8 if self._layout.codebooks else None
+            codebook = plane.codebook.cpu().numpy().astype(np.int8)
             stages.append(Stage(plane.codes.cpu().numpy(), columns_decoder, codebook))
         return tuple(stages)

@@ -14,6 +14,7 @@ _PRODUCT_BITS = (4, 6, 8)
 _ADDITIVE_BITS = (3, 4)  # 2, 6 and 8 lost on all-MiniLM-L6-v2 at 25x; the codebooks cost too much
 _MOST_CODEBOOKS = 256
 _OPQ_ROUNDS = 12
+_OPQ_FIRST = 10  # rounds of k-means before the first rotation; faiss' 40 take minutes
 # Work of one local search: rows * codebooks**2 * entries * rounds; 4e10 take a minute or two.
 _MOST_WORK = 6e10
 
@@ -44,7 +45,7 @@ class Product:
                 opq = faiss.OPQMatrix(width, parts)
                 inner = _product(faiss, width, parts, bits, seed)  # faiss holds a bare pointer
                 opq.pq = inner
-                opq.niter = _OPQ_ROUNDS
+                opq.niter, opq.niter_pq_0 = _OPQ_ROUNDS, _OPQ_FIRST
                 opq.train(sample)
                 matrix = faiss.vector_to_array(opq.A).reshape(width, width)
                 stored["rotation"] = matrix.astype(np.float16)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from toolkit import CompressedEmbedding
 from toolkit.embedding import ColumnDecoder, DenseDecoder, Gain, RowOrder, Stage
-from toolkit.layout import PLANE_COLUMNS, SIGN_TABLE_BYTES, Layout, Part, layout_nbytes
+from toolkit.layout import PLANE_COLUMNS, Layout, Part, layout_nbytes
 
 
 def nbytes_of(layout, rows, width):
@@ -36,8 +36,7 @@ def file_of(layout, rows, width):
         for part in layout.parts
     ]
     stages += [
-        Stage(codes(n, -(-width // k)), ColumnDecoder(scale), book(k) if layout.codebooks else None)
-        for n, k in layout.planes()
+        Stage(codes(n, -(-width // k)), ColumnDecoder(scale), book(k)) for n, k in layout.planes()
     ]
     order = None
     if layout.block:
@@ -56,7 +55,6 @@ def test_the_bytes_of_a_layout_are_those_of_its_file_and_little_more(data, rows,
         parts=() if columns else tuple(data.draw(st.lists(parts, min_size=1, max_size=3))),
         covered=covered,
         tiers=tuple(sorted(data.draw(st.lists(st.integers(1, covered), max_size=6)), reverse=True)),
-        codebooks=bool(columns) or data.draw(st.booleans()),
         gain=data.draw(st.booleans()),
         block=data.draw(st.sampled_from([0, 8, 64])),
         nbytes=0,
@@ -64,18 +62,17 @@ def test_the_bytes_of_a_layout_are_those_of_its_file_and_little_more(data, rows,
         columns=columns,
     )
     promised, real = nbytes_of(layout, rows, width), file_of(layout, rows, width).nbytes
-    in_graph = SIGN_TABLE_BYTES if layout.tiers and not layout.codebooks else 0
     assert real <= promised
-    assert promised - in_graph <= 1.03 * real + 1024
+    assert promised <= 1.03 * real + 1024
 
 
 def test_the_header_of_a_very_large_table_fits():
-    layout = Layout((Part(1, 1),), 2_000_000, (), False, True, 8, 0, 0.0)
+    layout = Layout((Part(1, 1),), 2_000_000, (), True, 8, 0, 0.0)
     assert file_of(layout, 2_000_001, 3).nbytes <= nbytes_of(layout, 2_000_001, 3)
 
 
 def test_planes_of_a_layout_are_the_columns_code_and_the_tiers():
-    layout = Layout((), 100, (50, 10), True, True, 0, 0, 0.0, columns=3)
+    layout = Layout((), 100, (50, 10), True, 0, 0, 0.0, columns=3)
     assert layout.planes() == ((100, 3), (50, PLANE_COLUMNS), (10, PLANE_COLUMNS))
     assert layout.bytes_per_row(20) == 7 + 1
     parts = replace(layout, parts=(Part(4, 2), Part(5, 6)), columns=0, gain=False)

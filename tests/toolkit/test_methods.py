@@ -132,4 +132,4 @@ def test_min_cosine_finds_a_small_table_that_keeps_it(small_table: Table):
 def test_a_cosine_out_of_reach_says_what_is_reached(small_table: Table):
     config = LightTokenConfig(rounds=0)
     with pytest.raises(BudgetError, match=r"ratio 1\.5 reaches"):
-        compress(small_table, Budget(min_cosine=0.9999999), config=config)
+        compress(small_table, Budget(min_cosine=1 - 1e-12), config=config)

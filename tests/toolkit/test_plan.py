@@ -11,9 +11,9 @@ from toolkit.budget import Budget
 from toolkit.candidates import BYTE_ERROR, JOINT_GAIN, Spectrum
 from toolkit.errors import BudgetError
 from toolkit.importance import zipf_prior
-from toolkit.layout import Part, layout_nbytes
+from toolkit.layout import PLANE_COLUMNS, Part, layout_nbytes
 from toolkit.plan import plan_layout
-from toolkit.tiers import CODEBOOK_PLANE_ERROR, SIGN_PLANE_ERROR
+from toolkit.tiers import PLANE_ERROR, STACK_ERROR
 
 
 def spectrum(width, decay=1.0, **options):
@@ -158,9 +158,7 @@ def test_no_code_of_one_part_is_better_than_the_plan(rows, width, max_bytes, dec
     for groups, k in itertools.product(range(1, 41), BYTE_ERROR):
         if groups * k >= width + k:
             continue
-        shape = replace(
-            layout, parts=(Part(groups, k),), covered=rows, tiers=(), codebooks=False, columns=0
-        )
+        shape = replace(layout, parts=(Part(groups, k),), covered=rows, tiers=(), columns=0)
         # A second part has scales and a header of its own, which the choice between codes neglects.
         if nbytes_of(shape, rows, width) + 8 * width + 400 <= max_bytes:
             coded = one.variances[: groups * k].sum()
@@ -187,7 +185,6 @@ def test_equal_variances_need_no_decoder_where_it_is_dear():
     """A code of the columns themselves stores no rows of a decoder."""
     layout = plan(600, 256, Budget(ratio=12), spectra=[spectrum(256, 0.0)], prior=even)
     assert layout.columns
-    assert layout.codebooks
     assert not layout.parts
 
 
@@ -210,15 +207,6 @@ def test_without_tiers_all_rows_are_treated_alike(prior):
     assert len(plan(5000, 64, Budget(ratio=4), prior=steep, most_tiers=1).tiers) == 1
 
 
-def test_a_small_table_may_do_without_codebooks_and_a_large_one_does_not():
-    small = plan(5000, 64, Budget(ratio=16), prior=steep)
-    assert small.tiers
-    assert not small.codebooks
-    large = plan(100_000, 64, Budget(ratio=25), prior=steep)
-    assert large.tiers
-    assert large.codebooks
-
-
 def test_rows_of_equal_weight_use_up_the_budget():
     weights = np.where(np.arange(5000) < 2500, 200.0, 1.0)
     weights /= weights.sum()
@@ -232,12 +220,11 @@ def test_no_two_tiers_are_better_than_those_chosen(ratio):
     rows, width, prior = 4000, 64, steep
     layout = plan(rows, width, Budget(ratio=ratio), prior=prior, most_tiers=2)
     assert len(layout.tiers) == 2
-    errors = CODEBOOK_PLANE_ERROR if layout.codebooks else SIGN_PLANE_ERROR
     cumulative = np.append(0, np.cumsum(prior(rows)))
 
     def share_left(outer, inner):
         covered = [1 - cumulative[outer], cumulative[outer] - cumulative[inner], cumulative[inner]]
-        return np.dot(errors[:3], covered)
+        return np.dot(PLANE_ERROR[:3], covered)
 
     chosen = share_left(*(*layout.tiers, 0)[:2])
     for outer in range(1, rows, 41):
@@ -300,11 +287,13 @@ def test_a_table_without_variance_still_gets_a_layout():
     assert layout.nbytes < 1000
 
 
-@pytest.mark.parametrize("errors", [CODEBOOK_PLANE_ERROR, SIGN_PLANE_ERROR])
+@pytest.mark.parametrize("errors", [PLANE_ERROR, STACK_ERROR])
 def test_each_plane_leaves_less_and_takes_less_than_the_one_before(errors):
     assert errors[0] == 1
+    assert errors[1] == BYTE_ERROR[PLANE_COLUMNS]
     assert (np.diff(errors) < 0).all()
     assert (np.diff(errors, 2) > 0).all()
+    assert (errors <= PLANE_ERROR).all()
 
 
 def test_more_values_to_a_byte_leave_more_but_never_less_than_theory_allows():

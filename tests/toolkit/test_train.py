@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from toolkit import LightTokenConfig
 from toolkit.embedding import CODEBOOK_PEAK, ColumnDecoder, DenseDecoder
 from toolkit.importance import order_rows
-from toolkit.layout import SIGN_TABLE_BYTES, Layout, Part, layout_nbytes
+from toolkit.layout import Layout, Part, layout_nbytes
 from toolkit.train import train
 
 QUICK = LightTokenConfig(rounds=2)
@@ -16,7 +16,6 @@ LAYOUT = Layout(
     parts=(Part(2, 2), Part(3, 6)),
     covered=707,
     tiers=(300, 100),
-    codebooks=True,
     gain=False,
     block=64,
     nbytes=0,
@@ -59,11 +58,6 @@ def test_a_layout_is_filled_exactly(small_table):
     assert embedding.gain is embedding.tail is embedding.lowrank is None
 
 
-def test_planes_without_codebooks_are_signs(small_table):
-    embedding = trained(small_table, replace(LAYOUT, codebooks=False))
-    assert [stage.codebook is None for stage in embedding.stages] == [False, False, True, True]
-
-
 def test_a_code_of_the_columns_has_no_decoder(small_table):
     embedding = trained(small_table, replace(LAYOUT, parts=(), tiers=(50,), columns=5))
     base, tier = embedding.stages
@@ -83,12 +77,9 @@ def test_a_code_of_the_columns_has_no_decoder(small_table):
     ).map(tuple),
     columns=st.sampled_from([0, 3]),
     share=st.sampled_from([0.5, 1.0]),
-    codebooks=st.booleans(),
     gain=st.booleans(),
 )
-def test_no_file_is_larger_than_its_layout_says(
-    rows, width, parts, columns, share, codebooks, gain
-):
+def test_no_file_is_larger_than_its_layout_says(rows, width, parts, columns, share, gain):
     table = np.random.default_rng(rows).normal(size=(rows, width)).astype(np.float32)
     covered = max(2, int(share * rows))
     shape = {
@@ -96,15 +87,13 @@ def test_no_file_is_larger_than_its_layout_says(
         "columns": columns,
         "covered": covered,
         "tiers": (covered, 1),
-        "codebooks": codebooks or bool(columns),
         "gain": gain,
         "block": 8,
     }
     nbytes = layout_nbytes(rows, width, **shape)
     embedding = trained(table, Layout(**shape, nbytes=nbytes, expected_error=0.0))
-    in_graph = 0 if shape["codebooks"] else SIGN_TABLE_BYTES
     assert embedding.nbytes <= nbytes
-    assert nbytes - in_graph <= 1.03 * embedding.nbytes + 1024
+    assert nbytes <= 1.03 * embedding.nbytes + 1024
     assert (embedding.tail is not None) == (covered < rows)
     assert np.isfinite(embedding.dense()).all()
 
