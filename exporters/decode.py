@@ -9,6 +9,7 @@ values flow as in Python. Two rules hold throughout, both because onnxruntime fo
   float additions, which are made in the same order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +39,24 @@ class DecodeGraph:
     """A function of the ids and ``tensors``, which the caller stores as initializers.
 
     ``function`` takes the ids (int32 or int64, any rank) and then the tensors in their order; it
-    returns rows of ``dtype`` [..., d].
+    returns rows of ``dtype`` [..., d]. Its nodes carry ``attributes``, which the body does not read
+    and a native kernel does.
     """
 
     function: ir.Function
     tensors: Tensors
+    attributes: dict[str, int | str]
+
+    def node(self, ids: ir.Value, stored: Sequence[ir.Value], name: str | None = None) -> ir.Node:
+        """A call of the function; ``stored`` are the initializers that hold ``tensors``."""
+        attributes = ir.convenience.convert_attributes(self.attributes)
+        return ir.node(
+            NAME,
+            [ids, *stored],
+            attributes={a.name: a for a in attributes},
+            domain=DOMAIN,
+            name=name,
+        )
 
 
 def build_decode_graph(
@@ -59,20 +73,36 @@ def build_decode_graph(
     function = build_function(body, inputs, domain=DOMAIN, name=NAME, opset_imports={"": opset})
     for node in function:
         node.metadata_props.clear()  # the tracer's notes, longer than the node itself
-    return DecodeGraph(function, tensors)
+    attributes: dict[str, int | str] = {
+        "parts": ",".join(tensors),
+        "rows": embedding.rows,
+        "width": embedding.width,
+        "block": embedding.order.block if embedding.order is not None else 0,
+        "to": int(dtype),
+    }
+    for name, value in attributes.items():
+        kind = ir.AttributeType.STRING if isinstance(value, str) else ir.AttributeType.INT
+        function.attributes[name] = ir.Attr(name, kind, None)
+    return DecodeGraph(function, tensors, attributes)
 
 
-def decode_model(embedding: CompressedEmbedding, *, opset: int = 18) -> onnx.ModelProto:
-    """A model of one node: ids int64 [batch, length] -> rows float32 [batch, length, d]."""
-    decoder = build_decode_graph(embedding, opset=opset)
-    ids = ir.val("ids", dtype=ir.DataType.INT64, shape=["batch", "length"])
+def decode_model(
+    embedding: CompressedEmbedding,
+    *,
+    opset: int = 18,
+    dtype: ir.DataType = ir.DataType.FLOAT,
+    ids_dtype: ir.DataType = ir.DataType.INT64,
+) -> onnx.ModelProto:
+    """A model of one node: ids of ``ids_dtype`` [batch, length] -> rows of ``dtype`` [.., d]."""
+    decoder = build_decode_graph(embedding, opset=opset, dtype=dtype)
+    ids = ir.val("ids", dtype=ids_dtype, shape=["batch", "length"])
     stored = [
         ir.val(name, const_value=ir.tensor(array, name=name))
         for name, array in decoder.tensors.items()
     ]
-    node = ir.node(decoder.function.name, [ids, *stored], domain=DOMAIN)
+    node = decoder.node(ids, stored)
     rows = node.outputs[0]
-    rows.name, rows.dtype = "rows", ir.DataType.FLOAT
+    rows.name, rows.dtype = "rows", dtype
     rows.shape = ir.Shape(["batch", "length", embedding.width])
     graph = ir.Graph(
         [ids],

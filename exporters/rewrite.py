@@ -6,7 +6,7 @@ import onnx_ir.passes.common as common_passes
 from toolkit import CompressedEmbedding
 from toolkit.errors import InputError
 
-from .decode import DOMAIN, MIN_OPSET, NAME, VERSION, build_decode_graph
+from .decode import DOMAIN, MIN_OPSET, VERSION, build_decode_graph
 from .find import TableUse, find_tables
 
 _FUNCTIONS_IR_VERSION = 8  # the first in which a model may hold functions
@@ -57,7 +57,10 @@ class CompressTable(ir.passes.InPlacePass):
             model.graph.register_initializer(value)
             stored.append(value)
         for gather in use.gathers:
-            _replace(gather, stored, _free(f"{gather.name or 'embedding'}_packed", taken))
+            name = _free(f"{gather.name or 'embedding'}_packed", taken)
+            ids = gather.inputs[1]
+            assert ids is not None
+            _replace(gather, decoder.node(ids, stored, name))
         model.functions[decoder.function.identifier()] = decoder.function
         model.opset_imports[DOMAIN] = VERSION
         model.ir_version = max(model.ir_version, _FUNCTIONS_IR_VERSION)
@@ -77,10 +80,8 @@ class CompressTable(ir.passes.InPlacePass):
         return tables.get(self.table)
 
 
-def _replace(gather: ir.Node, stored: list[ir.Value], name: str) -> None:
-    ids, old = gather.inputs[1], gather.outputs[0]
-    node = ir.node(NAME, [ids, *stored], domain=DOMAIN, name=name)
-    new = node.outputs[0]
+def _replace(gather: ir.Node, node: ir.Node) -> None:
+    old, new = gather.outputs[0], node.outputs[0]
     graph = gather.graph  # the main one, or a branch of it
     assert graph is not None
     ir.convenience.replace_nodes_and_values(graph, gather, [gather], [node], [old], [new])

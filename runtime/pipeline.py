@@ -26,6 +26,7 @@ def open_pipeline(
     max_length: int | None = None,
     threads: int | None = None,
     verify: bool = True,
+    op: bool = True,
 ) -> Pipeline:
     """Open a bundle, or any ``.onnx`` file together with ``like``.
 
@@ -39,6 +40,7 @@ def open_pipeline(
         max_length: tokens that a text is cut to; None takes the manifest's.
         threads: threads that one operator may use; None leaves the choice to onnxruntime.
         verify: check a bundle's files first.
+        op: use the native kernel where it is built, as :func:`runtime.open_session` says.
 
     Raises:
         InputError: no task is known, it has no pipeline, or the graph does not fit it.
@@ -58,7 +60,7 @@ def open_pipeline(
     if task not in TASKS:
         raise InputError(f"task {task!r} has no pipeline; those that run are {', '.join(TASKS)}")
 
-    session = open_session(model, provider, threads=threads, verify=verify)
+    session = open_session(model, provider, threads=threads, verify=verify, op=op)
     tokenizer = open_tokenizer(folder, max_length)
     if task == "fill-mask":
         return fill_mask(session, tokenizer)

@@ -18,7 +18,7 @@ PROVIDERS = {
     "openvino": "OpenVINOExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
-_CPU = PROVIDERS["cpu"]
+CPU = PROVIDERS["cpu"]
 
 
 def available() -> tuple[str, ...]:
@@ -42,4 +42,4 @@ def provider_names(word: str) -> list[str]:
             f"provider {word!r} is not in this onnxruntime; available here: {here}, "
             "or install the onnxruntime package that has it"
         )
-    return [name] if name == _CPU else [name, _CPU]
+    return [name] if name == CPU else [name, CPU]

@@ -13,8 +13,9 @@ from toolkit.errors import FormatError, InputError
 from toolkit.manifest import MODEL_NAME, Manifest, read_manifest, verify_files
 from toolkit.tensors import TensorInfo, describe
 
+from . import native
 from .ort_errors import ORT_ERRORS, one_line
-from .providers import provider_names
+from .providers import CPU, provider_names
 
 Array = NDArray[Any]
 
@@ -29,6 +30,7 @@ class Session:
     Attributes:
         manifest: None for a bare ``.onnx`` file.
         ids_input: the input that carries token ids, None if the graph has none.
+        native_op: whether the native kernel was registered for it.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Session:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     raw: onnxruntime.InferenceSession
+    native_op: bool = False
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -90,7 +93,12 @@ class Session:
 
 
 def open_session(
-    bundle: str | Path, provider: str = "cpu", *, threads: int | None = None, verify: bool = True
+    bundle: str | Path,
+    provider: str = "cpu",
+    *,
+    threads: int | None = None,
+    verify: bool = True,
+    op: bool = True,
 ) -> Session:
     """Open a bundle folder or a bare ``.onnx`` file.
 
@@ -99,6 +107,8 @@ def open_session(
         provider: a word of :data:`runtime.providers.PROVIDERS`.
         threads: threads that one operator may use; None leaves the choice to onnxruntime.
         verify: check size and sha256 of every file of a bundle first.
+        op: decode the table by the native kernel, where it is built and the provider is the CPU;
+            else by the function in the file. The values are the same.
 
     Raises:
         InputError: nothing at this path, an unavailable provider, or a bad thread count.
@@ -116,7 +126,10 @@ def open_session(
             raise FormatError(f"{path} is missing; copy the whole bundle again")
     elif not path.is_file():
         raise InputError(f"{path} is not here; give a bundle folder or an .onnx file")
-    raw = _load(path, names, _options(threads))
+    options = _options(threads)
+    # Elsewhere the function's standard operators stay on the device that the rest runs on.
+    native_op = op and names[0] == CPU and native.register(options)
+    raw = _load(path, names, options)
     if names[0] not in raw.get_providers():
         raise InputError(
             f"provider {provider!r} did not start on this machine (driver or libraries missing); "
@@ -124,7 +137,8 @@ def open_session(
         )
     inputs = describe(raw.get_inputs())
     ids_input = manifest.ids_input if manifest is not None else _find_ids(inputs)
-    return Session(path, manifest, ids_input, inputs, describe(raw.get_outputs()), raw)
+    outputs = describe(raw.get_outputs())
+    return Session(path, manifest, ids_input, inputs, outputs, raw, native_op)
 
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:

@@ -39,6 +39,7 @@ def profile(
     repeats: int = 5,
     threads: int = 1,
     provider: str = "cpu",
+    op: bool = True,
     timeout_s: float = 600.0,
     progress: Progress | None = None,
 ) -> ProfileReport:
@@ -60,6 +61,7 @@ def profile(
         repeats: rounds.
         threads: threads that one operator may use.
         provider: a word of :data:`runtime.providers.PROVIDERS`.
+        op: use the native kernel where it is built.
         timeout_s: seconds after which one process is given up.
         progress: called after each process.
 
@@ -78,7 +80,7 @@ def profile(
     provider_names(provider)
 
     lengths = tuple(dict.fromkeys(lengths))
-    task = WorkerSpec("", provider, threads, lengths, runs, warmup, batch=batch)
+    task = WorkerSpec("", provider, threads, lengths, runs, warmup, batch=batch, op=op)
     paths = [Path(bundle), *map(Path, against)]
     if texts:
         task = replace(task, stream=_stream(texts, paths))

@@ -15,6 +15,7 @@ class WorkerSpec:
         rows: vocabulary, where known.
         lengths: tokens a text; the first is that of the first result.
         runs: timed calls a length, after ``warmup`` untimed ones.
+        op: use the native kernel where it is built.
         stream: token ids of real text, fed in order and over again; empty to draw ids instead.
     """
 
@@ -27,6 +28,7 @@ class WorkerSpec:
     ids_input: str | None = None
     rows: int | None = None
     batch: int = 1
+    op: bool = True
     stream: tuple[int, ...] = ()
     seed: int = 0
 

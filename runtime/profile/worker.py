@@ -35,7 +35,9 @@ def measure(spec: WorkerSpec) -> Figures:
     before = snapshot()
 
     start = time.perf_counter()
-    session = open_session(spec.model, spec.provider, threads=spec.threads, verify=False)
+    session = open_session(
+        spec.model, spec.provider, threads=spec.threads, verify=False, op=spec.op
+    )
     loaded = time.perf_counter()
     after_load = snapshot()
 

@@ -12,7 +12,18 @@ from toolkit.errors import LightTokenError
 EXIT_BAD_INPUT = 2
 EXIT_BUG = 1
 _DEBUG = "LIGHTTOKEN_DEBUG"
-_VERBS = ("demo", "plan", "export", "run", "evaluate", "profile", "inspect", "compress", "doctor")
+_VERBS = (
+    "demo",
+    "plan",
+    "export",
+    "run",
+    "evaluate",
+    "profile",
+    "inspect",
+    "compress",
+    "op",
+    "doctor",
+)
 
 
 class Verbs(click.Group):

@@ -30,6 +30,11 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
+def no_op_option(command: Command) -> Command:
+    """``--no-op``: as on a machine that has no native kernel."""
+    return click.option("--no-op", is_flag=True, help="Leave the native kernel out.")(command)
+
+
 def budget_options(command: Command) -> Command:
     """``--ratio``, ``--max-bytes`` and ``--min-cosine``; see :func:`read_budget`."""
     ratio = click.option(

@@ -55,6 +55,7 @@ def command(as_json: bool) -> int:
     missing = [finding for finding in needed if finding.version is None]
     providers = _providers()
     exporters = _exporters(optional)
+    kernel = _kernel()
     if as_json:
         print_json(
             {
@@ -65,6 +66,7 @@ def command(as_json: bool) -> int:
                 "optional": [asdict(finding) for finding in optional],
                 "providers": providers,
                 "exporters": exporters,
+                "kernel": kernel,
             }
         )
         return 2 if missing else 0
@@ -74,6 +76,7 @@ def command(as_json: bool) -> int:
     out.print(table)
     say(f"\nproviders   {', '.join(providers) or 'none'}")
     say(f"exporters   {', '.join(exporters) or 'none'}")
+    say(f"kernel      {kernel}")
     for finding in [*missing, *(f for f in optional if f.version is None)]:
         purpose = f" ({finding.purpose})" if finding.purpose else ""
         say(f"missing     {finding.package}{purpose}: {finding.get}")
@@ -95,6 +98,20 @@ def _providers() -> list[str]:
     except ImportError:
         return []
     return list(onnxruntime.get_available_providers())
+
+
+def _kernel() -> str:
+    """The native kernel in a few words."""
+    try:
+        from runtime import native
+    except ImportError:
+        return "onnxruntime is missing"
+    found = native.find()
+    if found.usable:
+        return f"found, {found.path}"
+    if found.path is None:
+        return found.problem or "not built, decoding is slower without it: lighttoken op"
+    return f"{found.path} does not load, build it anew with lighttoken op: {found.problem}"
 
 
 def _exporters(optional: list[Finding]) -> list[str]:

@@ -9,7 +9,7 @@ import click
 from toolkit.errors import InputError
 from toolkit.manifest import read_manifest
 
-from .console import json_option, out, plain_table, print_json, progress
+from .console import json_option, no_op_option, out, plain_table, print_json, progress
 
 _EXAMPLE = """\b
 Example:
@@ -27,9 +27,15 @@ Example:
 )
 @click.option("--against", help="The original: a folder, hub id or .onnx [default: the source]")
 @click.option("--threads", type=int, help="Threads that one operator may use.")
+@no_op_option
 @json_option
 def command(
-    bundle: Path, pairs: Path, against: str | None, threads: int | None, as_json: bool
+    bundle: Path,
+    pairs: Path,
+    against: str | None,
+    threads: int | None,
+    no_op: bool,
+    as_json: bool,
 ) -> None:
     """Compare BUNDLE with its original on sentence pairs that people scored.
 
@@ -47,7 +53,7 @@ def command(
 
     scored = read_pairs(pairs)
     with tempfile.TemporaryDirectory() as work, progress("opening the original") as report:
-        packed = open_pipeline(bundle, threads=threads)
+        packed = open_pipeline(bundle, threads=threads, op=not no_op)
         original = open_pipeline(
             original_onnx(manifest, against, Path(work)), like=bundle, threads=threads, verify=False
         )

@@ -7,7 +7,7 @@ import click
 
 from toolkit.manifest import MANIFEST_NAME, read_manifest
 
-from .console import err, json_option, out, print_json, progress
+from .console import err, json_option, no_op_option, out, print_json, progress
 
 _EXAMPLE = """\b
 Examples:
@@ -29,6 +29,7 @@ Examples:
 @click.option("--runs", type=int, default=50, show_default=True, help="Timed calls a process.")
 @click.option("--repeats", type=int, default=5, show_default=True, help="Processes a model.")
 @click.option("--provider", default="cpu", show_default=True, help="Execution provider.")
+@no_op_option
 @json_option
 def command(
     bundle: Path,
@@ -39,6 +40,7 @@ def command(
     runs: int,
     repeats: int,
     provider: str,
+    no_op: bool,
     as_json: bool,
 ) -> None:
     """Measure BUNDLE beside other models, each measurement in a process of its own.
@@ -72,6 +74,7 @@ def command(
             repeats=repeats,
             threads=threads,
             provider=provider,
+            op=not no_op,
             progress=report,
         )
     if as_json:

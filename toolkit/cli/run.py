@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from .console import json_option, out, plain_table, print_json, say
+from .console import json_option, no_op_option, out, plain_table, print_json, say
 
 if TYPE_CHECKING:
     from runtime import FeatureExtraction, FillMask, TextClassification
@@ -25,15 +25,18 @@ _LABEL_WIDTH = 44
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, required=True)
 @click.option("--provider", default="cpu", show_default=True, help="Execution provider.")
+@no_op_option
 @json_option
-def command(bundle: Path, texts: tuple[str, ...], provider: str, as_json: bool) -> None:
+def command(
+    bundle: Path, texts: tuple[str, ...], provider: str, no_op: bool, as_json: bool
+) -> None:
     """Run TEXTS through BUNDLE.
 
     Prints cosines between the sentences, the filled masks, or the labels, by the model's task.
     """
     from runtime import FeatureExtraction, FillMask, open_pipeline
 
-    pipeline = open_pipeline(bundle, provider)
+    pipeline = open_pipeline(bundle, provider, op=not no_op)
     if isinstance(pipeline, FeatureExtraction):
         _vectors(pipeline, texts, as_json)
     elif isinstance(pipeline, FillMask):

@@ -1,0 +1,135 @@
+"""Build the native kernel with CMake, for this machine or for another."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.errors import InputError, MissingDependencyError
+from toolkit.files import write_aside
+
+from .native import LIBRARY
+
+SOURCES = Path(__file__).parent / "custom_op"
+HEADERS = "ONNXRUNTIME_INCLUDE_DIR"
+_API = "onnxruntime_cxx_api.h"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of machine.
+
+    Attributes:
+        library: the library's file name there.
+        options: what CMake has to be told.
+        compiler: what has to be installed, None for this machine's own.
+        needs: an environment variable that the options mention, None for none.
+    """
+
+    library: str
+    options: tuple[str, ...] = ()
+    compiler: str | None = None
+    needs: str | None = None
+
+
+_ANDROID = "-DCMAKE_TOOLCHAIN_FILE=$ANDROID_NDK_HOME/build/cmake/android.toolchain.cmake"
+
+TARGETS = {
+    "host": Target(LIBRARY.name),
+    "aarch64-linux": Target(
+        "lighttoken_op.so",
+        (
+            "-DCMAKE_SYSTEM_NAME=Linux",
+            "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
+            "-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++",
+        ),
+        compiler="aarch64-linux-gnu-g++",
+    ),
+    "android-arm64": Target(
+        "lighttoken_op.so",
+        (_ANDROID, "-DANDROID_ABI=arm64-v8a", "-DANDROID_PLATFORM=android-24"),
+        needs="ANDROID_NDK_HOME",
+    ),
+    "android-x86_64": Target(
+        "lighttoken_op.so",
+        (_ANDROID, "-DANDROID_ABI=x86_64", "-DANDROID_PLATFORM=android-24"),
+        needs="ANDROID_NDK_HOME",
+    ),
+}
+
+
+def cmake_call(target: Target, headers: str, build: str) -> list[str]:
+    """The call that configures a build in the folder ``build``."""
+    return [
+        *("cmake", "-S", str(SOURCES), "-B", build, "-DCMAKE_BUILD_TYPE=Release"),
+        f"-D{HEADERS}={headers}",
+        *(os.path.expandvars(option) for option in target.options),
+    ]
+
+
+def find_headers(named: Path | None) -> Path:
+    """The folder of onnxruntime's headers: the one named, the environment's, or Debian's.
+
+    Raises:
+        InputError: no headers in the folder that is named.
+        MissingDependencyError: none at all, and no way to bring them.
+    """
+    given = named or (Path(os.environ[HEADERS]) if os.environ.get(HEADERS) else None)
+    if given is not None:
+        for folder in (given, given / "onnxruntime"):
+            if (folder / _API).is_file():
+                return folder
+        raise InputError(f"{given} has no {_API}; give the include folder of an onnxruntime")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "lighttoken" / "onnxruntime-headers"
+    if not (folder / _API).is_file():
+        done = subprocess.run(
+            ["sh", str(SOURCES / "headers.sh"), str(folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode or not (folder / _API).is_file():
+            why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise MissingDependencyError(
+                f"onnxruntime's headers are not here ({why}); unpack those of a release of 1.20 or "
+                f"newer and name their folder with --headers"
+            )
+    return folder
+
+
+def build(target: Target, headers: Path, out: Path) -> Path:
+    """Build for ``target`` and put the library at ``out``; the path of the library.
+
+    Raises:
+        MissingDependencyError: CMake, the compiler or the NDK is missing.
+        InputError: the build failed; the first error of the compiler is quoted.
+    """
+    for tool in filter(None, ("cmake", target.compiler)):
+        if shutil.which(tool) is None:
+            raise MissingDependencyError(f"{tool} is missing; install it and try again")
+    if target.needs and not os.environ.get(target.needs):
+        raise MissingDependencyError(
+            f"{target.needs} is not set; name the folder of the NDK in it (--print shows the calls)"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        _run(cmake_call(target, str(headers), folder))
+        _run(["cmake", "--build", folder, "--config", "Release", "--parallel"])
+        made = next(iter(Path(folder).rglob(target.library)), None)
+        if made is None:
+            raise InputError(f"the build made no {target.library}; please report this as a bug")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with write_aside(out) as aside:
+            shutil.copy(made, aside)
+    return out
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()]
+        reason = (errors or lines or ["no output"])[0]
+        raise InputError(f"{' '.join(command[:2])} failed: {reason}")

@@ -1,0 +1,355 @@
+#include "kernel.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "loops.h"
+
+namespace lighttoken {
+namespace {
+
+constexpr std::size_t kRowsATask = 16;
+
+// Memory that a thread keeps from call to call.
+struct Scratch {
+  std::vector<std::uint8_t> latents;
+  std::vector<std::int32_t> sums;
+  std::vector<float> rows;
+};
+
+// Where each id of a call first stood.
+struct Firsts {
+  std::vector<std::uint32_t> slots;   // a hash table of indices, plus one
+  std::vector<std::uint32_t> unique;  // indices of ids seen for the first time
+  std::vector<std::uint32_t> first;   // of each id, the index where it first stood
+};
+
+Scratch& scratch() {
+  thread_local Scratch mine;
+  return mine;
+}
+
+Firsts& firsts() {
+  thread_local Firsts mine;
+  return mine;
+}
+
+template <typename T>
+T* room(std::vector<T>& vector, std::size_t size) {
+  if (vector.size() < size) vector.resize(size);
+  return vector.data();
+}
+
+std::vector<const Kernel*> kernels() {
+  std::vector<const Kernel*> built;
+#if defined(LIGHTTOKEN_X86)
+  built.push_back(&avx512_kernel());
+  built.push_back(&avx2_kernel());
+#elif defined(LIGHTTOKEN_ARM64)
+  built.push_back(&dotprod_kernel());
+  built.push_back(&neon_kernel());
+#endif
+  built.push_back(&scalar_kernel());
+  std::vector<const Kernel*> found;
+  for (const Kernel* kernel : built) {
+    if (kernel->runs_here()) found.push_back(kernel);
+  }
+  return found;
+}
+
+const Kernel& find_kernel(const std::string& name) {
+  std::string known;
+  for (const Kernel* kernel : kernels()) {
+    if (name.empty() || name == kernel->name) return *kernel;
+    known += known.empty() ? kernel->name : std::string(", ") + kernel->name;
+  }
+  throw std::invalid_argument("no kernel '" + name + "' runs here; there is " + known);
+}
+
+void need(bool condition, const std::string& what) {
+  if (!condition) throw std::invalid_argument("inconsistent embedding: " + what);
+}
+
+void check_stage(const Table& table, const Stage& stage, const std::string& name) {
+  need(stage.rows >= 1 && stage.rows <= table.rows, name + " covers " + std::to_string(stage.rows));
+  need(stage.k >= 1 && stage.codes && stage.codebook, name + " has no codes");
+  need(stage.latents >= 1 && (stage.latents + stage.k - 1) / stage.k == stage.bytes,
+       name + " stores " + std::to_string(stage.bytes) + " bytes a row for " +
+           std::to_string(stage.latents) + " values");
+  need(stage.zero <= 127, name + " has a zero point of " + std::to_string(stage.zero));
+  need(!stage.weight || stage.scale, name + " has integer weights without scales");
+  need(!(stage.weight && stage.float_weight), name + " has two decoders");
+  need(stage.weight || stage.float_weight || (stage.scale && stage.latents == table.width),
+       name + " decodes to " + std::to_string(stage.latents) + " columns");
+  const std::uint8_t* end = stage.codebook + 256 * stage.k;
+  need(std::all_of(stage.codebook, end, [](std::uint8_t value) { return value <= 127; }),
+       name + " has a codebook of more than seven bits");
+}
+
+void check(const Table& table) {
+  need(table.rows >= 1 && table.width >= 1 && table.mean, "no rows, no columns or no mean");
+  if (table.shifts) {
+    need(table.block >= 1, "row block of " + std::to_string(table.block));
+    // What lies beyond the table is never read, whatever the file says.
+    for (std::int64_t start = 0, index = 0; start < table.rows; start += table.block, ++index) {
+      const std::int64_t last = std::min(start + table.block, table.rows) - 1;
+      need(start + table.shifts[index] >= 0 && last + table.shifts[index] < table.rows,
+           "row order leaves the table at block " + std::to_string(index));
+    }
+  }
+  need(!table.gain_codes || (table.gain_levels && table.gain_rows >= 1 &&
+                             table.gain_rows <= table.rows),
+       "gains of " + std::to_string(table.gain_rows) + " rows");
+  for (std::size_t i = 0; i < table.stages.size(); ++i) {
+    check_stage(table, table.stages[i], "stage " + std::to_string(i));
+  }
+}
+
+// int8 [latents, width] as [tiles][quads][kTile][kQuad], filled up with zeros.
+std::vector<std::int8_t> pack(const Stage& stage, std::size_t width, std::size_t tiles) {
+  const std::size_t latents = static_cast<std::size_t>(stage.latents);
+  const std::size_t quads = (latents + kQuad - 1) / kQuad;
+  std::vector<std::int8_t> packed(tiles * quads * kTile * kQuad);
+  for (std::size_t l = 0; l < latents; ++l) {
+    for (std::size_t c = 0; c < width; ++c) {
+      const std::size_t tile = c / kTile, quad = l / kQuad;
+      packed[((tile * quads + quad) * kTile + c % kTile) * kQuad + l % kQuad] =
+          stage.weight[l * width + c];
+    }
+  }
+  return packed;
+}
+
+std::vector<std::int32_t> zero_point_sums(const Stage& stage, std::size_t width) {
+  std::vector<std::int32_t> sums(width);
+  for (std::int64_t l = 0; l < stage.latents; ++l) {
+    for (std::size_t c = 0; c < width; ++c) sums[c] += stage.weight[l * width + c];
+  }
+  for (std::int32_t& sum : sums) sum *= stage.zero;
+  return sums;
+}
+
+}  // namespace
+
+std::vector<std::string> kernel_names() {
+  std::vector<std::string> names;
+  for (const Kernel* kernel : kernels()) names.emplace_back(kernel->name);
+  return names;
+}
+
+// Decodes up to kRowsAtOnce rows; a friend of Decoder.
+struct Rows {
+  const Decoder& decoder;
+  const Kernel& kernel = *decoder.kernel_;
+  const Table& table = decoder.table_;
+  std::size_t width = static_cast<std::size_t>(decoder.table_.width);
+  std::size_t count = 0;
+  std::int64_t ids[kRowsAtOnce] = {};
+  std::int64_t positions[kRowsAtOnce] = {};
+  float* out[kRowsAtOnce] = {};
+  bool begun[kRowsAtOnce] = {};  // whether anything has been written to the row
+
+  void add(std::int64_t id, float* to) {
+    ids[count] = id;
+    positions[count] = table.shifts ? id + table.shifts[id / table.block] : id;
+    out[count] = to;
+    begun[count++] = false;
+  }
+
+  void decode() {
+    if (table.low_rank.rank) add_low_rank();
+    for (std::size_t s = 0; s < table.stages.size(); ++s) add_stage(s);
+    for (std::size_t r = 0; r < count; ++r) {
+      begin(r);
+      const bool tail = table.tail && positions[r] >= decoder.covered_;
+      const bool has_gain = table.gain_codes && positions[r] < table.gain_rows;
+      const float gain = has_gain ? table.gain_levels[table.gain_codes[positions[r]]] : 1.0f;
+      kernel.finish(gain, has_gain, tail ? table.tail : table.mean, width, out[r]);
+    }
+  }
+
+  // Before anything is added to what has to be zero then.
+  void begin(std::size_t r) {
+    if (!begun[r]) std::fill(out[r], out[r] + width, 0.0f);
+    begun[r] = true;
+  }
+
+  void add_low_rank() {
+    const LowRank& factors = table.low_rank;
+    for (std::size_t r = 0; r < count; ++r) {
+      begin(r);
+      for (std::int64_t k = 0; k < factors.rank; ++k) {
+        const std::int64_t place = ids[r] * factors.rank + k;
+        if (factors.left) {
+          kernel.add_int8_row(static_cast<float>(factors.left[place]),
+                              factors.right + k * table.width, factors.scale[k], width, out[r]);
+        } else {
+          kernel.add_row(factors.float_left[place], factors.float_right + k * table.width, width,
+                         out[r]);
+        }
+      }
+    }
+  }
+
+  void add_stage(std::size_t index) {
+    const Stage& stage = table.stages[index];
+    const std::size_t quads = static_cast<std::size_t>(stage.latents + kQuad - 1) / kQuad;
+    const std::size_t bytes = static_cast<std::size_t>(stage.bytes * stage.k);
+    const std::size_t stride = std::max(quads * kQuad, bytes) + kQuad;
+    std::uint8_t* latents = room(scratch().latents, kRowsAtOnce * stride);
+    std::size_t covered[kRowsAtOnce], n = 0;
+    for (std::size_t r = 0; r < count; ++r) {
+      if (positions[r] >= stage.rows) continue;
+      unpack(stage, positions[r], latents + n * stride);
+      covered[n++] = r;
+    }
+    if (stage.weight && n) {
+      const std::size_t tiles = static_cast<std::size_t>(decoder.padded_) / kTile;
+      std::int32_t* sums = room(scratch().sums, kRowsAtOnce * tiles * kTile);
+      kernel.multiply(latents, stride, n, quads, decoder.packed_[index].data(), tiles, sums);
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t r = covered[i];
+        kernel.add_scaled(sums + i * tiles * kTile, decoder.offset_[index].data(), stage.scale,
+                          width, !begun[r], out[r]);
+        begun[r] = true;
+      }
+      return;
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::size_t r = covered[i];
+      if (stage.float_weight) {
+        add_float_stage(stage, latents + i * stride, r);
+      } else {
+        kernel.add_columns(latents + i * stride, stage.zero, stage.scale, width, !begun[r], out[r]);
+        begun[r] = true;
+      }
+    }
+  }
+
+  void add_float_stage(const Stage& stage, const std::uint8_t* latents, std::size_t r) {
+    begin(r);
+    for (std::int64_t l = 0; l < stage.latents; ++l) {
+      kernel.add_row(static_cast<float>(static_cast<int>(latents[l]) - stage.zero),
+                     stage.float_weight + l * table.width, width, out[r]);
+    }
+  }
+
+  // The latents of a position, zeros (whose weights are zeros too) up to a whole quad.
+  static void unpack(const Stage& stage, std::int64_t position, std::uint8_t* latents) {
+    const std::uint8_t* codes = stage.codes + position * stage.bytes;
+    const std::size_t k = static_cast<std::size_t>(stage.k);
+    std::uint8_t* end = latents;
+    if (k == 8) {  // tiers, the paper's bits: a size that compiles to one move
+      for (std::int64_t b = 0; b < stage.bytes; ++b, end += 8) {
+        std::memcpy(end, stage.codebook + codes[b] * std::size_t{8}, 8);
+      }
+    } else {
+      for (std::int64_t b = 0; b < stage.bytes; ++b, end += k) {
+        std::memcpy(end, stage.codebook + codes[b] * k, k);
+      }
+    }
+    std::memset(latents + stage.latents, 0, kQuad);
+  }
+};
+
+Decoder::Decoder(const Table& table, const std::string& kernel)
+    : table_(table), kernel_(&find_kernel(kernel)) {
+  check(table_);
+  const std::size_t width = static_cast<std::size_t>(table_.width);
+  const std::size_t tiles = (width + kTile - 1) / kTile;
+  padded_ = static_cast<std::int64_t>(tiles * kTile);
+  packed_.resize(table_.stages.size());
+  offset_.resize(table_.stages.size());
+  for (std::size_t s = 0; s < table_.stages.size(); ++s) {
+    const Stage& stage = table_.stages[s];
+    covered_ = std::max(covered_, stage.rows);
+    if (!stage.weight) continue;
+    packed_[s] = pack(stage, width, tiles);
+    offset_[s] = zero_point_sums(stage, width);
+  }
+}
+
+const char* Decoder::kernel_name() const { return kernel_->name; }
+
+namespace {
+
+// Marks equal ids: `unique` holds where each was first seen. One pass, open addressing.
+template <typename Id>
+Firsts& find_firsts(const Id* ids, std::size_t count) {
+  Firsts& found = firsts();
+  std::size_t size = 16;
+  while (size < 2 * count) size *= 2;
+  std::uint32_t* slots = room(found.slots, size);
+  std::fill(slots, slots + size, 0u);
+  std::uint32_t* first = room(found.first, count);
+  found.unique.clear();
+  found.unique.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    std::size_t slot = (static_cast<std::uint64_t>(ids[i]) * 0x9e3779b97f4a7c15u >> 32) & (size - 1);
+    while (slots[slot] && ids[slots[slot] - 1] != ids[i]) slot = (slot + 1) & (size - 1);
+    if (!slots[slot]) {
+      slots[slot] = static_cast<std::uint32_t>(i + 1);
+      found.unique.push_back(static_cast<std::uint32_t>(i));
+    }
+    first[i] = slots[slot] - 1;
+  }
+  return found;
+}
+
+void write(const Kernel&, const float*, std::size_t, float*) {}
+
+void write(const Kernel& kernel, const float* row, std::size_t width, std::uint16_t* out) {
+  kernel.to_half(row, width, out);
+}
+
+float* row_buffer(float* out, std::size_t, std::size_t) { return out; }
+
+float* row_buffer(std::uint16_t*, std::size_t r, std::size_t width) {
+  return scratch().rows.data() + r * width;
+}
+
+}  // namespace
+
+template <typename Id, typename Out>
+void Decoder::decode(const Id* ids, std::size_t count, Out* out, const ForEach& for_each) const {
+  for (std::size_t i = 0; i < count; ++i) {
+    if (ids[i] < 0 || static_cast<std::int64_t>(ids[i]) >= table_.rows) {
+      throw std::out_of_range("id " + std::to_string(ids[i]) + " is outside 0 .. " +
+                              std::to_string(table_.rows - 1) + "; check the tokenizer");
+    }
+  }
+  const std::size_t width = static_cast<std::size_t>(table_.width);
+  const Firsts& found = find_firsts(ids, count);
+  const std::uint32_t* unique = found.unique.data();
+  const std::size_t distinct = found.unique.size();
+  for_each((distinct + kRowsATask - 1) / kRowsATask, [&](std::size_t task) {
+    const std::size_t stop = std::min(distinct, (task + 1) * kRowsATask);
+    room(scratch().rows, kRowsAtOnce * width);
+    for (std::size_t start = task * kRowsATask; start < stop; start += kRowsAtOnce) {
+      Rows rows{*this};
+      const std::size_t here = std::min(kRowsAtOnce, stop - start);
+      for (std::size_t r = 0; r < here; ++r) {
+        const std::size_t place = unique[start + r];
+        rows.add(static_cast<std::int64_t>(ids[place]), row_buffer(out + place * width, r, width));
+      }
+      rows.decode();
+      for (std::size_t r = 0; r < here; ++r) {
+        write(*kernel_, rows.out[r], width, out + unique[start + r] * width);
+      }
+    }
+  });
+  if (distinct == count) return;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t first = found.first[i];
+    if (first != i) std::copy_n(out + first * width, width, out + i * width);
+  }
+}
+
+template void Decoder::decode(const std::int32_t*, std::size_t, float*, const ForEach&) const;
+template void Decoder::decode(const std::int64_t*, std::size_t, float*, const ForEach&) const;
+template void Decoder::decode(const std::int32_t*, std::size_t, std::uint16_t*,
+                              const ForEach&) const;
+template void Decoder::decode(const std::int64_t*, std::size_t, std::uint16_t*,
+                              const ForEach&) const;
+
+}  // namespace lighttoken

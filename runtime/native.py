@@ -1,0 +1,59 @@
+"""The native kernel of ``ai.lighttoken::CompressedEmbedding``: where it is, and whether it loads.
+
+It is optional. Without it onnxruntime runs the node's function body, to the same values.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime
+
+from .ort_errors import ORT_ERRORS, one_line
+
+BUILD = "make op"  # what builds it from a checkout
+VARIABLE = "LIGHTTOKEN_OP"  # a path in place of the package's own library
+_SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+LIBRARY = Path(__file__).parent / "custom_op" / f"lighttoken_op{_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class Native:
+    """The kernel's library.
+
+    Attributes:
+        path: the library, None where there is none.
+        problem: why onnxruntime refuses it, None where it loads.
+    """
+
+    path: Path | None
+    problem: str | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether sessions can have it."""
+        return self.path is not None and self.problem is None
+
+
+def find() -> Native:
+    """Look for the library and load it once; it is never an error that there is none."""
+    named = os.environ.get(VARIABLE)
+    path = Path(named) if named else LIBRARY
+    if not path.is_file():
+        return Native(None, f"{VARIABLE}={named} is not there" if named else None)
+    return Native(path, _register(onnxruntime.SessionOptions(), path))
+
+
+def register(options: onnxruntime.SessionOptions) -> bool:
+    """Give sessions of ``options`` the kernel, if there is one that loads."""
+    native = find()
+    return native.usable and _register(options, native.path) is None
+
+
+def _register(options: onnxruntime.SessionOptions, path: Path | None) -> str | None:
+    try:
+        options.register_custom_ops_library(str(path))
+    except ORT_ERRORS as error:
+        return one_line(error)
+    return None

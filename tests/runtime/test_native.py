@@ -1,0 +1,295 @@
+"""The native kernel: every variant gives what ``lookup`` and the standard graph give."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporters.decode import decode_model
+from runtime import native, open_session
+from runtime.build import TARGETS, build, cmake_call, find_headers
+from toolkit import Budget, CompressedEmbedding, compress
+from toolkit.cli.app import run
+from toolkit.cli.op import command
+from toolkit.embedding import ColumnDecoder, DenseDecoder
+from toolkit.errors import InputError, MissingDependencyError
+
+KERNELS = ("scalar", "avx2", "avx512", "neon", "dotprod")
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """The kernel built from the sources here, aside from any that is installed."""
+    out = tmp_path_factory.mktemp("op") / native.LIBRARY.name
+    try:
+        return build(TARGETS["host"], find_headers(None), out)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def open_kernel(library):
+    """A session of a one-node model, decoded by the named kernel; None where it cannot run."""
+
+    def open_one(embedding, kernel, **options):
+        session_options = ort.SessionOptions()
+        session_options.log_severity_level = 4
+        session_options.register_custom_ops_library(str(library))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LIGHTTOKEN_KERNEL", kernel)
+            content = decode_model(embedding, **options).SerializeToString()
+            return ort.InferenceSession(content, session_options)
+
+    return open_one
+
+
+@pytest.fixture(scope="session")
+def kernels(open_kernel, small_embedding):
+    """Those that this machine can run."""
+    with pytest.raises(Exception, match="no kernel 'none' runs here; there is") as refusal:
+        open_kernel(small_embedding, "none")
+    named = str(refusal.value).split("there is ")[1].split(", ")
+    assert set(named) <= set(KERNELS)
+    assert named[-1] == "scalar"
+    return named
+
+
+def rows_of(session, ids, dtype=np.int64):
+    return session.run(None, {"ids": np.asarray(ids, dtype)})[0]
+
+
+def assert_same(decoded, embedding, ids):
+    expected = embedding.lookup(ids)
+    assert decoded.shape == expected.shape
+    if embedding.lowrank is None:
+        np.testing.assert_array_equal(decoded, expected)
+    else:  # numpy adds a float product's terms in an order of its own
+        np.testing.assert_allclose(decoded, expected, rtol=1e-5, atol=1e-2)
+
+
+@settings(max_examples=40)
+@given(embedding=st.from_type(CompressedEmbedding), data=st.data())
+def test_every_kernel_decodes_as_lookup_does(open_kernel, kernels, embedding, data):
+    ids = data.draw(st.lists(st.integers(0, embedding.rows - 1), max_size=40))
+    for kernel in kernels:
+        session = open_kernel(embedding, kernel)
+        assert_same(rows_of(session, [range(embedding.rows)]), embedding, [range(embedding.rows)])
+        assert_same(rows_of(session, [ids]), embedding, np.array([ids], np.int64))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_trained_table_is_decoded_to_the_bit(open_kernel, kernels, small_embedding, kernel):
+    if kernel not in kernels:
+        pytest.skip(f"this processor has no {kernel}")
+    ids = np.arange(small_embedding.rows).reshape(7, 101)
+    native_rows = rows_of(open_kernel(small_embedding, kernel), ids)
+    graph = ort.InferenceSession(decode_model(small_embedding).SerializeToString())
+    np.testing.assert_array_equal(native_rows, small_embedding.lookup(ids))
+    np.testing.assert_array_equal(native_rows, rows_of(graph, ids))
+
+
+@pytest.mark.parametrize("width", [1, 15, 16, 17, 95, 96, 97, 200])
+@pytest.mark.parametrize("latents", [1, 4, 7, 130])
+def test_widths_and_latents_of_no_whole_tile(open_kernel, kernels, width, latents):
+    rng = np.random.default_rng(width + latents)
+    weight = rng.integers(-127, 128, (latents, width)).astype(np.int8)
+    scale = rng.random(width).astype(np.float32)
+    base = compress(rng.normal(size=(300, 48)).astype(np.float32), Budget(ratio=6))
+    codebook = np.where(np.arange(256 * 3).reshape(256, 3) % 2, 63, -63).astype(np.int8)
+    codes = rng.integers(0, 256, (300, -(-latents // 3))).astype(np.uint8)
+    stage = replace(
+        base.stages[0], codes=codes, decoder=DenseDecoder(weight, scale), codebook=codebook
+    )
+    embedding = CompressedEmbedding(300, width, scale, (stage,))
+    for kernel in kernels:
+        ids = np.arange(300)[None]
+        assert_same(rows_of(open_kernel(embedding, kernel), ids), embedding, ids)
+
+
+@pytest.mark.parametrize("method", ["lighttoken-paper", "svd", "svd-fp32"])
+def test_the_baselines_decode_too(open_kernel, kernels, small_table, method):
+    embedding = compress(small_table, Budget(ratio=6), method=method)
+    ids = np.arange(embedding.rows)[None]
+    for kernel in kernels:
+        rows = rows_of(open_kernel(embedding, kernel), ids)
+        np.testing.assert_allclose(rows, embedding.lookup(ids), rtol=0, atol=1e-5)
+
+
+def test_ids_may_be_int32_and_of_any_rank(open_kernel, small_embedding):
+    session = open_kernel(small_embedding, "", ids_dtype=ir.DataType.INT32)
+    ids = np.arange(24, dtype=np.int32).reshape(4, 6)
+    np.testing.assert_array_equal(rows_of(session, ids, np.int32), small_embedding.lookup(ids))
+
+
+def test_no_ids_give_no_rows(open_kernel, small_embedding):
+    session = open_kernel(small_embedding, "")
+    for shape in ((0, 5), (3, 0), (0, 0)):
+        assert rows_of(session, np.zeros(shape)).shape == (*shape, small_embedding.width)
+
+
+def test_half_precision_is_the_rounded_row(open_kernel, kernels, small_embedding):
+    tiny = replace(small_embedding, mean=small_embedding.mean * np.float32(1e-5))
+    for embedding in (small_embedding, tiny):
+        ids = np.arange(embedding.rows)[None]
+        expected = embedding.lookup(ids).astype(np.float16)
+        for kernel in kernels:
+            session = open_kernel(embedding, kernel, dtype=ir.DataType.FLOAT16)
+            decoded = rows_of(session, ids)
+            assert decoded.dtype == np.float16
+            np.testing.assert_array_equal(decoded, expected)
+
+
+def half_of_every_kind():
+    """float32 numbers around every kind of half: normal, subnormal, tied, overflowing."""
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    between = (halves[:-1] + halves[1:]) / 2
+    near = np.concatenate([np.nextafter(between, np.float32(0)), np.nextafter(between, np.inf)])
+    return np.concatenate([halves, between, near, [65504.0, 65519.99, 65520.0, 1e30, np.inf, 0.0]])
+
+
+def test_half_precision_rounds_every_number_as_numpy_does(open_kernel, kernels):
+    values = half_of_every_kind().astype(np.float32)
+    values = np.concatenate([values, -values])
+    with np.errstate(over="ignore"):
+        expected = values.astype(np.float16)
+    embedding = CompressedEmbedding(1, len(values), values, ())
+    for kernel in kernels:
+        session = open_kernel(embedding, kernel, dtype=ir.DataType.FLOAT16)
+        np.testing.assert_array_equal(rows_of(session, [[0]])[0, 0], expected)
+
+
+@pytest.mark.parametrize("bad", [-1, 707, 2**40, -(2**40)])
+def test_an_id_outside_the_table_is_named(open_kernel, small_embedding, bad):
+    with pytest.raises(Exception, match=rf"id {bad} is outside 0 .. 706; check the tokenizer"):
+        rows_of(open_kernel(small_embedding, ""), [[3, bad]])
+
+
+def test_many_ids_on_many_threads(library, small_embedding):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 3
+    options.register_custom_ops_library(str(library))
+    session = ort.InferenceSession(decode_model(small_embedding).SerializeToString(), options)
+    ids = np.random.default_rng(0).integers(0, 707, (40, 100))
+    np.testing.assert_array_equal(rows_of(session, ids), small_embedding.lookup(ids))
+
+
+def test_a_position_without_stages_is_the_tail_or_the_mean(open_kernel, kernels):
+    scale = np.ones(5, np.float32)
+    codes = np.zeros((2, 1), np.uint8)
+    stage = compress(np.random.default_rng(0).normal(size=(300, 48)), Budget(ratio=6)).stages[0]
+    book = np.full((256, 5), 3, np.int8)
+    stage = replace(stage, codes=codes, decoder=ColumnDecoder(scale), codebook=book)
+    for tail in (None, 7 * scale):
+        embedding = CompressedEmbedding(4, 5, 2 * scale, (stage,), tail=tail)
+        for kernel in kernels:
+            rows = rows_of(open_kernel(embedding, kernel), [[0, 3]])
+            assert rows[0, 0].tolist() == [5.0] * 5
+            assert rows[0, 1].tolist() == [2.0 if tail is None else 7.0] * 5
+
+
+def test_a_damaged_row_order_is_refused(open_kernel, small_embedding):
+    model = decode_model(small_embedding)
+    (shifts,) = (t for t in model.graph.initializer if t.name == "order.shifts")
+    damaged = np.frombuffer(shifts.raw_data, np.int32).copy()
+    damaged[3] += 10_000
+    shifts.raw_data = damaged.tobytes()
+    options = ort.SessionOptions()
+    options.register_custom_ops_library(os.environ[native.VARIABLE])
+    with pytest.raises(Exception, match="row order leaves the table at block 3"):
+        ort.InferenceSession(model.SerializeToString(), options)
+
+
+# --- sessions and the command line
+
+
+@pytest.fixture(autouse=True)
+def use_library(library, monkeypatch):
+    monkeypatch.setenv(native.VARIABLE, str(library))
+    monkeypatch.delenv("LIGHTTOKEN_KERNEL", raising=False)
+
+
+@pytest.fixture
+def model(tmp_path, small_embedding):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(decode_model(small_embedding).SerializeToString())
+    return path
+
+
+def test_a_session_finds_the_kernel_by_itself(model, small_embedding):
+    ids = np.arange(6)[None]
+    for op in (True, False):
+        session = open_session(model, op=op)
+        assert session.native_op == op
+        rows = session.run({"ids": ids})["rows"]
+        np.testing.assert_array_equal(rows, small_embedding.lookup(ids))
+
+
+def test_without_a_library_the_function_runs(model, monkeypatch, small_embedding):
+    monkeypatch.setenv(native.VARIABLE, str(model.parent / "none.so"))
+    session = open_session(model)
+    assert not session.native_op
+    assert session.run({"ids": [[1]]})["rows"].shape == (1, 1, small_embedding.width)
+    assert native.find().problem == f"{native.VARIABLE}={model.parent / 'none.so'} is not there"
+
+
+def test_a_library_of_another_kind_is_left_out(model, monkeypatch, capsys):
+    other = model.parent / "other.so"
+    other.write_bytes(b"no library")
+    monkeypatch.setenv(native.VARIABLE, str(other))
+    assert not open_session(model).native_op
+    assert not native.find().usable
+    assert run(["doctor"]) == 0
+    assert "does not load, build it anew with lighttoken op" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_doctor_says_where_the_kernel_is_or_how_to_get_it(monkeypatch, capsys, library):
+    assert run(["doctor", "--json"]) == 0
+    assert f"found, {library}" in capsys.readouterr().out
+    monkeypatch.delenv(native.VARIABLE)
+    monkeypatch.setattr(native, "LIBRARY", Path("none.so"))
+    assert run(["doctor"]) == 0
+    assert "not built, decoding is slower without it: lighttoken op" in capsys.readouterr().out
+
+
+def test_the_command_line_knows_all_targets():
+    (target,) = (p for p in command.params if p.name == "target")
+    assert list(target.type.choices) == list(TARGETS)
+
+
+def test_calls_for_another_machine_are_printed(capsys):
+    assert run(["op", "--target", "android-arm64", "--print"]) == 0
+    configure, make = capsys.readouterr().out.splitlines()
+    assert '"-DCMAKE_TOOLCHAIN_FILE=$ANDROID_NDK_HOME/build' in configure
+    assert "-DANDROID_ABI=arm64-v8a" in configure
+    assert make == "cmake --build build"
+
+
+def test_what_a_build_lacks_is_said(monkeypatch, tmp_path, capsys):
+    monkeypatch.delenv("ANDROID_NDK_HOME", raising=False)
+    with pytest.raises(MissingDependencyError, match="ANDROID_NDK_HOME is not set"):
+        build(TARGETS["android-arm64"], tmp_path, tmp_path / "x.so")
+    with pytest.raises(InputError, match=r"has no onnxruntime_cxx_api.h"):
+        find_headers(tmp_path)
+    (tmp_path / "onnxruntime_cxx_api.h").write_text("#error not the real one\n")
+    with pytest.raises(InputError, match="not the real one"):
+        build(TARGETS["host"], tmp_path, tmp_path / "x.so")
+    assert not (tmp_path / "x.so").exists()
+    assert "-DONNXRUNTIME_INCLUDE_DIR=here" in cmake_call(TARGETS["host"], "here", "build")
+
+
+def test_the_library_is_small_and_needs_no_onnxruntime(library):
+    assert library.stat().st_size < 2_000_000
+    if sys.platform == "linux":
+        needed = subprocess.run(["ldd", library], capture_output=True, text=True, check=True).stdout
+        assert "onnxruntime" not in needed
+        assert "stdc++" not in needed

@@ -1,0 +1,62 @@
+"""``lighttoken op``: build the native kernel."""
+
+import shlex
+from pathlib import Path
+
+import click
+
+from .console import json_option, print_json, progress, say
+
+_TARGETS = ("host", "aarch64-linux", "android-arm64", "android-x86_64")
+_EXAMPLE = """\b
+Examples:
+  lighttoken op
+  lighttoken op --target aarch64-linux --out board/
+  lighttoken op --target android-arm64 --headers onnxruntime-android/headers --print
+"""
+
+
+@click.command(epilog=_EXAMPLE)
+@click.option("--target", type=click.Choice(_TARGETS), default="host", show_default=True)
+@click.option("--headers", type=click.Path(path_type=Path), help="Folder of onnxruntime_cxx_api.h.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the library [default: where sessions look, or the current folder]",
+)
+@click.option("--print", "only_print", is_flag=True, help="Print the CMake calls, build nothing.")
+@json_option
+def command(
+    target: str, headers: Path | None, out: Path | None, only_print: bool, as_json: bool
+) -> None:
+    """Build the kernel that decodes the table natively, with CMake and a C++17 compiler.
+
+    Sessions on this machine find it by themselves. Without it everything runs too, by the function
+    inside the file; decoding is then several times slower.
+    """
+    from runtime.build import TARGETS, build, cmake_call, find_headers
+    from runtime.native import LIBRARY
+
+    chosen = TARGETS[target]
+    if only_print:
+        wanted = str(headers) if headers else "$ONNXRUNTIME_INCLUDE_DIR"
+        configure = " ".join(_quote(word) for word in cmake_call(chosen, wanted, "build"))
+        calls = [configure, "cmake --build build"]
+        if as_json:
+            print_json({"target": target, "calls": calls, "library": chosen.library})
+        else:
+            for call in calls:
+                say(call)
+        return
+    folder = out or (LIBRARY.parent if target == "host" else Path.cwd())
+    with progress("building the kernel"):
+        path = build(chosen, find_headers(headers), folder / chosen.library)
+    if as_json:
+        print_json({"target": target, "path": str(path), "bytes": path.stat().st_size})
+    else:
+        say(f"built {path}")
+
+
+def _quote(word: str) -> str:
+    """For a shell that is to fill in the variables."""
+    return f'"{word}"' if "$" in word else shlex.quote(word)
