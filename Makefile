@@ -1,12 +1,13 @@
 # Everything a developer runs; `make` alone lists it.
 PYTHON ?= python3
 PIP_FLAGS ?=
+FUZZ_RUNS ?= 20000
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test check format clean
+.PHONY: help .venv demo op test test-native check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z.]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.]+):.*  ## /\1|/' | \
@@ -26,8 +27,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)  ## compress all-MiniLM-L6-v2 and run it
 	@$(BIN)/lighttoken demo
 
+op: $(INSTALLED)  ## build the native kernel (CMake, a C++17 compiler)
+	@$(BIN)/lighttoken op
+
 test: $(INSTALLED)  ## run the tests
 	@$(BIN)/python -m pytest
+
+test-native:  ## run the kernel's tests under sanitizers (CMake, a C++17 compiler)
+	@cmake -S tests/native -B build/native -DCMAKE_BUILD_TYPE=Release >/dev/null
+	@cmake --build build/native --parallel >/dev/null
+	@if nm build/native/fuzz_decoder | grep -q __sanitizer_cov_trace_pc_guard_init; \
+		then build/native/fuzz_decoder -runs=$(FUZZ_RUNS) -seed=1 -verbosity=0; \
+		else build/native/fuzz_decoder $(FUZZ_RUNS); fi
 
 check: $(INSTALLED)  ## format, lint, types and tests
 	@$(BIN)/ruff format --check

@@ -112,7 +112,7 @@ def command(
         raise InputError(f"seed must be 0 or more and jobs not 0, got {seed} and {jobs}")
     if quick and pairs:
         raise InputError("--quick drops rows, which no model can do without; leave out --pairs")
-    table, model = _read_table(matrix, model)
+    table, model = read_table(matrix, model)
     if pairs and model is None:
         raise InputError("--pairs needs the model that the table is from; name it with --model")
     importance = _read_importance(tokenizer, len(table))
@@ -165,7 +165,7 @@ def _read_ratios(text: str) -> tuple[float, ...]:
     return ratios
 
 
-def _read_table(matrix: str, model: Path | None) -> tuple[Float32, Path | None]:
+def read_table(matrix: str, model: Path | None) -> tuple[Float32, Path | None]:
     if matrix != MINILM:
         return check_matrix(read_matrix(Path(matrix))), model
     try:

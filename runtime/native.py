@@ -4,18 +4,15 @@ It is optional. Without it onnxruntime runs the node's function body, to the sam
 """
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
 
+from .custom_op.build import LIBRARY
 from .ort_errors import ORT_ERRORS, one_line
 
-BUILD = "make op"  # what builds it from a checkout
 VARIABLE = "LIGHTTOKEN_OP"  # a path in place of the package's own library
-_SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-LIBRARY = Path(__file__).parent / "custom_op" / f"lighttoken_op{_SUFFIX}"
 
 
 @dataclass(frozen=True)

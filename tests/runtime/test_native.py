@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 
 from exporters.decode import decode_model
 from runtime import native, open_session
-from runtime.build import TARGETS, build, cmake_call, find_headers
+from runtime.custom_op.build import TARGETS, BuildError, build, cmake_call, find_headers
 from toolkit import Budget, CompressedEmbedding, compress
 from toolkit.cli.app import run
 from toolkit.cli.op import command
 from toolkit.embedding import ColumnDecoder, DenseDecoder
-from toolkit.errors import InputError, MissingDependencyError
 
 KERNELS = ("scalar", "avx2", "avx512", "neon", "dotprod")
 
@@ -31,7 +30,7 @@ def library(tmp_path_factory):
     out = tmp_path_factory.mktemp("op") / native.LIBRARY.name
     try:
         return build(TARGETS["host"], find_headers(None), out)
-    except MissingDependencyError as error:
+    except BuildError as error:
         pytest.skip(str(error))
 
 
@@ -276,12 +275,12 @@ def test_calls_for_another_machine_are_printed(capsys):
 
 def test_what_a_build_lacks_is_said(monkeypatch, tmp_path, capsys):
     monkeypatch.delenv("ANDROID_NDK_HOME", raising=False)
-    with pytest.raises(MissingDependencyError, match="ANDROID_NDK_HOME is not set"):
+    with pytest.raises(BuildError, match="ANDROID_NDK_HOME is not set"):
         build(TARGETS["android-arm64"], tmp_path, tmp_path / "x.so")
-    with pytest.raises(InputError, match=r"has no onnxruntime_cxx_api.h"):
+    with pytest.raises(BuildError, match=r"has no onnxruntime_cxx_api.h"):
         find_headers(tmp_path)
     (tmp_path / "onnxruntime_cxx_api.h").write_text("#error not the real one\n")
-    with pytest.raises(InputError, match="not the real one"):
+    with pytest.raises(BuildError, match="not the real one"):
         build(TARGETS["host"], tmp_path, tmp_path / "x.so")
     assert not (tmp_path / "x.so").exists()
     assert "-DONNXRUNTIME_INCLUDE_DIR=here" in cmake_call(TARGETS["host"], "here", "build")

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from toolkit.errors import InputError
+
 from .console import json_option, print_json, progress, say
 
 _TARGETS = ("host", "aarch64-linux", "android-arm64", "android-x86_64")
@@ -34,8 +36,14 @@ def command(
     Sessions on this machine find it by themselves. Without it everything runs too, by the function
     inside the file; decoding is then several times slower.
     """
-    from runtime.build import TARGETS, build, cmake_call, find_headers
-    from runtime.native import LIBRARY
+    from runtime.custom_op.build import (
+        LIBRARY,
+        TARGETS,
+        BuildError,
+        build,
+        cmake_call,
+        find_headers,
+    )
 
     chosen = TARGETS[target]
     if only_print:
@@ -49,8 +57,11 @@ def command(
                 say(call)
         return
     folder = out or (LIBRARY.parent if target == "host" else Path.cwd())
-    with progress("building the kernel"):
-        path = build(chosen, find_headers(headers), folder / chosen.library)
+    try:
+        with progress("building the kernel"):
+            path = build(chosen, find_headers(headers), folder / chosen.library)
+    except BuildError as error:
+        raise InputError(str(error)) from error
     if as_json:
         print_json({"target": target, "path": str(path), "bytes": path.stat().st_size})
     else:

@@ -1,20 +1,26 @@
-"""Build the native kernel with CMake, for this machine or for another."""
+"""Build the native kernel with CMake, for this machine or for another.
+
+Needs the standard library alone: the wheel is built with it, where nothing else is installed.
+"""
 
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.errors import InputError, MissingDependencyError
-from toolkit.files import write_aside
-
-from .native import LIBRARY
-
-SOURCES = Path(__file__).parent / "custom_op"
+SOURCES = Path(__file__).parent
+_SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+LIBRARY = SOURCES / f"lighttoken_op{_SUFFIX}"
+"""Where sessions on this machine look."""
 HEADERS = "ONNXRUNTIME_INCLUDE_DIR"
 _API = "onnxruntime_cxx_api.h"
+
+
+class BuildError(Exception):
+    """The kernel cannot be built; one line says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +79,14 @@ def find_headers(named: Path | None) -> Path:
     """The folder of onnxruntime's headers: the one named, the environment's, or Debian's.
 
     Raises:
-        InputError: no headers in the folder that is named.
-        MissingDependencyError: none at all, and no way to bring them.
+        BuildError: no headers in the folder that is named, or none at all.
     """
     given = named or (Path(os.environ[HEADERS]) if os.environ.get(HEADERS) else None)
     if given is not None:
         for folder in (given, given / "onnxruntime"):
             if (folder / _API).is_file():
                 return folder
-        raise InputError(f"{given} has no {_API}; give the include folder of an onnxruntime")
+        raise BuildError(f"{given} has no {_API}; give the include folder of an onnxruntime")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "lighttoken" / "onnxruntime-headers"
     if not (folder / _API).is_file():
@@ -93,7 +98,7 @@ def find_headers(named: Path | None) -> Path:
         )
         if done.returncode or not (folder / _API).is_file():
             why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise MissingDependencyError(
+            raise BuildError(
                 f"onnxruntime's headers are not here ({why}); unpack those of a release of 1.20 or "
                 f"newer and name their folder with --headers"
             )
@@ -104,14 +109,14 @@ def build(target: Target, headers: Path, out: Path) -> Path:
     """Build for ``target`` and put the library at ``out``; the path of the library.
 
     Raises:
-        MissingDependencyError: CMake, the compiler or the NDK is missing.
-        InputError: the build failed; the first error of the compiler is quoted.
+        BuildError: CMake, the compiler or the NDK is missing, or the build failed; then the first
+            error of the compiler is quoted.
     """
     for tool in filter(None, ("cmake", target.compiler)):
         if shutil.which(tool) is None:
-            raise MissingDependencyError(f"{tool} is missing; install it and try again")
+            raise BuildError(f"{tool} is missing; install it and try again")
     if target.needs and not os.environ.get(target.needs):
-        raise MissingDependencyError(
+        raise BuildError(
             f"{target.needs} is not set; name the folder of the NDK in it (--print shows the calls)"
         )
     with tempfile.TemporaryDirectory() as folder:
@@ -119,10 +124,11 @@ def build(target: Target, headers: Path, out: Path) -> Path:
         _run(["cmake", "--build", folder, "--config", "Release", "--parallel"])
         made = next(iter(Path(folder).rglob(target.library)), None)
         if made is None:
-            raise InputError(f"the build made no {target.library}; please report this as a bug")
+            raise BuildError(f"the build made no {target.library}; please report this as a bug")
         out.parent.mkdir(parents=True, exist_ok=True)
-        with write_aside(out) as aside:
-            shutil.copy(made, aside)
+        aside = out.with_name(out.name + ".part")
+        shutil.copy(made, aside)
+        aside.replace(out)
     return out
 
 
@@ -132,4 +138,4 @@ def _run(command: list[str]) -> None:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line.lower()]
         reason = (errors or lines or ["no output"])[0]
-        raise InputError(f"{' '.join(command[:2])} failed: {reason}")
+        raise BuildError(f"{' '.join(command[:2])} failed: {reason}")
