@@ -34,11 +34,7 @@ test: $(INSTALLED)  ## run the tests
 	@$(BIN)/python -m pytest
 
 test-native:  ## run the kernel's tests under sanitizers (CMake, a C++17 compiler)
-	@cmake -S tests/native -B build/native -DCMAKE_BUILD_TYPE=Release >/dev/null
-	@cmake --build build/native --parallel >/dev/null
-	@if nm build/native/fuzz_decoder | grep -q __sanitizer_cov_trace_pc_guard_init; \
-		then build/native/fuzz_decoder -runs=$(FUZZ_RUNS) -seed=1 -verbosity=0; \
-		else build/native/fuzz_decoder $(FUZZ_RUNS); fi
+	@sh tests/native/run.sh build/native $(FUZZ_RUNS)
 
 check: $(INSTALLED)  ## format, lint, types and tests
 	@$(BIN)/ruff format --check

@@ -98,9 +98,10 @@ def start_code(
         used += size
         if part.groups > 1:  # a byte alone codes its directions as they are: classes of rows
             chosen = _random_rotation(len(chosen), generator).to(chosen) @ chosen
-        projected = residual @ chosen.T
-        scale = _spread(projected) if part.groups > 1 else _spread(projected.flatten())
-        values = torch.nn.functional.pad(projected / scale, (0, size - len(chosen)))
+        values = residual @ chosen.T
+        values /= _spread(values) if part.groups > 1 else _spread(values.flatten())
+        if len(chosen) < size:
+            values = torch.nn.functional.pad(values, (0, size - len(chosen)))
         values = values.reshape(len(target), part.groups, part.k)
         book = kmeans(values.reshape(-1, part.k), generator)
         part_codes = nearest(values.reshape(-1, part.k), book).reshape(values.shape[:2])

@@ -9,6 +9,7 @@ namespace lighttoken {
 namespace {
 
 constexpr std::size_t kRowsATask = 16;
+constexpr std::size_t kMove = 16;  // bytes that every processor here moves at once
 
 // Memory that a thread keeps from call to call.
 struct Scratch {
@@ -120,6 +121,17 @@ std::vector<std::int8_t> pack(const Stage& stage, std::size_t width, std::size_t
   return packed;
 }
 
+// A codebook [256, k] as [256, kMove]; empty where an entry is longer.
+std::vector<std::uint8_t> spaced(const Stage& stage) {
+  const std::size_t k = static_cast<std::size_t>(stage.k);
+  if (k > kMove) return {};
+  std::vector<std::uint8_t> book(256 * kMove);
+  for (std::size_t entry = 0; entry < 256; ++entry) {
+    std::copy_n(stage.codebook + entry * k, k, book.data() + entry * kMove);
+  }
+  return book;
+}
+
 std::vector<std::int32_t> zero_point_sums(const Stage& stage, std::size_t width) {
   std::vector<std::int32_t> sums(width);
   for (std::int64_t l = 0; l < stage.latents; ++l) {
@@ -195,12 +207,12 @@ struct Rows {
     const Stage& stage = table.stages[index];
     const std::size_t quads = static_cast<std::size_t>(stage.latents + kQuad - 1) / kQuad;
     const std::size_t bytes = static_cast<std::size_t>(stage.bytes * stage.k);
-    const std::size_t stride = std::max(quads * kQuad, bytes) + kQuad;
+    const std::size_t stride = std::max(quads * kQuad, bytes) + kMove;
     std::uint8_t* latents = room(scratch().latents, kRowsAtOnce * stride);
     std::size_t covered[kRowsAtOnce], n = 0;
     for (std::size_t r = 0; r < count; ++r) {
       if (positions[r] >= stage.rows) continue;
-      unpack(stage, positions[r], latents + n * stride);
+      unpack(index, positions[r], latents + n * stride);
       covered[n++] = r;
     }
     if (stage.weight && n) {
@@ -235,13 +247,15 @@ struct Rows {
   }
 
   // The latents of a position, zeros (whose weights are zeros too) up to a whole quad.
-  static void unpack(const Stage& stage, std::int64_t position, std::uint8_t* latents) {
+  void unpack(std::size_t index, std::int64_t position, std::uint8_t* latents) const {
+    const Stage& stage = table.stages[index];
     const std::uint8_t* codes = stage.codes + position * stage.bytes;
+    const std::uint8_t* book = decoder.books_[index].data();
     const std::size_t k = static_cast<std::size_t>(stage.k);
     std::uint8_t* end = latents;
-    if (k == 8) {  // tiers, the paper's bits: a size that compiles to one move
-      for (std::int64_t b = 0; b < stage.bytes; ++b, end += 8) {
-        std::memcpy(end, stage.codebook + codes[b] * std::size_t{8}, 8);
+    if (k <= kMove) {  // what a move writes too much, the next one writes over
+      for (std::int64_t b = 0; b < stage.bytes; ++b, end += k) {
+        std::memcpy(end, book + codes[b] * kMove, kMove);
       }
     } else {
       for (std::int64_t b = 0; b < stage.bytes; ++b, end += k) {
@@ -260,9 +274,11 @@ Decoder::Decoder(const Table& table, const std::string& kernel)
   padded_ = static_cast<std::int64_t>(tiles * kTile);
   packed_.resize(table_.stages.size());
   offset_.resize(table_.stages.size());
+  books_.resize(table_.stages.size());
   for (std::size_t s = 0; s < table_.stages.size(); ++s) {
     const Stage& stage = table_.stages[s];
     covered_ = std::max(covered_, stage.rows);
+    books_[s] = spaced(stage);
     if (!stage.weight) continue;
     packed_[s] = pack(stage, width, tiles);
     offset_[s] = zero_point_sums(stage, width);

@@ -90,6 +90,7 @@ class Decoder {
   std::int64_t padded_ = 0;   // width, rounded up to whole tiles
   std::vector<std::vector<std::int8_t>> packed_;     // of each stage with integer weights
   std::vector<std::vector<std::int32_t>> offset_;    // zero point times the column's weights
+  std::vector<std::vector<std::uint8_t>> books_;     // codebooks whose entries are of one move
 };
 
 }  // namespace lighttoken
