@@ -163,9 +163,28 @@ struct Rows {
 
   void add(std::int64_t id, float* to) {
     ids[count] = id;
-    positions[count] = table.shifts ? id + table.shifts[id / table.block] : id;
+    positions[count] = position_of(id);
     out[count] = to;
     begun[count++] = false;
+  }
+
+  // Codes of rows that are decoded next, which lie anywhere in the table.
+  void prefetch(std::int64_t id) const {
+#if defined(__GNUC__)
+    const std::int64_t position = position_of(id);
+    for (const Stage& stage : table.stages) {
+      if (position >= stage.rows) continue;
+      const std::uint8_t* codes = stage.codes + position * stage.bytes;
+      __builtin_prefetch(codes);
+      __builtin_prefetch(codes + stage.bytes - 1);
+    }
+#else
+    static_cast<void>(id);
+#endif
+  }
+
+  std::int64_t position_of(std::int64_t id) const {
+    return table.shifts ? id + table.shifts[id / table.block] : id;
   }
 
   void decode() {
@@ -341,6 +360,9 @@ void Decoder::decode(const Id* ids, std::size_t count, Out* out, const ForEach& 
   for_each((distinct + kRowsATask - 1) / kRowsATask, [&](std::size_t task) {
     const std::size_t stop = std::min(distinct, (task + 1) * kRowsATask);
     room(scratch().rows, kRowsAtOnce * width);
+    for (std::size_t i = task * kRowsATask; i < stop; ++i) {
+      Rows{*this}.prefetch(static_cast<std::int64_t>(ids[unique[i]]));
+    }
     for (std::size_t start = task * kRowsATask; start < stop; start += kRowsAtOnce) {
       Rows rows{*this};
       const std::size_t here = std::min(kRowsAtOnce, stop - start);

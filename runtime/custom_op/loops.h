@@ -12,7 +12,7 @@ namespace lighttoken {
 
 constexpr std::size_t kTile = 16;     // columns laid out together
 constexpr std::size_t kQuad = 4;      // latents laid out together: what one instruction multiplies
-constexpr std::size_t kRowsAtOnce = 4;  // rows that share one pass over the weights
+constexpr std::size_t kRowsAtOnce = 8;  // rows that share one pass over the weights
 
 // Weights of a stage, packed: [width / kTile][latents / kQuad][kTile][kQuad] int8.
 struct Kernel {

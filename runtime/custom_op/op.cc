@@ -295,7 +295,7 @@ struct EmbeddingOp : Ort::CustomOpBase<EmbeddingOp, Embedding, /*WithStatus=*/tr
 extern "C" LIGHTTOKEN_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessionOptions* options,
                                                                        const OrtApiBase* base) {
   const OrtApi* api = base->GetApi(kApiVersion);
-  if (!api) return nullptr;  // an older onnxruntime: it says that the node has no kernel
+  if (!api) return nullptr;  // an older onnxruntime: the function body runs
   Ort::InitApi(api);
   return guarded([&] {
     static const EmbeddingOp op;
