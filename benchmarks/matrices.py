@@ -5,7 +5,8 @@ Example:
 
 Two figures a matrix: squared error with every row alike (LightToken is then told that rows matter
 alike), and with rows by frequency (LightToken's default: ids stand in order of frequency). Each
-beside the best rival's. No rival's header is counted; LightToken's is.
+beside the best rival's. Headers count for LightToken and SVD, whose files are ours, and for nobody
+else.
 """
 
 import json
