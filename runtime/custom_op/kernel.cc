@@ -8,13 +8,11 @@
 namespace lighttoken {
 namespace {
 
-constexpr std::size_t kRowsATask = 16;
 constexpr std::size_t kMove = 16;  // bytes that every processor here moves at once
 
 // Memory that a thread keeps from call to call.
 struct Scratch {
   std::vector<std::uint8_t> latents;
-  std::vector<std::int32_t> sums;
   std::vector<float> rows;
 };
 
@@ -149,7 +147,7 @@ std::vector<std::string> kernel_names() {
   return names;
 }
 
-// Decodes up to kRowsAtOnce rows; a friend of Decoder.
+// Decodes up to kRowsAtOnce rows.
 struct Rows {
   const Decoder& decoder;
   const Kernel& kernel = *decoder.kernel_;
@@ -163,15 +161,15 @@ struct Rows {
 
   void add(std::int64_t id, float* to) {
     ids[count] = id;
-    positions[count] = position_of(id);
+    positions[count] = table.shifts ? id + table.shifts[id / table.block] : id;
     out[count] = to;
-    begun[count++] = false;
+    begun[count] = false;
+    prefetch(positions[count++]);
   }
 
-  // Codes of rows that are decoded next, which lie anywhere in the table.
-  void prefetch(std::int64_t id) const {
+  // The codes of a row, which lie anywhere in the table: asked for here, read by add_stage.
+  void prefetch(std::int64_t position) const {
 #if defined(__GNUC__)
-    const std::int64_t position = position_of(id);
     for (const Stage& stage : table.stages) {
       if (position >= stage.rows) continue;
       const std::uint8_t* codes = stage.codes + position * stage.bytes;
@@ -179,12 +177,8 @@ struct Rows {
       __builtin_prefetch(codes + stage.bytes - 1);
     }
 #else
-    static_cast<void>(id);
+    static_cast<void>(position);
 #endif
-  }
-
-  std::int64_t position_of(std::int64_t id) const {
-    return table.shifts ? id + table.shifts[id / table.block] : id;
   }
 
   void decode() {
@@ -235,15 +229,15 @@ struct Rows {
       covered[n++] = r;
     }
     if (stage.weight && n) {
-      const std::size_t tiles = static_cast<std::size_t>(decoder.padded_) / kTile;
-      std::int32_t* sums = room(scratch().sums, kRowsAtOnce * tiles * kTile);
-      kernel.multiply(latents, stride, n, quads, decoder.packed_[index].data(), tiles, sums);
+      bool first[kRowsAtOnce];
+      float* to[kRowsAtOnce];
       for (std::size_t i = 0; i < n; ++i) {
-        const std::size_t r = covered[i];
-        kernel.add_scaled(sums + i * tiles * kTile, decoder.offset_[index].data(), stage.scale,
-                          width, !begun[r], out[r]);
-        begun[r] = true;
+        first[i] = !begun[covered[i]];
+        begun[covered[i]] = true;
+        to[i] = out[covered[i]];
       }
+      kernel.add_dense({latents, stride, n, quads, decoder.packed_[index].data(),
+                        decoder.offset_[index].data(), stage.scale, width, first, to});
       return;
     }
     for (std::size_t i = 0; i < n; ++i) {
@@ -290,7 +284,6 @@ Decoder::Decoder(const Table& table, const std::string& kernel)
   check(table_);
   const std::size_t width = static_cast<std::size_t>(table_.width);
   const std::size_t tiles = (width + kTile - 1) / kTile;
-  padded_ = static_cast<std::int64_t>(tiles * kTile);
   packed_.resize(table_.stages.size());
   offset_.resize(table_.stages.size());
   books_.resize(table_.stages.size());
@@ -357,23 +350,18 @@ void Decoder::decode(const Id* ids, std::size_t count, Out* out, const ForEach& 
   const Firsts& found = find_firsts(ids, count);
   const std::uint32_t* unique = found.unique.data();
   const std::size_t distinct = found.unique.size();
-  for_each((distinct + kRowsATask - 1) / kRowsATask, [&](std::size_t task) {
-    const std::size_t stop = std::min(distinct, (task + 1) * kRowsATask);
+  for_each((distinct + kRowsAtOnce - 1) / kRowsAtOnce, [&](std::size_t task) {
+    const std::uint32_t* places = unique + task * kRowsAtOnce;
+    const std::size_t here = std::min(kRowsAtOnce, distinct - task * kRowsAtOnce);
     room(scratch().rows, kRowsAtOnce * width);
-    for (std::size_t i = task * kRowsATask; i < stop; ++i) {
-      Rows{*this}.prefetch(static_cast<std::int64_t>(ids[unique[i]]));
+    Rows rows{*this};
+    for (std::size_t r = 0; r < here; ++r) {
+      rows.add(static_cast<std::int64_t>(ids[places[r]]),
+               row_buffer(out + places[r] * width, r, width));
     }
-    for (std::size_t start = task * kRowsATask; start < stop; start += kRowsAtOnce) {
-      Rows rows{*this};
-      const std::size_t here = std::min(kRowsAtOnce, stop - start);
-      for (std::size_t r = 0; r < here; ++r) {
-        const std::size_t place = unique[start + r];
-        rows.add(static_cast<std::int64_t>(ids[place]), row_buffer(out + place * width, r, width));
-      }
-      rows.decode();
-      for (std::size_t r = 0; r < here; ++r) {
-        write(*kernel_, rows.out[r], width, out + unique[start + r] * width);
-      }
+    rows.decode();
+    for (std::size_t r = 0; r < here; ++r) {
+      write(*kernel_, rows.out[r], width, out + places[r] * width);
     }
   });
   if (distinct == count) return;

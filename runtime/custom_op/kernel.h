@@ -87,7 +87,6 @@ class Decoder {
   Table table_;
   const Kernel* kernel_;
   std::int64_t covered_ = 0;  // positions that any stage covers
-  std::int64_t padded_ = 0;   // width, rounded up to whole tiles
   std::vector<std::vector<std::int8_t>> packed_;     // of each stage with integer weights
   std::vector<std::vector<std::int32_t>> offset_;    // zero point times the column's weights
   std::vector<std::vector<std::uint8_t>> books_;     // codebooks whose entries are of one move

@@ -12,18 +12,29 @@ namespace lighttoken {
 
 constexpr std::size_t kTile = 16;     // columns laid out together
 constexpr std::size_t kQuad = 4;      // latents laid out together: what one instruction multiplies
-constexpr std::size_t kRowsAtOnce = 8;  // rows that share one pass over the weights
+constexpr std::size_t kRowsAtOnce = 16;  // rows that a part of the weights is read for once
+constexpr std::size_t kBlockRows = 8;    // rows, and tiles, that `multiply` is given at most
+constexpr std::size_t kBlockTiles = 6;
 
-// Weights of a stage, packed: [width / kTile][latents / kQuad][kTile][kQuad] int8.
+// Rows of latents for a stage with integer weights, and where what they decode to goes.
+struct Dense {
+  const std::uint8_t* latents;  // [rows, stride], of which quads * kQuad are read
+  std::size_t stride;
+  std::size_t rows;
+  std::size_t quads;
+  const std::int8_t* packed;    // [width / kTile][quads][kTile][kQuad]
+  const std::int32_t* offset;   // [width]
+  const float* scale;           // [width]
+  std::size_t width;
+  const bool* first;            // of each row: write to it, or add to what is there
+  float* const* out;            // of each row
+};
+
 struct Kernel {
   const char* name;
   bool (*runs_here)();
-  // sums[r][c] = sum over l of z[r][l] * weight[l][c], exactly, for 1 .. kRowsAtOnce rows.
-  void (*multiply)(const std::uint8_t* z, std::size_t stride, std::size_t rows, std::size_t quads,
-                   const std::int8_t* packed, std::size_t tiles, std::int32_t* sums);
-  // out = (sums - offset) * scale, or out += that.
-  void (*add_scaled)(const std::int32_t* sums, const std::int32_t* offset, const float* scale,
-                     std::size_t width, bool first, float* out);
+  // out = (latents * weights - offset) * scale, or out += that; the product is exact.
+  void (*add_dense)(const Dense& work);
   // out = (z - zero) * scale, or out += that.
   void (*add_columns)(const std::uint8_t* z, std::uint8_t zero, const float* scale,
                       std::size_t width, bool first, float* out);

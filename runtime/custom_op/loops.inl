@@ -1,4 +1,9 @@
-// Included by each rows_*.cc inside an unnamed namespace of lighttoken: see loops.h.
+// Included by each rows_*.cc inside an unnamed namespace of lighttoken, after its own
+//
+//   void multiply(z, stride, rows, quads, packed, tiles, sums)
+//
+// which makes sums[r][c] = sum over l of z[r][l] * weight[l][c] for at most kBlockRows rows and
+// kBlockTiles tiles, exactly.
 
 void add_scaled(const std::int32_t* sums, const std::int32_t* offset, const float* scale,
                 std::size_t width, bool first, float* out) {
@@ -9,6 +14,27 @@ void add_scaled(const std::int32_t* sums, const std::int32_t* offset, const floa
   } else {
     for (std::size_t c = 0; c < width; ++c) {
       out[c] += static_cast<float>(sums[c] - offset[c]) * scale[c];
+    }
+  }
+}
+
+// A few tiles' weights stay in the nearest cache for all rows; sums are scaled while they are there.
+void add_dense(const Dense& work) {
+  const std::size_t tiles = (work.width + kTile - 1) / kTile;
+  for (std::size_t tile = 0; tile < tiles; tile += kBlockTiles) {
+    const std::size_t count = tiles - tile < kBlockTiles ? tiles - tile : kBlockTiles;
+    const std::size_t column = tile * kTile;
+    const std::size_t left = work.width - column;
+    const std::size_t columns = left < count * kTile ? left : count * kTile;
+    for (std::size_t row = 0; row < work.rows; row += kBlockRows) {
+      const std::size_t rows = work.rows - row < kBlockRows ? work.rows - row : kBlockRows;
+      std::int32_t sums[kBlockRows * kBlockTiles * kTile];
+      multiply(work.latents + row * work.stride, work.stride, rows, work.quads,
+               work.packed + tile * work.quads * kTile * kQuad, count, sums);
+      for (std::size_t r = 0; r < rows; ++r) {
+        add_scaled(sums + r * count * kTile, work.offset + column, work.scale + column, columns,
+                   work.first[row + r], work.out[row + r] + column);
+      }
     }
   }
 }
@@ -65,4 +91,4 @@ void to_half(const float* row, std::size_t width, std::uint16_t* out) {
 }
 
 #define LIGHTTOKEN_KERNEL(name, runs_here) \
-  {name, runs_here, multiply, add_scaled, add_columns, add_row, add_int8_row, finish, to_half}
+  {name, runs_here, add_dense, add_columns, add_row, add_int8_row, finish, to_half}

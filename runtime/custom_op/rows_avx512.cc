@@ -15,7 +15,7 @@ __m512i latents_at(const std::uint8_t* z) {
 
 // Sums have names, not indices: compilers keep arrays of them in memory. Rows or tiles beyond the
 // template's numbers are dropped by the compiler.
-#define EACH_TILE(DO, r) DO(r, 0) DO(r, 1) DO(r, 2) DO(r, 3) DO(r, 4) DO(r, 5) DO(r, 6) DO(r, 7)
+#define EACH_TILE(DO, r) DO(r, 0) DO(r, 1) DO(r, 2) DO(r, 3) DO(r, 4) DO(r, 5)
 #define EACH_ROW(DO) DO(a, 0) DO(b, 1) DO(c, 2) DO(d, 3) DO(e, 4) DO(f, 5) DO(g, 6) DO(h, 7)
 
 #define ZERO(r, t) __m512i r##t = zero;
@@ -38,7 +38,7 @@ __m512i latents_at(const std::uint8_t* z) {
 template <std::size_t kRows, std::size_t kTiles>
 void multiply_tiles(const std::uint8_t* z, std::size_t stride, std::size_t quads,
                     const std::int8_t* packed, std::size_t tiles, std::int32_t* sums) {
-  static_assert(kRows <= 8 && kTiles <= 8 && kRows * kTiles + kTiles < 32, "too few registers");
+  static_assert(kRows <= 8 && kTiles <= 6 && kRows * kTiles + kTiles < 32, "too few registers");
   const std::size_t step = quads * kTile * kQuad;
   const __m512i zero = _mm512_setzero_si512();
   EACH_ROW(ZERO_ROW)
@@ -51,10 +51,12 @@ void multiply_tiles(const std::uint8_t* z, std::size_t stride, std::size_t quads
 }
 
 // More tiles where there are few rows: enough sums at once to hide how long one takes.
+static_assert(kBlockTiles == 6 && kBlockRows == 8, "tiles below divide the block's");
+
 template <std::size_t kRows>
 void multiply_rows(const std::uint8_t* z, std::size_t stride, std::size_t quads,
                    const std::int8_t* packed, std::size_t tiles, std::int32_t* sums) {
-  constexpr std::size_t kTiles = kRows <= 2 ? 8 : kRows <= 4 ? 6 : 3;
+  constexpr std::size_t kTiles = kRows <= 4 ? 6 : 3;
   const std::size_t step = quads * kTile * kQuad;
   std::size_t tile = 0;
   for (; tile + kTiles <= tiles; tile += kTiles) {

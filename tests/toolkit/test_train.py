@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit import LightTokenConfig
+from toolkit import Budget, LightTokenConfig, compress
 from toolkit.embedding import CODEBOOK_PEAK, ColumnDecoder, DenseDecoder
 from toolkit.importance import order_rows
 from toolkit.layout import Layout, Part, layout_nbytes
@@ -243,3 +244,14 @@ def test_the_table_is_left_alone(small_table):
     before = small_table.copy()
     trained(small_table, replace(LAYOUT, gain=True))
     np.testing.assert_array_equal(small_table, before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", ["lighttoken", "lighttoken-paper", "direction"])
+def test_a_cuda_device_finds_as_good_a_table(small_table, monkeypatch, method):
+    on_device = compress(small_table, Budget(ratio=8), method=method)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    on_cpu = compress(small_table, Budget(ratio=8), method=method)
+    assert on_device.nbytes == on_cpu.nbytes
+    errors = [squared_error(found, small_table) for found in (on_device, on_cpu)]
+    assert errors[0] == pytest.approx(errors[1], rel=0.03)
