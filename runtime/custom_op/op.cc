@@ -47,6 +47,14 @@ OrtStatusPtr guarded(const Work& work) noexcept {
   }
 }
 
+// A tensor's values. Wrappers of newer headers call what 1.20 lacks: Ort::ConstValue::GetTensorData.
+template <typename T>
+const T* data_of(const OrtValue* value) {
+  void* data = nullptr;
+  Ort::ThrowOnError(Ort::GetApi().GetTensorMutableData(const_cast<OrtValue*>(value), &data));
+  return static_cast<const T*>(data);
+}
+
 // The packed tensors of a node, by name.
 class Parts {
  public:
@@ -81,7 +89,7 @@ class Parts {
     if (!is(name, type) || shape(name) != wanted) {
       throw std::invalid_argument("part " + name + " is not there or of another type or shape");
     }
-    return at(name).GetTensorData<T>();
+    return data_of<T>(at(name));
   }
 
  private:
@@ -220,9 +228,9 @@ class Embedding {
       const std::size_t count = info.GetElementCount();
       switch (info.GetElementType()) {
         case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64:
-          return write(context, ids.GetTensorData<std::int64_t>(), count, rows);
+          return write(context, data_of<std::int64_t>(ids), count, rows);
         case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32:
-          return write(context, ids.GetTensorData<std::int32_t>(), count, rows);
+          return write(context, data_of<std::int32_t>(ids), count, rows);
         default:
           throw std::invalid_argument("token ids must be int32 or int64");
       }
