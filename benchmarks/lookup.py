@@ -52,7 +52,7 @@ class Subject:
 
 
 def subjects(embedding: CompressedEmbedding, dense: NDArray[np.float32]) -> list[Subject]:
-    """The dense Gather, both standard graphs, and the kernel in every variant that runs here."""
+    """The dense Gather, both standard graphs, and the kernel where it is built, last."""
     packed = decode_model(embedding)
     found = [
         Subject("dense Gather", _open(_gather(dense), kernel=False), exact=True),
@@ -183,7 +183,7 @@ def command(matrix: str, ratio: float, lengths: str, runs: int, quick: bool, as_
         print(json.dumps({"ratio": embedding.ratio, "results": results}, indent=1))
         return
     view = Table(
-        "tokens", "model", "us a call", "times the kernel's", "times a Gather's", "of bound"
+        "tokens", "model", "us a call", f"times {found[-1].name}", "times a Gather's", "of bound"
     )
     for row in results:
         last = next(r for r in reversed(results) if r["tokens"] == row["tokens"])

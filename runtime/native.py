@@ -35,20 +35,24 @@ class Native:
 
 def find() -> Native:
     """Look for the library and load it once; it is never an error that there is none."""
-    named = os.environ.get(VARIABLE)
-    path = Path(named) if named else LIBRARY
+    path = _path()
     if not path.is_file():
+        named = os.environ.get(VARIABLE)
         return Native(None, f"{VARIABLE}={named} is not there" if named else None)
     return Native(path, _register(onnxruntime.SessionOptions(), path))
 
 
 def register(options: onnxruntime.SessionOptions) -> bool:
     """Give sessions of ``options`` the kernel, if there is one that loads."""
-    native = find()
-    return native.usable and _register(options, native.path) is None
+    path = _path()
+    return path.is_file() and _register(options, path) is None
 
 
-def _register(options: onnxruntime.SessionOptions, path: Path | None) -> str | None:
+def _path() -> Path:
+    return Path(os.environ.get(VARIABLE) or LIBRARY)
+
+
+def _register(options: onnxruntime.SessionOptions, path: Path) -> str | None:
     try:
         options.register_custom_ops_library(str(path))
     except ORT_ERRORS as error:

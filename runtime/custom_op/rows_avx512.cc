@@ -50,9 +50,9 @@ void multiply_tiles(const std::uint8_t* z, std::size_t stride, std::size_t quads
   EACH_ROW(STORE_ROW)
 }
 
-// More tiles where there are few rows: enough sums at once to hide how long one takes.
 static_assert(kBlockTiles == 6 && kBlockRows == 8, "tiles below divide the block's");
 
+// More tiles where there are few rows: enough sums at once to hide how long one takes.
 template <std::size_t kRows>
 void multiply_rows(const std::uint8_t* z, std::size_t stride, std::size_t quads,
                    const std::int8_t* packed, std::size_t tiles, std::int32_t* sums) {
