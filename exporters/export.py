@@ -19,9 +19,9 @@ from toolkit.progress import Progress
 
 from .bundle import MODEL_NAME, model_nbytes, write_bundle
 from .check import check_model
-from .decode import graph_tensors
 from .facts import TOKENIZER
 from .find import TableUse, find_token_table
+from .layer import graph_tensors
 from .prior import corpus_importance, token_importance
 from .rewrite import CompressTable, check_opset, inline_decoder
 from .source import LoadedModel, load_graph, load_source

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from .decode import DOMAIN
 from .find import find_tables
+from .layer import DOMAIN
 from .source import load_graph
 
 

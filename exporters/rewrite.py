@@ -6,8 +6,9 @@ import onnx_ir.passes.common as common_passes
 from toolkit import CompressedEmbedding
 from toolkit.errors import InputError
 
-from .decode import DOMAIN, MIN_OPSET, VERSION, build_decode_graph
+from .decode import build_decode_graph
 from .find import TableUse, find_tables
+from .layer import DOMAIN, MIN_OPSET, VERSION
 
 _FUNCTIONS_IR_VERSION = 8  # the first in which a model may hold functions
 

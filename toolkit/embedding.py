@@ -218,6 +218,24 @@ class CompressedEmbedding:
             values[start : start + _LOOKUP_CHUNK] = self._decode(chunk)
         return values.reshape(*wanted.shape, self.width)
 
+    def logits(self, hidden: ArrayLike) -> Float32:
+        """An output head of this table: ``hidden`` [..., d] -> float32 [..., V].
+
+        ``hidden @ dense().T``, some rows at a time.
+
+        Raises:
+            InputError: the last dimension is not d.
+        """
+        states = np.asarray(hidden, np.float32)
+        if states.ndim == 0 or states.shape[-1] != self.width:
+            raise InputError(f"hidden states must be [.., {self.width}], got {list(states.shape)}")
+        flat = states.reshape(-1, self.width)
+        values = np.empty((len(flat), self.rows), np.float32)
+        for start in range(0, self.rows, _LOOKUP_CHUNK):
+            ids = np.arange(start, min(start + _LOOKUP_CHUNK, self.rows), dtype=np.int32)
+            values[:, start : start + _LOOKUP_CHUNK] = flat @ self._decode(ids).T
+        return values.reshape(*states.shape[:-1], self.rows)
+
     def _decode(self, ids: Int32) -> Float32:
         positions = ids if self.order is None else self.order.positions(ids)
         parts = [] if self.lowrank is None else [self.lowrank.decode(ids)]

@@ -3,7 +3,13 @@
 //   void multiply(z, stride, rows, quads, packed, tiles, sums)
 //
 // which makes sums[r][c] = sum over l of z[r][l] * weight[l][c] for at most kBlockRows rows and
-// kBlockTiles tiles, exactly.
+// kBlockTiles tiles, exactly, and
+//
+//   size_t sum_whole(work)
+//
+// which is sum_planes for as many of the first rows as it likes: it returns how many. Where it
+// defines LIGHTTOKEN_OWN_SUMS it has `dot_of` and `combine` of its own too, which add in the same
+// order.
 
 void add_scaled(const std::int32_t* sums, const std::int32_t* offset, const float* scale,
                 std::size_t width, bool first, float* out) {
@@ -90,5 +96,97 @@ void to_half(const float* row, std::size_t width, std::uint16_t* out) {
   }
 }
 
-#define LIGHTTOKEN_KERNEL(name, runs_here) \
-  {name, runs_here, add_dense, add_columns, add_row, add_int8_row, finish, to_half}
+void sum_planes(const Planes& work) {
+  const std::size_t done = sum_whole(work);
+  std::fill(work.sums + done, work.sums + work.rows, std::uint16_t{0});
+  for (std::size_t p = 0; p < work.planes; ++p) {
+    const std::uint8_t* codes = work.codes + p * work.stride;
+    const std::uint8_t* table = work.tables + p * 256;
+    for (std::size_t r = done; r < work.rows; ++r) {
+      work.sums[r] = static_cast<std::uint16_t>(work.sums[r] + table[codes[r]]);
+    }
+  }
+}
+
+void add_sums(const std::uint16_t* sums, float factor, float offset, std::size_t rows,
+              float* out) {
+  for (std::size_t r = 0; r < rows; ++r) out[r] += factor * static_cast<float>(sums[r]) + offset;
+}
+
+
+#if !defined(LIGHTTOKEN_OWN_SUMS)
+template <typename T>
+float dot_of(const T* row, const float* vector, std::size_t width) {
+  alignas(64) float sums[kLanes] = {};
+  std::size_t c = 0;
+  for (; c + kLanes <= width; c += kLanes) {
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      sums[i] += static_cast<float>(row[c + i]) * vector[c + i];
+    }
+  }
+  for (std::size_t i = 0; c < width; ++i, ++c) sums[i] += static_cast<float>(row[c]) * vector[c];
+  for (std::size_t half = kLanes / 2; half; half /= 2) {
+    for (std::size_t i = 0; i < half; ++i) sums[i] += sums[i + half];
+  }
+  return sums[0];
+}
+
+void combine(const float* factors, const float* rows, std::size_t count, float* out) {
+  for (std::size_t first = 0; first < kEntries; first += kLanes) {
+    alignas(64) float sums[kLanes] = {};
+    for (std::size_t r = 0; r < count; ++r) {
+      const float factor = factors[r];
+      const float* row = rows + r * kEntries + first;
+      for (std::size_t i = 0; i < kLanes; ++i) sums[i] += factor * row[i];
+    }
+    std::copy(sums, sums + kLanes, out + first);
+  }
+}
+#endif
+
+float dot(const float* row, const float* vector, std::size_t width) {
+  return dot_of(row, vector, width);
+}
+
+float dot_int8(const std::int8_t* row, const float* vector, std::size_t width) {
+  return dot_of(row, vector, width);
+}
+
+void shift(const float* values, float term, std::size_t count, float* out) {
+  for (std::size_t i = 0; i < count; ++i) out[i] = values[i] + term;
+}
+
+Range range(const float* values, std::size_t count) {
+  alignas(64) float low[kLanes], high[kLanes];
+  std::fill(low, low + kLanes, values[0]);
+  std::fill(high, high + kLanes, values[0]);
+  std::size_t c = 0;
+  for (; c + kLanes <= count; c += kLanes) {
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      low[i] = values[c + i] < low[i] ? values[c + i] : low[i];
+      high[i] = values[c + i] > high[i] ? values[c + i] : high[i];
+    }
+  }
+  for (std::size_t i = 0; c < count; ++i, ++c) {
+    low[i] = std::min(low[i], values[c]);
+    high[i] = std::max(high[i], values[c]);
+  }
+  for (std::size_t half = kLanes / 2; half; half /= 2) {
+    for (std::size_t i = 0; i < half; ++i) {
+      low[i] = low[i + half] < low[i] ? low[i + half] : low[i];
+      high[i] = high[i + half] > high[i] ? high[i + half] : high[i];
+    }
+  }
+  return {low[0], high[0]};
+}
+
+void quantize(const float* values, float low, float inverse, std::size_t count,
+              std::uint8_t* codes) {
+  for (std::size_t i = 0; i < count; ++i) {
+    codes[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>((values[i] - low) * inverse + 0.5f));
+  }
+}
+
+#define LIGHTTOKEN_KERNEL(name, runs_here)                                                      \
+  {name,    runs_here,  add_dense, add_columns, add_row, add_int8_row, finish, to_half, \
+   sum_planes, add_sums, dot, dot_int8, combine, shift, range, quantize}

@@ -1,9 +1,12 @@
-// ai.lighttoken::CompressedEmbedding for onnxruntime: the only file that knows its API.
+// ai.lighttoken::CompressedEmbedding and CompressedHead for onnxruntime: the only file that knows its
+// API.
 //
-// Inputs: ids int32 or int64 of any rank, then the packed tensors, all of them initializers.
+// Inputs: ids int32 or int64 of any rank, or hidden states [.., width] of type `to`; then the packed
+// tensors, all of them initializers. Output: rows [ids' shape, width], or logits [.., rows].
 // Attributes: `parts`, the tensors' names in their order, with commas; `rows`, `width`; `block`, ids
-// in one block of the row order, 0 for none; `to`, the output's ONNX type, float or float16.
-// Output: rows [ids' shape, width].
+// in one block of the row order, 0 for none; `covered`, the rows of each stage, with commas; `layout`,
+// rows, or planes where codes and left factors stand transposed; `to`, the ONNX type of everything
+// but ids, float or float16.
 
 #define ORT_API_MANUAL_INIT
 #include <onnxruntime_cxx_api.h>
@@ -17,7 +20,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "kernel.h"
+#include "decoder.h"
+#include "head.h"
 
 #if defined(_WIN32)
 #define LIGHTTOKEN_EXPORT __declspec(dllexport)
@@ -114,11 +118,15 @@ std::vector<std::int64_t> matrix(const Parts& parts, const std::string& name) {
   return shape;
 }
 
-lighttoken::Stage read_stage(const Parts& parts, const std::string& prefix, std::int64_t width) {
+// `rows` are fewer than a plane is long, where planes are filled up.
+lighttoken::Stage read_stage(const Parts& parts, const std::string& prefix, std::int64_t width,
+                             std::int64_t rows, bool planes) {
   lighttoken::Stage stage;
   const auto codes = matrix(parts, prefix + "codes");
-  stage.rows = codes[0];
-  stage.bytes = codes[1];
+  if (rows > codes[planes ? 1 : 0]) throw std::invalid_argument("part " + prefix + "codes is short");
+  stage.rows = rows;
+  stage.bytes = codes[planes ? 0 : 1];
+  stage.stride = codes[1];
   stage.codes = parts.get<std::uint8_t>(prefix + "codes", kUint8, codes);
   const bool own = parts.has(prefix + "codebook");
   const std::string book = own ? prefix + "codebook" : "signs";
@@ -146,6 +154,7 @@ lighttoken::Table read_table(const Ort::ConstKernelInfo& info) {
   table.rows = info.GetAttribute<std::int64_t>("rows");
   table.width = info.GetAttribute<std::int64_t>("width");
   table.block = info.GetAttribute<std::int64_t>("block");
+  table.planes = info.GetAttribute<std::string>("layout") == "planes";
   const std::int64_t width = table.width;
   if (table.rows < 1 || width < 1) throw std::invalid_argument("a table without rows or columns");
   table.mean = parts.get<float>("mean", kFloat, {width});
@@ -161,8 +170,9 @@ lighttoken::Table read_table(const Ort::ConstKernelInfo& info) {
   }
   if (parts.has("lowrank.left")) {
     lighttoken::LowRank& factors = table.low_rank;
-    factors.rank = matrix(parts, "lowrank.left")[1];
-    const std::vector<std::int64_t> left{table.rows, factors.rank}, right{factors.rank, width};
+    factors.rank = matrix(parts, "lowrank.left")[table.planes ? 0 : 1];
+    std::vector<std::int64_t> left{table.rows, factors.rank}, right{factors.rank, width};
+    if (table.planes) std::swap(left[0], left[1]);
     if (parts.has("lowrank.scale")) {
       factors.left = parts.get<std::int8_t>("lowrank.left", kInt8, left);
       factors.right = parts.get<std::int8_t>("lowrank.right", kInt8, right);
@@ -172,8 +182,14 @@ lighttoken::Table read_table(const Ort::ConstKernelInfo& info) {
       factors.float_right = parts.get<float>("lowrank.right", kFloat, right);
     }
   }
+  std::istringstream covered(info.GetAttribute<std::string>("covered"));
   for (std::size_t s = 0; parts.has("stages." + std::to_string(s) + ".codes"); ++s) {
-    table.stages.push_back(read_stage(parts, "stages." + std::to_string(s) + ".", width));
+    const std::string prefix = "stages." + std::to_string(s) + ".";
+    std::int64_t rows = 0;
+    char comma = 0;
+    if (!(covered >> rows)) throw std::invalid_argument(prefix + "codes has no rows");
+    covered >> comma;
+    table.stages.push_back(read_stage(parts, prefix, width, rows, table.planes));
   }
   return table;
 }
@@ -254,23 +270,66 @@ class Embedding {
   bool half_;
 };
 
-struct EmbeddingOp : Ort::CustomOpBase<EmbeddingOp, Embedding, /*WithStatus=*/true> {
-  EmbeddingOp() {
-    version = kApiVersion;
-    InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* raw) -> OrtStatusPtr {
-      return guarded([&] { infer_shape(raw); });
+class OutputHead {
+ public:
+  explicit OutputHead(const Ort::ConstKernelInfo& info) : head_(read_table(info), wanted_kernel()) {}
+
+  OrtStatusPtr ComputeV2(OrtKernelContext* raw) {
+    return guarded([&] {
+      Ort::KernelContext context(raw);
+      const Ort::ConstValue hidden = context.GetInput(0);
+      const Ort::TensorTypeAndShapeInfo info = hidden.GetTensorTypeAndShapeInfo();
+      std::vector<std::int64_t> shape = info.GetShape();
+      if (shape.empty() || shape.back() != head_.width()) {
+        throw std::invalid_argument("hidden states must have " + std::to_string(head_.width()) +
+                                    " columns");
+      }
+      const std::size_t count = info.GetElementCount() / static_cast<std::size_t>(head_.width());
+      shape.back() = head_.rows();
+      Ort::UnownedValue logits = context.GetOutput(0, shape);
+      const lighttoken::ForEach for_each = on_threads_of(context);
+      switch (info.GetElementType()) {
+        case kFloat:
+          return head_.project(data_of<float>(hidden), count, logits.GetTensorMutableData<float>(),
+                               for_each);
+        case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16: {
+          auto* out = logits.GetTensorMutableData<Ort::Float16_t>();
+          return head_.project(data_of<std::uint16_t>(hidden), count,
+                               reinterpret_cast<std::uint16_t*>(out), for_each);
+        }
+        default:
+          throw std::invalid_argument("hidden states must be float or float16");
+      }
+    });
+  }
+
+ private:
+  lighttoken::Head head_;
+};
+
+// What both operators are to onnxruntime: a first input, then the parts, and one output.
+template <typename Op, typename Layer>
+struct LayerOp : Ort::CustomOpBase<Op, Layer, /*WithStatus=*/true> {
+  LayerOp() {
+    this->version = kApiVersion;
+    this->InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* raw) -> OrtStatusPtr {
+      return guarded([&] {
+        Ort::ShapeInferContext context(&Ort::GetApi(), raw);
+        Ort::ShapeInferContext::Shape shape = context.GetInputShape(0);
+        Op::infer_shape(context, shape);
+        const bool half = context.GetAttrInt("to") == kFloat16;
+        Ort::ThrowOnError(context.SetOutputShape(
+            0, shape, half ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 : kFloat));
+      });
     };
   }
 
   OrtStatusPtr CreateKernelV2(const OrtApi&, const OrtKernelInfo* raw, void** kernel) const {
-    return guarded([&] {
-      *kernel = std::make_unique<Embedding>(Ort::ConstKernelInfo(raw)).release();
-    });
+    return guarded(
+        [&] { *kernel = std::make_unique<Layer>(Ort::ConstKernelInfo(raw)).release(); });
   }
 
-  const char* GetName() const { return "CompressedEmbedding"; }
-
-  // The ids and the parts are one variadic input, of mixed types.
+  // One variadic input of mixed types.
   std::size_t GetInputTypeCount() const { return 1; }
   ONNXTensorElementDataType GetInputType(std::size_t) const {
     return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
@@ -286,15 +345,22 @@ struct EmbeddingOp : Ort::CustomOpBase<EmbeddingOp, Embedding, /*WithStatus=*/tr
   ONNXTensorElementDataType GetOutputType(std::size_t) const {
     return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   }
+};
 
-  static void infer_shape(OrtShapeInferContext* raw) {
-    Ort::ShapeInferContext context(&Ort::GetApi(), raw);
-    Ort::ShapeInferContext::Shape shape = context.GetInputShape(0);
+struct EmbeddingOp : LayerOp<EmbeddingOp, Embedding> {
+  const char* GetName() const { return "CompressedEmbedding"; }
+
+  static void infer_shape(Ort::ShapeInferContext& context, Ort::ShapeInferContext::Shape& shape) {
     shape.emplace_back(context.GetAttrInt("width"));
-    const bool half = context.GetAttrInt("to") == kFloat16;
-    Ort::ThrowOnError(context.SetOutputShape(
-        0, shape,
-        half ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
+  }
+};
+
+struct HeadOp : LayerOp<HeadOp, OutputHead> {
+  const char* GetName() const { return "CompressedHead"; }
+
+  static void infer_shape(Ort::ShapeInferContext& context, Ort::ShapeInferContext::Shape& shape) {
+    if (shape.empty()) throw std::invalid_argument("hidden states need a dimension");
+    shape.back() = {context.GetAttrInt("rows")};
   }
 };
 
@@ -306,10 +372,12 @@ extern "C" LIGHTTOKEN_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessio
   if (!api) return nullptr;  // an older onnxruntime: the function body runs
   Ort::InitApi(api);
   return guarded([&] {
-    static const EmbeddingOp op;
+    static const EmbeddingOp embedding;
+    static const HeadOp head;
     static const Ort::CustomOpDomain domain = [] {
       Ort::CustomOpDomain made(kDomain);
-      made.Add(&op);
+      made.Add(&embedding);
+      made.Add(&head);
       return made;
     }();
     Ort::ThrowOnError(Ort::GetApi().AddCustomOpDomain(options, domain));

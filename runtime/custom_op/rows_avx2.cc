@@ -2,7 +2,7 @@
 
 #include <immintrin.h>
 
-#include "loops.h"
+#include "kernels.h"
 
 namespace lighttoken {
 namespace {
@@ -37,6 +37,67 @@ void multiply_rows(const std::uint8_t* z, std::size_t stride, std::size_t quads,
       _mm256_storeu_si256(out + 1, total[r][1]);
     }
   }
+}
+
+// A table of 256 in sixteen registers of sixteen entries. vpshufb looks up by the lowest four bits
+// and gives zero for negative indices. So with each register's entries stored as what changes from
+// the register before (exclusive or), and sixteen taken from the index at each step until it is
+// negative, the exclusive or of all that was found is the entry. The upper half of the table, of
+// codes whose eighth bit is set, goes the same way with that bit turned.
+struct PlaneTable {
+  __m256i changes[16];
+
+  explicit PlaneTable(const std::uint8_t* entries) {
+    __m128i before = _mm_setzero_si128();
+    for (std::size_t j = 0; j < 16; ++j) {
+      const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(entries) + j);
+      changes[j] = _mm256_broadcastsi128_si256(j == 8 ? here : _mm_xor_si128(here, before));
+      before = here;
+    }
+  }
+
+  __m256i at(__m256i codes) const {
+    const __m256i sixteen = _mm256_set1_epi8(16);
+    __m256i low = codes, high = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
+    __m256i found = _mm256_setzero_si256(), more = found;
+    for (std::size_t j = 0; j < 8; ++j) {
+      found = _mm256_xor_si256(found, _mm256_shuffle_epi8(changes[j], low));
+      more = _mm256_xor_si256(more, _mm256_shuffle_epi8(changes[8 + j], high));
+      low = _mm256_subs_epi8(low, sixteen);
+      high = _mm256_subs_epi8(high, sixteen);
+    }
+    return _mm256_xor_si256(found, more);
+  }
+};
+
+std::size_t sum_whole(const Planes& work) {
+  const std::size_t rows = work.rows / 32 * 32;
+  // Of the words of two rows, sums of all sixteen bits and of the upper eight: what is left of the
+  // first without the second are the even rows'.
+  alignas(64) std::uint16_t words[kPlaneRows / 2], odd[kPlaneRows / 2];
+  std::fill(words, words + rows / 2, std::uint16_t{0});
+  std::fill(odd, odd + rows / 2, std::uint16_t{0});
+  for (std::size_t p = 0; p < work.planes; ++p) {
+    const PlaneTable table(work.tables + p * 256);
+    const std::uint8_t* codes = work.codes + p * work.stride;
+    const std::uint8_t* next = p + 1 < work.planes ? codes + work.stride : work.next;
+    for (std::size_t r = 0; r < rows; r += 32) {
+      // Processors foresee what follows in a plane, not the next plane.
+      if (r % 64 == 0) _mm_prefetch(reinterpret_cast<const char*>(next + r), _MM_HINT_T0);
+      const __m256i found =
+          table.at(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + r)));
+      auto* all = reinterpret_cast<__m256i*>(words + r / 2);
+      auto* upper = reinterpret_cast<__m256i*>(odd + r / 2);
+      _mm256_storeu_si256(all, _mm256_add_epi16(_mm256_loadu_si256(all), found));
+      _mm256_storeu_si256(
+          upper, _mm256_add_epi16(_mm256_loadu_si256(upper), _mm256_srli_epi16(found, 8)));
+    }
+  }
+  for (std::size_t i = 0; i < rows / 2; ++i) {
+    work.sums[2 * i] = static_cast<std::uint16_t>(words[i] - (odd[i] << 8));
+    work.sums[2 * i + 1] = odd[i];
+  }
+  return rows;
 }
 
 #include "fours.inl"

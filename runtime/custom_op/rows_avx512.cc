@@ -2,7 +2,7 @@
 
 #include <immintrin.h>
 
-#include "loops.h"
+#include "kernels.h"
 
 namespace lighttoken {
 namespace {
@@ -82,6 +82,138 @@ void multiply(const std::uint8_t* z, std::size_t stride, std::size_t rows, std::
   }
 }
 
+// A plane's table for vpermt2w, 64 words at a time: word i of the first two registers holds entries
+// i and i + 64, of the others i + 128 and i + 192. Six bits of a code choose the word, the seventh
+// the byte in it, the eighth the pair of registers. (One instruction looks 64 bytes up in 128 where
+// there is VBMI; this needs AVX-512BW alone.)
+struct PlaneTable {
+  __m512i low[2], high[2];
+
+  explicit PlaneTable(const std::uint8_t* entries)
+      : low{words(entries), words(entries + 32)}, high{words(entries + 128), words(entries + 160)} {}
+
+  static __m512i words(const std::uint8_t* entries) {
+    const __m512i first = widened(entries), second = widened(entries + 64);
+    return _mm512_or_si512(first, _mm512_slli_epi16(second, 8));
+  }
+
+  static __m512i widened(const std::uint8_t* entries) {
+    return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(entries)));
+  }
+
+  // Entries of 32 codes, which stand in the low bytes of words; the high bytes do not matter.
+  __m512i at(__m512i codes, __mmask32 seventh, __mmask32 eighth) const {
+    const __m512i below = _mm512_permutex2var_epi16(low[0], codes, low[1]);
+    const __m512i above = _mm512_permutex2var_epi16(high[0], codes, high[1]);
+    const __m512i both = _mm512_mask_blend_epi16(eighth, below, above);
+    return _mm512_and_si512(_mm512_mask_srli_epi16(both, seventh, both, 8),
+                            _mm512_set1_epi16(0xff));
+  }
+};
+
+// Sums of even and of odd rows apart: codes come as words of two rows.
+template <std::size_t kPlanes>
+void add_planes(const Planes& work, std::size_t plane, std::size_t rows, std::uint16_t* even,
+                std::uint16_t* odd) {
+  static_assert(kPlanes == 1 || kPlanes == 2, "more tables than registers");
+  const std::uint8_t* codes = work.codes + plane * work.stride;
+  const bool last = plane + kPlanes >= work.planes;
+  const std::uint8_t* next = last ? work.next : codes + kPlanes * work.stride;
+  const std::uint8_t* tables = work.tables + plane * 256;
+  const PlaneTable table(tables), second(tables + (kPlanes - 1) * 256);
+  const __m512i bit6 = _mm512_set1_epi16(1 << 6), bit7 = _mm512_set1_epi16(1 << 7);
+  for (std::size_t r = 0; r < rows; r += 64) {
+    __m512i sums = _mm512_loadu_si512(even + r / 2), odd_sums = _mm512_loadu_si512(odd + r / 2);
+    for (std::size_t p = 0; p < kPlanes; ++p) {
+      const PlaneTable& here = p ? second : table;
+      // Processors foresee what follows in a plane, not the next plane.
+      _mm_prefetch(reinterpret_cast<const char*>(next + p * work.stride + r), _MM_HINT_T0);
+      const __m512i words = _mm512_loadu_si512(codes + p * work.stride + r);
+      sums = _mm512_add_epi16(sums, here.at(words, _mm512_test_epi16_mask(words, bit6),
+                                            _mm512_test_epi16_mask(words, bit7)));
+      // The odd rows' highest bits are signs of words: found by another of the processor's ports.
+      const __mmask32 seventh = _mm512_movepi16_mask(_mm512_slli_epi16(words, 1));
+      odd_sums = _mm512_add_epi16(odd_sums, here.at(_mm512_srli_epi16(words, 8), seventh,
+                                                    _mm512_movepi16_mask(words)));
+    }
+    _mm512_storeu_si512(even + r / 2, sums);
+    _mm512_storeu_si512(odd + r / 2, odd_sums);
+  }
+}
+
+std::size_t sum_whole(const Planes& work) {
+  const std::size_t rows = work.rows / 64 * 64;
+  alignas(64) std::uint16_t even[kPlaneRows / 2], odd[kPlaneRows / 2];
+  std::fill(even, even + rows / 2, std::uint16_t{0});
+  std::fill(odd, odd + rows / 2, std::uint16_t{0});
+  std::size_t plane = 0;
+  for (; plane + 2 <= work.planes; plane += 2) add_planes<2>(work, plane, rows, even, odd);
+  if (plane < work.planes) add_planes<1>(work, plane, rows, even, odd);
+  for (std::size_t i = 0; i < rows / 2; ++i) {
+    work.sums[2 * i] = even[i];
+    work.sums[2 * i + 1] = odd[i];
+  }
+  return rows;
+}
+
+__m512 sixteen(const float* from) { return _mm512_loadu_ps(from); }
+
+__m512 sixteen(const std::int8_t* from) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+}
+
+template <typename T>
+float dot_of(const T* row, const float* vector, std::size_t width) {
+  static_assert(kLanes == 4 * 16, "four registers");
+  __m512 a = _mm512_setzero_ps(), b = a, c = a, d = a;
+  std::size_t column = 0;
+  for (; column + kLanes <= width; column += kLanes) {
+    const T* from = row + column;
+    const float* with = vector + column;
+    a = _mm512_add_ps(a, _mm512_mul_ps(sixteen(from), sixteen(with)));
+    b = _mm512_add_ps(b, _mm512_mul_ps(sixteen(from + 16), sixteen(with + 16)));
+    c = _mm512_add_ps(c, _mm512_mul_ps(sixteen(from + 32), sixteen(with + 32)));
+    d = _mm512_add_ps(d, _mm512_mul_ps(sixteen(from + 48), sixteen(with + 48)));
+  }
+  if (column < width) {  // as a row that goes on with zeros
+    T from[kLanes] = {};
+    float with[kLanes] = {};
+    std::copy(row + column, row + width, from);
+    std::copy(vector + column, vector + width, with);
+    a = _mm512_add_ps(a, _mm512_mul_ps(sixteen(from), sixteen(with)));
+    b = _mm512_add_ps(b, _mm512_mul_ps(sixteen(from + 16), sixteen(with + 16)));
+    c = _mm512_add_ps(c, _mm512_mul_ps(sixteen(from + 32), sixteen(with + 32)));
+    d = _mm512_add_ps(d, _mm512_mul_ps(sixteen(from + 48), sixteen(with + 48)));
+  }
+  const __m512 all = _mm512_add_ps(_mm512_add_ps(a, c), _mm512_add_ps(b, d));
+  const __m256 eight =
+      _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+  const __m128 four =
+      _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+void combine(const float* factors, const float* rows, std::size_t count, float* out) {
+  for (std::size_t first = 0; first < kEntries; first += 4 * 16) {
+    __m512 a = _mm512_setzero_ps(), b = a, c = a, d = a;
+    for (std::size_t r = 0; r < count; ++r) {
+      const __m512 factor = _mm512_set1_ps(factors[r]);
+      const float* row = rows + r * kEntries + first;
+      a = _mm512_add_ps(a, _mm512_mul_ps(factor, sixteen(row)));
+      b = _mm512_add_ps(b, _mm512_mul_ps(factor, sixteen(row + 16)));
+      c = _mm512_add_ps(c, _mm512_mul_ps(factor, sixteen(row + 32)));
+      d = _mm512_add_ps(d, _mm512_mul_ps(factor, sixteen(row + 48)));
+    }
+    _mm512_storeu_ps(out + first, a);
+    _mm512_storeu_ps(out + first + 16, b);
+    _mm512_storeu_ps(out + first + 32, c);
+    _mm512_storeu_ps(out + first + 48, d);
+  }
+}
+
+#define LIGHTTOKEN_OWN_SUMS
 #include "loops.inl"
 
 bool runs_here() {

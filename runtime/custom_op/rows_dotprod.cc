@@ -5,7 +5,7 @@
 #include <sys/auxv.h>
 #endif
 
-#include "loops.h"
+#include "kernels.h"
 
 namespace lighttoken {
 namespace {
@@ -43,6 +43,7 @@ void multiply_rows(const std::uint8_t* z, std::size_t stride, std::size_t quads,
 }
 
 #include "fours.inl"
+#include "planes_neon.inl"
 #include "loops.inl"
 
 bool runs_here() {

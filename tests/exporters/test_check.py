@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from exporters.check import CheckError, check_model, check_stays_packed
-from exporters.decode import graph_tensors
+from exporters.layer import graph_tensors
 from exporters.find import find_token_table
 from exporters.rewrite import CompressTable, inline_decoder
 from toolkit.embedding import LowRank

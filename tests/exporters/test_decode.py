@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.decode import DOMAIN, build_decode_graph, graph_tensors
+from exporters.decode import build_decode_graph
+from exporters.layer import DOMAIN, graph_tensors
 from toolkit import CompressedEmbedding
 from toolkit.embedding import CODEBOOK_PEAK, DenseDecoder, LowRank, Stage
 

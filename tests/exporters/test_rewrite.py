@@ -5,7 +5,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from exporters.decode import DOMAIN, NAME, graph_tensors
+from exporters.decode import NAME
+from exporters.layer import DOMAIN, graph_tensors
 from exporters.rewrite import CompressTable, check_opset, inline_decoder
 from toolkit.errors import InputError
 

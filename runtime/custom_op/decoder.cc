@@ -1,9 +1,10 @@
-#include "kernel.h"
+#include "decoder.h"
 
 #include <algorithm>
 #include <stdexcept>
 
-#include "loops.h"
+#include "kernels.h"
+#include "room.h"
 
 namespace lighttoken {
 namespace {
@@ -12,15 +13,16 @@ constexpr std::size_t kMove = 16;  // bytes that every processor here moves at o
 
 // Memory that a thread keeps from call to call.
 struct Scratch {
-  std::vector<std::uint8_t> latents;
-  std::vector<float> rows;
+  Buffer<std::uint8_t> codes;
+  Buffer<std::uint8_t> latents;
+  Buffer<float> rows;
 };
 
 // Where each id of a call first stood.
 struct Firsts {
-  std::vector<std::uint32_t> slots;   // a hash table of indices, plus one
+  Buffer<std::uint32_t> slots;   // a hash table of indices, plus one
   std::vector<std::uint32_t> unique;  // indices of ids seen for the first time
-  std::vector<std::uint32_t> first;   // of each id, the index where it first stood
+  Buffer<std::uint32_t> first;   // of each id, the index where it first stood
 };
 
 Scratch& scratch() {
@@ -31,77 +33,6 @@ Scratch& scratch() {
 Firsts& firsts() {
   thread_local Firsts mine;
   return mine;
-}
-
-template <typename T>
-T* room(std::vector<T>& vector, std::size_t size) {
-  if (vector.size() < size) vector.resize(size);
-  return vector.data();
-}
-
-std::vector<const Kernel*> kernels() {
-  std::vector<const Kernel*> built;
-#if defined(LIGHTTOKEN_X86)
-  built.push_back(&avx512_kernel());
-  built.push_back(&avx2_kernel());
-#elif defined(LIGHTTOKEN_ARM64)
-  built.push_back(&dotprod_kernel());
-  built.push_back(&neon_kernel());
-#endif
-  built.push_back(&scalar_kernel());
-  std::vector<const Kernel*> found;
-  for (const Kernel* kernel : built) {
-    if (kernel->runs_here()) found.push_back(kernel);
-  }
-  return found;
-}
-
-const Kernel& find_kernel(const std::string& name) {
-  std::string known;
-  for (const Kernel* kernel : kernels()) {
-    if (name.empty() || name == kernel->name) return *kernel;
-    known += known.empty() ? kernel->name : std::string(", ") + kernel->name;
-  }
-  throw std::invalid_argument("no kernel '" + name + "' runs here; there is " + known);
-}
-
-void need(bool condition, const std::string& what) {
-  if (!condition) throw std::invalid_argument("inconsistent embedding: " + what);
-}
-
-void check_stage(const Table& table, const Stage& stage, const std::string& name) {
-  need(stage.rows >= 1 && stage.rows <= table.rows, name + " covers " + std::to_string(stage.rows));
-  need(stage.k >= 1 && stage.codes && stage.codebook, name + " has no codes");
-  need(stage.latents >= 1 && (stage.latents + stage.k - 1) / stage.k == stage.bytes,
-       name + " stores " + std::to_string(stage.bytes) + " bytes a row for " +
-           std::to_string(stage.latents) + " values");
-  need(stage.zero <= 127, name + " has a zero point of " + std::to_string(stage.zero));
-  need(!stage.weight || stage.scale, name + " has integer weights without scales");
-  need(!(stage.weight && stage.float_weight), name + " has two decoders");
-  need(stage.weight || stage.float_weight || (stage.scale && stage.latents == table.width),
-       name + " decodes to " + std::to_string(stage.latents) + " columns");
-  const std::uint8_t* end = stage.codebook + 256 * stage.k;
-  need(std::all_of(stage.codebook, end, [](std::uint8_t value) { return value <= 127; }),
-       name + " has a codebook of more than seven bits");
-}
-
-void check(const Table& table) {
-  need(table.rows >= 1 && table.width >= 1 && table.mean, "no rows, no columns or no mean");
-  if (table.shifts) {
-    need(table.block >= 1, "row block of " + std::to_string(table.block));
-    // What lies beyond the table is never read, whatever the file says.
-    for (std::int64_t start = 0, index = 0; start < table.rows; start += table.block, ++index) {
-      const std::int64_t last = std::min(start + table.block, table.rows) - 1;
-      need(start + table.shifts[index] >= 0 && last + table.shifts[index] < table.rows,
-           "row order leaves the table at block " + std::to_string(index));
-    }
-  }
-  need(!table.gain_codes || (table.gain_levels && table.gain_rows >= 1 &&
-                             table.gain_rows <= table.rows),
-       "gains of " + std::to_string(table.gain_rows) + " rows");
-  for (std::size_t i = 0; i < table.stages.size(); ++i) {
-    check_stage(table, table.stages[i], "stage " + std::to_string(i));
-  }
 }
 
 // int8 [latents, width] as [tiles][quads][kTile][kQuad], filled up with zeros.
@@ -141,12 +72,6 @@ std::vector<std::int32_t> zero_point_sums(const Stage& stage, std::size_t width)
 
 }  // namespace
 
-std::vector<std::string> kernel_names() {
-  std::vector<std::string> names;
-  for (const Kernel* kernel : kernels()) names.emplace_back(kernel->name);
-  return names;
-}
-
 // Decodes up to kRowsAtOnce rows.
 struct Rows {
   const Decoder& decoder;
@@ -172,6 +97,12 @@ struct Rows {
 #if defined(__GNUC__)
     for (const Stage& stage : table.stages) {
       if (position >= stage.rows) continue;
+      if (table.planes) {
+        for (std::int64_t b = 0; b < stage.bytes; ++b) {
+          __builtin_prefetch(stage.codes + b * stage.stride + position);
+        }
+        continue;
+      }
       const std::uint8_t* codes = stage.codes + position * stage.bytes;
       __builtin_prefetch(codes);
       __builtin_prefetch(codes + stage.bytes - 1);
@@ -204,7 +135,8 @@ struct Rows {
     for (std::size_t r = 0; r < count; ++r) {
       begin(r);
       for (std::int64_t k = 0; k < factors.rank; ++k) {
-        const std::int64_t place = ids[r] * factors.rank + k;
+        const std::int64_t place =
+            table.planes ? k * table.rows + ids[r] : ids[r] * factors.rank + k;
         if (factors.left) {
           kernel.add_int8_row(static_cast<float>(factors.left[place]),
                               factors.right + k * table.width, factors.scale[k], width, out[r]);
@@ -259,10 +191,20 @@ struct Rows {
     }
   }
 
+  // The codes of a position, one after the other.
+  const std::uint8_t* codes_of(const Stage& stage, std::int64_t position) const {
+    if (!table.planes) return stage.codes + position * stage.bytes;
+    std::uint8_t* codes = room(scratch().codes, static_cast<std::size_t>(stage.bytes));
+    for (std::int64_t b = 0; b < stage.bytes; ++b) {
+      codes[b] = stage.codes[b * stage.stride + position];
+    }
+    return codes;
+  }
+
   // The latents of a position, zeros (whose weights are zeros too) up to a whole quad.
   void unpack(std::size_t index, std::int64_t position, std::uint8_t* latents) const {
     const Stage& stage = table.stages[index];
-    const std::uint8_t* codes = stage.codes + position * stage.bytes;
+    const std::uint8_t* codes = codes_of(stage, position);
     const std::uint8_t* book = decoder.books_[index].data();
     const std::size_t k = static_cast<std::size_t>(stage.k);
     std::uint8_t* end = latents;
@@ -280,7 +222,7 @@ struct Rows {
 };
 
 Decoder::Decoder(const Table& table, const std::string& kernel)
-    : table_(table), kernel_(&find_kernel(kernel)) {
+    : table_(table), kernel_(&find_kernel(kernel)), covered_(table.covered()) {
   check(table_);
   const std::size_t width = static_cast<std::size_t>(table_.width);
   const std::size_t tiles = (width + kTile - 1) / kTile;
@@ -289,7 +231,6 @@ Decoder::Decoder(const Table& table, const std::string& kernel)
   books_.resize(table_.stages.size());
   for (std::size_t s = 0; s < table_.stages.size(); ++s) {
     const Stage& stage = table_.stages[s];
-    covered_ = std::max(covered_, stage.rows);
     books_[s] = spaced(stage);
     if (!stage.weight) continue;
     packed_[s] = pack(stage, width, tiles);

@@ -1,0 +1,248 @@
+"""What an output head costs: the packed one beside a dense MatMul and 4-bit MatMulNBits.
+
+Example:
+    lighttoken op
+    python benchmarks/head.py minilm --ratio 25
+
+One thread, all models in one process, taking turns; medians of single calls through onnxruntime,
+inputs and outputs bound. A hidden state is a row of the table, drawn by Zipf's law, and noise of the
+same length: new for each call. After timing, logits are compared with CompressedEmbedding.logits,
+and for how many states the largest is the same row's.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from onnxruntime.quantization.matmul_nbits_quantizer import (
+    DefaultWeightOnlyQuantConfig,
+    MatMulNBitsQuantizer,
+)
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lookup import bandwidth
+from rate_distortion import read_table
+
+from exporters.head import head_model
+from runtime import native
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
+from toolkit.errors import LightTokenError
+from toolkit.importance import zipf_prior
+
+Floats = NDArray[np.float32]
+_WARMUP = 20
+_STATES = 1000  # that the largest logit is compared on
+_BLOCK = 32
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A head; ``nbytes`` of weights. ``packed``: its logits are those of the packed table."""
+
+    name: str
+    session: onnxruntime.InferenceSession
+    nbytes: int
+    packed: bool
+
+
+def subjects(embedding: CompressedEmbedding, dense: Floats) -> list[Subject]:
+    """The dense MatMul, 4 bits, the packed graph, and the kernel where it is built, last."""
+    matmul, packed = _matmul(dense), head_model(embedding)
+    found = []
+    for name, model, is_packed in (
+        ("dense MatMul, fp32", matmul, False),
+        (f"MatMulNBits, 4 bits, block {_BLOCK}", _four_bits(matmul), False),
+        ("packed, standard graph", packed, True),
+    ):
+        found.append(Subject(name, _open(model, kernel=False), _weights(model), is_packed))
+    if native.find().usable:
+        session = _open(packed, kernel=True)
+        found.append(Subject("packed, native kernel", session, _weights(packed), True))
+    return found
+
+
+def _open(model: onnx.ModelProto, *, kernel: bool) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    if kernel:
+        native.register(options)
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def _weights(model: onnx.ModelProto) -> int:
+    return sum(numpy_helper.to_array(tensor).nbytes for tensor in model.graph.initializer)
+
+
+def _matmul(dense: Floats) -> onnx.ModelProto:
+    rows, width = dense.shape
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 18]>'
+        f"g (float[b, s, {width}] hidden) => (float[b, s, {rows}] logits) "
+        "{ logits = MatMul(hidden, head) }"
+    )
+    model.graph.initializer.append(numpy_helper.from_array(dense.T.copy(), "head"))
+    return model
+
+
+def _four_bits(model: onnx.ModelProto) -> onnx.ModelProto:
+    logging.disable(logging.INFO)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    config = DefaultWeightOnlyQuantConfig(
+        block_size=_BLOCK, is_symmetric=True, accuracy_level=4, bits=4
+    )
+    quantizer = MatMulNBitsQuantizer(copy, algo_config=config)
+    quantizer.process()
+    return quantizer.model.model
+
+
+def draw_states(dense: Floats, count: int, rng: np.random.Generator) -> Floats:
+    """float32 [1, count, d]: rows, more often those of frequent tokens, and noise."""
+    ids = rng.choice(len(dense), count, p=zipf_prior(len(dense)))
+    rows = dense[ids]
+    noise = rng.normal(size=rows.shape).astype(np.float32)
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    noise *= length / np.linalg.norm(noise, axis=1, keepdims=True)
+    return (rows + noise)[None]
+
+
+def measure(
+    found: list[Subject], draw: Callable[[], Floats], rows: int, runs: int
+) -> list[NDArray[np.float64]]:
+    """Seconds of each subject's calls [runs], all on the same states, in changing order."""
+    times: list[list[float]] = [[] for _ in found]
+    bindings = [subject.session.io_binding() for subject in found]
+    for run in range(_WARMUP + runs):
+        hidden = draw()
+        order = range(len(found))
+        for index in order if run % 2 else reversed(order):
+            session, binding = found[index].session, bindings[index]
+            if not run:
+                shape = (*hidden.shape[:-1], rows)
+                out = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32)
+                binding.bind_ortvalue_output("logits", out)
+            binding.bind_cpu_input("hidden", hidden)
+            started = time.perf_counter()
+            session.run_with_iobinding(binding)
+            if run >= _WARMUP:
+                times[index].append(time.perf_counter() - started)
+    return [np.array(series) for series in times]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """With exact logits of the same weights: mean square and largest difference, both by the
+    standard deviation of the logits, and the share of states whose largest logit is the same row's.
+    """
+
+    error: float
+    worst: float
+    top1: float
+
+
+def check(
+    subject: Subject, embedding: CompressedEmbedding, dense: Floats, states: Floats
+) -> Agreement:
+    """Compare, some states at a time."""
+    squares, worst, same, spread = 0.0, 0.0, 0, 0.0
+    for start in range(0, states.shape[1], 50):
+        some = states[:, start : start + 50]
+        logits = subject.session.run(None, {"hidden": some})[0][0]
+        exact = embedding.logits(some[0]) if subject.packed else some[0] @ dense.T
+        squares += float(np.square(logits - exact).mean(axis=1).sum())
+        spread += float(exact.var(axis=1).sum())
+        worst = max(worst, float(np.abs(logits - exact).max()))
+        same += int((logits.argmax(axis=1) == exact.argmax(axis=1)).sum())
+    count = states.shape[1]
+    deviation = np.sqrt(spread / count)
+    return Agreement(
+        float(np.sqrt(squares / count) / deviation), float(worst / deviation), same / count
+    )
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("matrix")
+@click.option("--ratio", default=25.0, show_default=True)
+@click.option("--lengths", default="1,8", show_default=True, help="Hidden states a call.")
+@click.option("--runs", default=200, show_default=True, help="Timed calls.")
+@click.option("--quick", is_flag=True, help="Train the table briefly: times are the same.")
+@click.option("--json", "as_json", is_flag=True)
+def command(matrix: str, ratio: float, lengths: str, runs: int, quick: bool, as_json: bool) -> None:
+    """Time heads of the matrix MATRIX, .npy or .safetensors or `minilm`."""
+    err = Console(stderr=True, highlight=False)
+    dense = read_table(matrix, None)[0].astype(np.float32)
+    config = LightTokenConfig.of_effort("fast") if quick else None
+    embedding = compress(dense, Budget(ratio=ratio), config=config)
+    found = subjects(embedding, dense)
+    if found[-1].name != "packed, native kernel":
+        err.print("the kernel is not built: lighttoken op", markup=False)
+    rng = np.random.default_rng(0)
+    copied = bandwidth()
+    results: list[dict[str, Any]] = []
+    agreements = [
+        check(subject, embedding, dense, draw_states(dense, _STATES, np.random.default_rng(1)))
+        for subject in found
+    ]
+    for length in (int(part) for part in lengths.split(",")):
+        times = measure(found, lambda n=length: draw_states(dense, n, rng), len(dense), runs)
+        for subject, series, agreement in zip(found, times, agreements, strict=True):
+            seconds = float(np.median(series))
+            moved = subject.nbytes + 4 * length * len(dense)  # weights read, logits written
+            results.append(
+                {
+                    "states": length,
+                    "head": subject.name,
+                    "bytes": subject.nbytes,
+                    "microseconds": 1e6 * seconds,
+                    # In turns: the machine's speed changes between one second and the next.
+                    "of_dense": float(np.median(series / times[0])),
+                    "of_four_bits": float(np.median(series / times[1])),
+                    "share_of_bandwidth_bound": moved / copied / seconds,
+                    "error": agreement.error,
+                    "worst": agreement.worst,
+                    "top1": agreement.top1,
+                }
+            )
+    if as_json:
+        print(json.dumps({"ratio": embedding.ratio, "results": results}, indent=1))
+        return
+    view = Table(
+        "states", "head", "MB", "us a call", "dense is", "4 bits is", "of bound", "error", "top-1"
+    )
+    for row in results:
+        view.add_row(
+            str(row["states"]),
+            str(row["head"]),
+            f"{row['bytes'] / 1e6:.2f}",
+            f"{row['microseconds']:.0f}",
+            f"{1 / row['of_dense']:.2f} x",
+            f"{1 / row['of_four_bits']:.2f} x",
+            f"{row['share_of_bandwidth_bound']:.0%}",
+            f"{row['error']:.2%}",
+            f"{row['top1']:.1%}",
+        )
+    Console(width=110).print(view)
+
+
+if __name__ == "__main__":
+    try:
+        command()
+    except LightTokenError as error:
+        raise SystemExit(str(error)) from error

@@ -1,0 +1,349 @@
+#include "head.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+#include <stdexcept>
+
+#include "kernels.h"
+#include "room.h"
+
+namespace lighttoken {
+namespace {
+
+constexpr std::size_t kTokensAtOnce = 8;  // hidden states that a block of codes is read for once
+constexpr std::size_t kSettled = 256;     // logits whose largest is known
+constexpr float kSteps = 255.0f;
+constexpr float kLeastRange = 1e-30f;  // below, a table's entries are all alike
+constexpr float kRounding = 1e-3f;     // of a step: what float additions add to half a step
+
+// A codebook [256, k] as [k, 256], less its zero point.
+std::vector<float> transposed(const Stage& stage) {
+  const std::size_t k = static_cast<std::size_t>(stage.k);
+  std::vector<float> book(k * kEntries);
+  for (std::size_t entry = 0; entry < kEntries; ++entry) {
+    for (std::size_t j = 0; j < k; ++j) {
+      book[j * kEntries + entry] = static_cast<float>(stage.codebook[entry * k + j] - stage.zero);
+    }
+  }
+  return book;
+}
+
+float from_half(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+  const std::uint32_t magnitude = half & 0x7fffu;
+  std::uint32_t bits = (magnitude << 13) + 0x38000000u;  // another exponent's bias
+  if (magnitude >= 0x7c00u) bits = (magnitude << 13) | 0x7f800000u;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  if (magnitude < 0x0400u) value = static_cast<float>(magnitude) * 0x1p-24f;
+  return sign ? -value : value;
+}
+
+void widen(const float* hidden, std::size_t width, float* out) {
+  std::copy(hidden, hidden + width, out);
+}
+
+void widen(const std::uint16_t* hidden, std::size_t width, float* out) {
+  std::transform(hidden, hidden + width, out, from_half);
+}
+
+}  // namespace
+
+// One hidden state: what every byte of a code adds to a logit.
+struct Query {
+  struct StageQuery {
+    Buffer<float> latents;        // decoder times hidden, [bytes * k]
+    Buffer<std::uint8_t> tables;  // [bytes, kEntries]
+    float step = 0.0f, offset = 0.0f;  // a logit's share: step * sum of entries + offset
+  };
+
+  const Head* head = nullptr;
+  float start = 0.0f, tail = 0.0f;  // hidden times what rows start from
+  float error = 0.0f;               // that a logit may be off by, before its gain
+  Buffer<float> hidden, scaled, factors, entries, lows, logits;
+  std::vector<StageQuery> stages;
+
+  const Table& table() const { return head->table_; }
+  const Kernel& kernel() const { return *head->kernel_; }
+
+  void prepare() {
+    const std::size_t width = static_cast<std::size_t>(table().width);
+    start = kernel().dot(table().mean, hidden.data(), width);
+    tail = table().tail ? kernel().dot(table().tail, hidden.data(), width) : start;
+    error = 0.0f;
+    prepare_low_rank(width);
+    stages.resize(table().stages.size());
+    for (std::size_t s = 0; s < stages.size(); ++s) prepare_stage(s, width);
+  }
+
+  void prepare_low_rank(std::size_t width) {
+    const LowRank& low = table().low_rank;
+    for (std::size_t k = 0; k < static_cast<std::size_t>(low.rank); ++k) {
+      float* factor = room(factors, static_cast<std::size_t>(low.rank)) + k;
+      if (low.right) {
+        *factor = low.scale[k] * kernel().dot_int8(low.right + k * width, hidden.data(), width);
+      } else {
+        *factor = kernel().dot(low.float_right + k * width, hidden.data(), width);
+      }
+    }
+  }
+
+  void prepare_stage(std::size_t index, std::size_t width) {
+    const Stage& stage = table().stages[index];
+    StageQuery& query = stages[index];
+    const std::size_t k = static_cast<std::size_t>(stage.k);
+    const std::size_t planes = static_cast<std::size_t>(stage.bytes);
+    const std::size_t count = static_cast<std::size_t>(stage.latents);
+    float* latents = room(query.latents, planes * k);
+    std::fill(latents + count, latents + planes * k, 0.0f);
+    const float* vector = hidden.data();
+    if (stage.scale) {
+      float* out = room(scaled, width);
+      for (std::size_t c = 0; c < width; ++c) out[c] = hidden[c] * stage.scale[c];
+      vector = out;
+    }
+    for (std::size_t l = 0; l < count; ++l) {
+      latents[l] = stage.weight         ? kernel().dot_int8(stage.weight + l * width, vector, width)
+                   : stage.float_weight ? kernel().dot(stage.float_weight + l * width, vector, width)
+                                        : vector[l];
+    }
+    float* sums = room(entries, planes * kEntries);
+    for (std::size_t p = 0; p < planes; ++p) {
+      kernel().combine(latents + p * k, head->books_[index].data(), k, sums + p * kEntries);
+    }
+    round(sums, planes, query);
+  }
+
+  // One step for all tables of a stage, so that their entries can be added as integers.
+  void round(const float* sums, std::size_t planes, StageQuery& query) {
+    float widest = 0.0f, total = 0.0f;
+    bool finite = true;
+    float* low = room(lows, planes);
+    for (std::size_t p = 0; p < planes; ++p) {
+      const Range range = kernel().range(sums + p * kEntries, kEntries);
+      finite &= std::isfinite(range.high - range.low);
+      widest = std::max(widest, range.high - range.low);
+      total += low[p] = range.low;
+    }
+    std::uint8_t* tables = room(query.tables, planes * kEntries);
+    query.offset = finite ? total : std::numeric_limits<float>::quiet_NaN();
+    query.step = finite && widest > kLeastRange ? widest / kSteps : 0.0f;
+    if (query.step == 0.0f) {
+      std::fill(tables, tables + planes * kEntries, std::uint8_t{0});
+      return;
+    }
+    for (std::size_t p = 0; p < planes; ++p) {
+      kernel().quantize(sums + p * kEntries, low[p], kSteps / widest, kEntries,
+                        tables + p * kEntries);
+    }
+    error += static_cast<float>(planes) * query.step * (0.5f + kRounding);
+  }
+
+  // The logits of positions from .. from + count - 1, to their ids' places.
+  void score(std::int64_t from, std::int64_t count, float* out) const {
+    alignas(64) float block[kPlaneRows];
+    std::fill(block, block + count, 0.0f);
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      const std::int64_t covered = std::min(table().stages[s].rows - from, count);
+      if (covered > 0) add_stage(s, from, static_cast<std::size_t>(covered), block);
+    }
+    const auto after = [](std::int64_t position, const Head::Run& run) {
+      return position < run.position;
+    };
+    const auto& runs = head->runs_;
+    auto run = std::upper_bound(runs.begin(), runs.end(), from, after) - 1;
+    for (std::int64_t position = from; position < from + count; ++run) {
+      const std::int64_t skipped = position - run->position;
+      const std::int64_t rows = std::min(run->rows - skipped, from + count - position);
+      finish(block + (position - from), position, run->id + skipped, rows, out);
+      position += rows;
+    }
+  }
+
+  void add_stage(std::size_t index, std::int64_t from, std::size_t rows, float* block) const {
+    const Stage& stage = table().stages[index];
+    const StageQuery& query = stages[index];
+    alignas(64) std::uint16_t sums[kPlaneRows];
+    const std::size_t planes = static_cast<std::size_t>(stage.bytes);
+    const std::size_t stride = static_cast<std::size_t>(stage.stride);
+    // Whole moves, where planes are filled up: what is beyond the rows is summed and not read.
+    const std::size_t whole = (rows + kPlaneStep - 1) / kPlaneStep * kPlaneStep;
+    const std::size_t summed = std::min(whole, stride - static_cast<std::size_t>(from));
+    for (std::size_t p = 0; p < planes; p += kMostPlanes) {
+      const std::uint8_t* codes = stage.codes + p * stride + from;
+      const std::size_t here = std::min(planes - p, kMostPlanes);
+      const std::uint8_t* next = p + here < planes ? codes + here * stride : after(index, from);
+      kernel().sum_planes(
+          {codes, stride, here, summed, query.tables.data() + p * kEntries, next, sums});
+      kernel().add_sums(sums, query.step, p ? 0.0f : query.offset, rows, block);
+    }
+  }
+
+  // The codes read once a stage's are done: the next stage's that covers these rows, or the first's
+  // of the rows that follow. Never used but to ask for them.
+  const std::uint8_t* after(std::size_t index, std::int64_t from) const {
+    const auto& all = table().stages;
+    for (std::size_t s = index + 1; s < all.size(); ++s) {
+      if (all[s].rows > from) return all[s].codes + from;
+    }
+    const std::int64_t next = from + static_cast<std::int64_t>(kPlaneRows);
+    return all[0].codes + (next < all[0].rows ? next : 0);
+  }
+
+  // Rows that stand together: low rank, gain and start, and on to their place.
+  void finish(const float* sums, std::int64_t position, std::int64_t id, std::int64_t count,
+              float* out) const {
+    const std::size_t rows = static_cast<std::size_t>(count);
+    const LowRank& low = table().low_rank;
+    out += id;
+    if (!low.rank && !table().gain_codes) return add_start(sums, position, rows, out);
+    std::copy(sums, sums + count, out);
+    for (std::int64_t k = 0; k < low.rank; ++k) {
+      const std::int64_t place = k * table().rows + id;
+      if (low.left) {
+        kernel().add_int8_row(factors[k], low.left + place, 1.0f, rows, out);
+      } else {
+        kernel().add_row(factors[k], low.float_left + place, rows, out);
+      }
+    }
+    for (std::int64_t r = 0; table().gain_codes && r < count; ++r) out[r] *= gain(position + r);
+    add_start(out, position, rows, out);
+  }
+
+  void add_start(const float* sums, std::int64_t position, std::size_t rows, float* out) const {
+    const std::int64_t left = std::max<std::int64_t>(head->covered_ - position, 0);
+    const std::size_t covered = std::min(static_cast<std::size_t>(left), rows);
+    kernel().shift(sums, start, covered, out);
+    kernel().shift(sums + covered, tail, rows - covered, out + covered);
+  }
+
+  float gain(std::int64_t position) const {
+    const bool coded = table().gain_codes && position < table().gain_rows;
+    return coded ? table().gain_levels[table().gain_codes[position]] : 1.0f;
+  }
+
+  // Rows that may be the largest, given what rounding may have done, are summed in float32.
+  void settle(float* out) {
+    if (!(error > 0.0f)) return;
+    const std::size_t rows = static_cast<std::size_t>(table().rows);
+    const std::size_t parts = (rows + kSettled - 1) / kSettled;
+    float* highs = room(entries, parts);
+    for (std::size_t part = 0; part < parts; ++part) {
+      const std::size_t first = part * kSettled;
+      highs[part] = kernel().range(out + first, std::min(kSettled, rows - first)).high;
+    }
+    const float least = kernel().range(highs, parts).high - 2 * error * head->largest_gain_;
+    for (std::size_t part = 0; part < parts; ++part) {
+      if (!(highs[part] >= least)) continue;
+      for (std::size_t id = part * kSettled; id < std::min((part + 1) * kSettled, rows); ++id) {
+        if (out[id] >= least) out[id] = exact(static_cast<std::int64_t>(id));
+      }
+    }
+  }
+
+  float exact(std::int64_t id) const {
+    const std::int64_t position =
+        table().shifts ? id + table().shifts[id / table().block] : id;
+    float sum = 0.0f;
+    const LowRank& low = table().low_rank;
+    for (std::int64_t k = 0; k < low.rank; ++k) {
+      const std::int64_t place = k * table().rows + id;
+      sum += factors[k] *
+             (low.left ? static_cast<float>(low.left[place]) : low.float_left[place]);
+    }
+    for (std::size_t s = 0; s < stages.size(); ++s) {
+      const Stage& stage = table().stages[s];
+      if (position >= stage.rows) continue;
+      const float* latents = stages[s].latents.data();
+      for (std::int64_t b = 0; b < stage.bytes; ++b) {
+        const std::uint8_t* entry =
+            stage.codebook + stage.codes[b * stage.stride + position] * stage.k;
+        for (std::int64_t j = 0; j < stage.k; ++j, ++latents) {
+          sum += static_cast<float>(entry[j] - stage.zero) * *latents;
+        }
+      }
+    }
+    return sum * gain(position) + (position < head->covered_ ? start : tail);
+  }
+};
+
+namespace {
+
+// Where a query's logits are summed: in the output, or beside it where that is of half precision.
+float* logits_of(Query&, float* out, std::size_t) { return out; }
+
+float* logits_of(Query& query, std::uint16_t*, std::size_t rows) {
+  return room(query.logits, rows);
+}
+
+void write(const Kernel&, const float*, std::size_t, float*) {}
+
+void write(const Kernel& kernel, const float* logits, std::size_t rows, std::uint16_t* out) {
+  kernel.to_half(logits, rows, out);
+}
+
+std::vector<Query>& queries() {
+  thread_local std::vector<Query> mine(kTokensAtOnce);
+  return mine;
+}
+
+}  // namespace
+
+Head::Head(const Table& table, const std::string& kernel)
+    : table_(table), kernel_(&find_kernel(kernel)), covered_(table.covered()) {
+  check(table_);
+  if (!table_.planes) throw std::invalid_argument("inconsistent embedding: not in planes");
+  for (const Stage& stage : table_.stages) books_.push_back(transposed(stage));
+  for (int level = 0; table_.gain_codes && level < 256; ++level) {
+    largest_gain_ = std::max(largest_gain_, std::fabs(table_.gain_levels[level]));
+  }
+  const std::int64_t block = table_.shifts ? table_.block : table_.rows;
+  for (std::int64_t id = 0; id < table_.rows; id += block) {
+    const std::int64_t shift = table_.shifts ? table_.shifts[id / block] : 0;
+    runs_.push_back({id + shift, id, std::min(block, table_.rows - id)});
+  }
+  std::sort(runs_.begin(), runs_.end(),
+            [](const Run& a, const Run& b) { return a.position < b.position; });
+}
+
+const char* Head::kernel_name() const { return kernel_->name; }
+
+template <typename T>
+void Head::project(const T* hidden, std::size_t count, T* logits, const ForEach& for_each) const {
+  const std::size_t rows = static_cast<std::size_t>(table_.rows);
+  const std::size_t width = static_cast<std::size_t>(table_.width);
+  // Half precision needs a float a row beside the output: of one hidden state at a time.
+  const std::size_t at_once = sizeof(T) == sizeof(float) ? kTokensAtOnce : 1;
+  std::vector<Query>& mine = queries();
+  for (std::size_t first = 0; first < count; first += at_once) {
+    const std::size_t here = std::min(at_once, count - first);
+    for_each(here, [&](std::size_t t) {
+      mine[t].head = this;
+      widen(hidden + (first + t) * width, width, room(mine[t].hidden, width));
+      mine[t].prepare();
+      logits_of(mine[t], logits + (first + t) * rows, rows);
+    });
+    for_each((rows + kPlaneRows - 1) / kPlaneRows, [&](std::size_t block) {
+      const std::size_t from = block * kPlaneRows;
+      const std::size_t size = std::min(kPlaneRows, rows - from);
+      for (std::size_t t = 0; t < here; ++t) {
+        mine[t].score(static_cast<std::int64_t>(from), static_cast<std::int64_t>(size),
+                      logits_of(mine[t], logits + (first + t) * rows, rows));
+      }
+    });
+    for_each(here, [&](std::size_t t) {
+      T* out = logits + (first + t) * rows;
+      mine[t].settle(logits_of(mine[t], out, rows));
+      write(*kernel_, logits_of(mine[t], out, rows), rows, out);
+    });
+  }
+}
+
+template void Head::project(const float*, std::size_t, float*, const ForEach&) const;
+template void Head::project(const std::uint16_t*, std::size_t, std::uint16_t*,
+                            const ForEach&) const;
+
+}  // namespace lighttoken

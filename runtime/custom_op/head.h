@@ -1,0 +1,55 @@
+// An output head straight from a packed table: hidden states to the logits of every row.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "table.h"
+
+namespace lighttoken {
+
+struct Kernel;
+
+// logits[i] = hidden . row i, without ever making a row. A byte of a code adds one of 256 numbers
+// to its row's logit: codebook entry times (decoder times hidden). These tables are made for each
+// hidden state; then one pass over the codes, plane by plane, looks them up and adds. The tables
+// are rounded to eight bits, each stage's with a step of its own, so that a logit is off by at most
+// the sum over stages of bytes * step / 2, times the row's gain; sums are exact integers, equal on
+// every processor. Rows that this error would let be the largest are then summed in float32: the
+// largest logit is the largest of the exact ones.
+class Head {
+ public:
+  // Checks `table`, which has to stand in planes. Codebooks are kept transposed, and nothing else.
+  // `kernel` is a name of kernel_names(), empty for the fastest. Throws std::invalid_argument, in
+  // one line, for a table whose parts do not fit one another.
+  explicit Head(const Table& table, const std::string& kernel = "");
+
+  // `count` hidden states [count, width] to `logits` [count, rows], both float or both half
+  // precision as its 16 bits. Beside the output some numbers a row are held, never a row itself.
+  template <typename T>
+  void project(const T* hidden, std::size_t count, T* logits, const ForEach& for_each) const;
+
+  std::int64_t rows() const { return table_.rows; }
+  std::int64_t width() const { return table_.width; }
+  const char* kernel_name() const;
+
+ private:
+  friend struct Query;
+
+  // Rows that stand together in both orders.
+  struct Run {
+    std::int64_t position, id, rows;
+  };
+
+  Table table_;
+  const Kernel* kernel_;
+  std::int64_t covered_;
+  float largest_gain_ = 1.0f;  // of rows without a code it is 1
+  std::vector<std::vector<float>> books_;  // of each stage [k, 256], around zero
+  std::vector<Run> runs_;                        // by position
+};
+
+}  // namespace lighttoken

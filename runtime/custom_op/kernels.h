@@ -1,0 +1,107 @@
+// What an instruction set does for decoders and heads: a Kernel. Each rows_*.cc writes `multiply` and
+// `sum_planes` for its own and compiles loops.inl, which compilers vectorise. No fused multiply-add,
+// so that float results are those of numpy and of the standard graph.
+
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace lighttoken {
+
+constexpr std::size_t kTile = 16;     // columns laid out together
+constexpr std::size_t kQuad = 4;      // latents laid out together: what one instruction multiplies
+constexpr std::size_t kRowsAtOnce = 16;  // rows that a part of the weights is read for once
+constexpr std::size_t kBlockRows = 8;    // rows, and tiles, that `multiply` is given at most
+constexpr std::size_t kBlockTiles = 6;
+// Partial sums of a dot product, the same ones whatever a register holds, so that results are equal
+// on every processor. So many that additions need not wait for one another.
+constexpr std::size_t kLanes = 64;
+constexpr std::size_t kPlaneRows = 4096;   // rows whose sums stay in the nearest cache
+constexpr std::size_t kPlaneStep = 64;     // of a plane's rows, read at once
+constexpr std::size_t kEntries = 256;      // that a byte names
+constexpr std::size_t kMostPlanes = 257;   // bytes that sixteen bits can sum
+
+// Rows of latents for a stage with integer weights, and where what they decode to goes.
+struct Dense {
+  const std::uint8_t* latents;  // [rows, stride], of which quads * kQuad are read
+  std::size_t stride;
+  std::size_t rows;
+  std::size_t quads;
+  const std::int8_t* packed;    // [width / kTile][quads][kTile][kQuad]
+  const std::int32_t* offset;   // [width]
+  const float* scale;           // [width]
+  std::size_t width;
+  const bool* first;            // of each row: write to it, or add to what is there
+  float* const* out;            // of each row
+};
+
+// Codes by planes, and what each value of a byte adds to a row: exact sums of at most kMostPlanes.
+struct Planes {
+  const std::uint8_t* codes;   // [planes, stride], of which `rows` are read
+  std::size_t stride;
+  std::size_t planes;
+  std::size_t rows;            // at most kPlaneRows
+  const std::uint8_t* tables;  // [planes, 256]
+  const std::uint8_t* next;    // what is read after the last plane: asked for beforehand
+  std::uint16_t* sums;         // [rows]
+};
+
+struct Range {
+  float low, high;
+};
+
+struct Kernel {
+  const char* name;
+  bool (*runs_here)();
+  // out = (latents * weights - offset) * scale, or out += that; the product is exact.
+  void (*add_dense)(const Dense& work);
+  // out = (z - zero) * scale, or out += that.
+  void (*add_columns)(const std::uint8_t* z, std::uint8_t zero, const float* scale,
+                      std::size_t width, bool first, float* out);
+  // out += factor * row.
+  void (*add_row)(float factor, const float* row, std::size_t width, float* out);
+  // out += factor * (row * scale).
+  void (*add_int8_row)(float factor, const std::int8_t* row, float scale, std::size_t width,
+                       float* out);
+  // out = out * gain + start.
+  void (*finish)(float gain, bool has_gain, const float* start, std::size_t width, float* out);
+  // Half precision, rounded to nearest even.
+  void (*to_half)(const float* row, std::size_t width, std::uint16_t* out);
+  // sums[r] = sum over planes p of tables[p][codes[p][r]].
+  void (*sum_planes)(const Planes& work);
+  // out[r] += factor * sums[r] + offset.
+  void (*add_sums)(const std::uint16_t* sums, float factor, float offset, std::size_t rows,
+                   float* out);
+  // Sum of row[c] * vector[c], in an order that is the same on every processor.
+  float (*dot)(const float* row, const float* vector, std::size_t width);
+  float (*dot_int8)(const std::int8_t* row, const float* vector, std::size_t width);
+  // out[i] = sum over r of factors[r] * rows[r][i], i < kEntries.
+  void (*combine)(const float* factors, const float* rows, std::size_t count, float* out);
+  // out[i] = values[i] + term.
+  void (*shift)(const float* values, float term, std::size_t count, float* out);
+  // The least and the largest of `count` numbers, one at least.
+  Range (*range)(const float* values, std::size_t count);
+  // codes[i] = round((values[i] - low) * inverse), of what lies between 0 and 255.
+  void (*quantize)(const float* values, float low, float inverse, std::size_t count,
+                   std::uint8_t* codes);
+};
+
+const Kernel& scalar_kernel();
+const Kernel& avx2_kernel();
+const Kernel& avx512_kernel();
+const Kernel& neon_kernel();
+const Kernel& dotprod_kernel();
+
+// Names of the kernels that this processor can run, the fastest first; "scalar" is always there.
+std::vector<std::string> kernel_names();
+
+// The kernel of that name, the fastest for an empty one. Throws std::invalid_argument for a name
+// that does not run here.
+const Kernel& find_kernel(const std::string& name);
+
+}  // namespace lighttoken

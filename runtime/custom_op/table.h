@@ -1,0 +1,72 @@
+// A packed token-embedding table in memory. Plain C++17; knows nothing of onnxruntime.
+//
+// What its parts stand for is said by toolkit/embedding.py, CompressedEmbedding; its tensors are
+// those that exporters/layer.py stores.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace lighttoken {
+
+// One residual stage: `bytes` codes a row for positions 0 .. rows - 1. A byte names one of 256
+// entries of k latent values, stored with a zero point so that they are unsigned, 0 .. 127.
+// Latents beyond `latents` are dropped. Exactly one of three decoders reads them:
+// - weight int8 [latents, width] with scale float [width];
+// - float_weight [latents, width] alone;
+// - scale float [width] alone: latent c is column c.
+struct Stage {
+  const std::uint8_t* codes = nullptr;     // [rows, bytes], or [bytes, stride] in planes
+  const std::uint8_t* codebook = nullptr;  // [256, k]
+  const std::int8_t* weight = nullptr;
+  const float* float_weight = nullptr;
+  const float* scale = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t stride = 0;  // of planes: rows, and room for whole moves
+  std::int64_t bytes = 0;
+  std::int64_t k = 0;
+  std::int64_t latents = 0;
+  std::uint8_t zero = 0;
+};
+
+// left [rows, rank] ([rank, rows] in planes) times right [rank, width]: both int8 with scale float
+// [rank], or both float.
+struct LowRank {
+  const std::int8_t* left = nullptr;
+  const std::int8_t* right = nullptr;
+  const float* float_left = nullptr;
+  const float* float_right = nullptr;
+  const float* scale = nullptr;
+  std::int64_t rank = 0;
+};
+
+// A packed table; what may be absent is null. The tensors belong to the caller and outlive it.
+struct Table {
+  std::int64_t rows = 0;
+  std::int64_t width = 0;
+  bool planes = false;  // codes and left factors stand transposed, as an output head reads them
+  const float* mean = nullptr;              // [width]
+  const float* tail = nullptr;              // [width], for rows that no stage covers
+  const std::int32_t* shifts = nullptr;     // [ceil(rows / block)]: position minus id
+  std::int64_t block = 0;
+  const std::uint8_t* gain_codes = nullptr;  // [gain_rows]
+  const float* gain_levels = nullptr;        // [256]
+  std::int64_t gain_rows = 0;
+  LowRank low_rank;  // rank 0 for none
+  std::vector<Stage> stages;
+
+  // Positions that any stage covers, from 0 on.
+  std::int64_t covered() const;
+};
+
+// Throws std::invalid_argument, in one line, for a table whose parts do not fit one another: what
+// passes is never read beyond its tensors.
+void check(const Table& table);
+
+// Calls its second argument with 0 .. count - 1, in any order, perhaps on several threads.
+using ForEach = std::function<void(std::size_t count, const std::function<void(std::size_t)>&)>;
+
+}  // namespace lighttoken
