@@ -5,7 +5,8 @@ Example:
     python benchmarks/head.py minilm --ratio 25
 
 One thread, all models in one process, taking turns; medians of single calls through onnxruntime,
-inputs and outputs bound. A hidden state is a row of the table, drawn by Zipf's law, and noise of the
+inputs and outputs bound. So each finds the caches full of another's weights, as the layers of a model
+leave them; `--warm` times it with its own there. `split` has codebooks whose entries are sums (LightTokenConfig). A hidden state is a row of the table, drawn by Zipf's law, and noise of the
 same length: new for each call. After timing, logits are compared with CompressedEmbedding.logits,
 and for how many states the largest is the same row's.
 """
@@ -51,27 +52,32 @@ _BLOCK = 32
 
 @dataclass(frozen=True)
 class Subject:
-    """A head; ``nbytes`` of weights. ``packed``: its logits are those of the packed table."""
+    """A head; ``nbytes`` of weights. ``packed``: the table whose logits it has, None for dense."""
 
     name: str
     session: onnxruntime.InferenceSession
     nbytes: int
-    packed: bool
+    packed: CompressedEmbedding | None = None
 
 
-def subjects(embedding: CompressedEmbedding, dense: Floats) -> list[Subject]:
-    """The dense MatMul, 4 bits, the packed graph, and the kernel where it is built, last."""
-    matmul, packed = _matmul(dense), head_model(embedding)
+def subjects(tables: dict[str, CompressedEmbedding], dense: Floats) -> list[Subject]:
+    """The dense MatMul, 4 bits, and each table's kernel where it is built, else its graph."""
+    matmul = _matmul(dense)
     found = []
-    for name, model, is_packed in (
-        ("dense MatMul, fp32", matmul, False),
-        (f"MatMulNBits, 4 bits, block {_BLOCK}", _four_bits(matmul), False),
-        ("packed, standard graph", packed, True),
+    for name, model in (
+        ("dense MatMul, fp32", matmul),
+        (f"MatMulNBits, int4, block {_BLOCK}", _four_bits(matmul)),
     ):
-        found.append(Subject(name, _open(model, kernel=False), _weights(model), is_packed))
-    if native.find().usable:
-        session = _open(packed, kernel=True)
-        found.append(Subject("packed, native kernel", session, _weights(packed), True))
+        found.append(Subject(name, _open(model, kernel=False), _weights(model)))
+    usable = native.find().usable
+    for name, table in tables.items():
+        model = head_model(table)
+        if not usable or name == "packed":
+            graph = _open(model, kernel=False)
+            found.append(Subject(f"{name}, standard graph", graph, _weights(model), table))
+        if usable:
+            kernel = _open(model, kernel=True)
+            found.append(Subject(f"{name}, native kernel", kernel, _weights(model), table))
     return found
 
 
@@ -124,9 +130,12 @@ def draw_states(dense: Floats, count: int, rng: np.random.Generator) -> Floats:
 
 
 def measure(
-    found: list[Subject], draw: Callable[[], Floats], rows: int, runs: int
+    found: list[Subject], draw: Callable[[], Floats], rows: int, runs: int, *, warm: bool
 ) -> list[NDArray[np.float64]]:
-    """Seconds of each subject's calls [runs], all on the same states, in changing order."""
+    """Seconds of each subject's calls [runs], all on the same states, in changing order.
+
+    ``warm``: each timed call follows another of the same subject.
+    """
     times: list[list[float]] = [[] for _ in found]
     bindings = [subject.session.io_binding() for subject in found]
     for run in range(_WARMUP + runs):
@@ -139,6 +148,8 @@ def measure(
                 out = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32)
                 binding.bind_ortvalue_output("logits", out)
             binding.bind_cpu_input("hidden", hidden)
+            if warm:
+                session.run_with_iobinding(binding)
             started = time.perf_counter()
             session.run_with_iobinding(binding)
             if run >= _WARMUP:
@@ -157,24 +168,21 @@ class Agreement:
     top1: float
 
 
-def check(
-    subject: Subject, embedding: CompressedEmbedding, dense: Floats, states: Floats
-) -> Agreement:
+def check(subject: Subject, dense: Floats, states: Floats) -> Agreement:
     """Compare, some states at a time."""
     squares, worst, same, spread = 0.0, 0.0, 0, 0.0
+    weights = dense if subject.packed is None else subject.packed.dense()
     for start in range(0, states.shape[1], 50):
         some = states[:, start : start + 50]
         logits = subject.session.run(None, {"hidden": some})[0][0]
-        exact = embedding.logits(some[0]) if subject.packed else some[0] @ dense.T
+        exact = some[0] @ weights.T
         squares += float(np.square(logits - exact).mean(axis=1).sum())
         spread += float(exact.var(axis=1).sum())
         worst = max(worst, float(np.abs(logits - exact).max()))
         same += int((logits.argmax(axis=1) == exact.argmax(axis=1)).sum())
     count = states.shape[1]
-    deviation = np.sqrt(spread / count)
-    return Agreement(
-        float(np.sqrt(squares / count) / deviation), float(worst / deviation), same / count
-    )
+    deviation = float(np.sqrt(spread / count))
+    return Agreement(float(np.sqrt(squares / count)) / deviation, worst / deviation, same / count)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -182,26 +190,32 @@ def check(
 @click.option("--ratio", default=25.0, show_default=True)
 @click.option("--lengths", default="1,8", show_default=True, help="Hidden states a call.")
 @click.option("--runs", default=200, show_default=True, help="Timed calls.")
+@click.option("--warm", is_flag=True, help="Time each head right after another call of it.")
 @click.option("--quick", is_flag=True, help="Train the table briefly: times are the same.")
 @click.option("--json", "as_json", is_flag=True)
-def command(matrix: str, ratio: float, lengths: str, runs: int, quick: bool, as_json: bool) -> None:
+def command(
+    matrix: str, ratio: float, lengths: str, runs: int, warm: bool, quick: bool, as_json: bool
+) -> None:
     """Time heads of the matrix MATRIX, .npy or .safetensors or `minilm`."""
     err = Console(stderr=True, highlight=False)
     dense = read_table(matrix, None)[0].astype(np.float32)
-    config = LightTokenConfig.of_effort("fast") if quick else None
-    embedding = compress(dense, Budget(ratio=ratio), config=config)
-    found = subjects(embedding, dense)
-    if found[-1].name != "packed, native kernel":
+    rounds = {"rounds": 2} if quick else {}
+    tables = {
+        name: compress(dense, Budget(ratio=ratio), config=LightTokenConfig(split=split, **rounds))
+        for name, split in (("packed", False), ("packed, split", True))
+    }
+    found = subjects(tables, dense)
+    if not native.find().usable:
         err.print("the kernel is not built: lighttoken op", markup=False)
     rng = np.random.default_rng(0)
     copied = bandwidth()
     results: list[dict[str, Any]] = []
-    agreements = [
-        check(subject, embedding, dense, draw_states(dense, _STATES, np.random.default_rng(1)))
-        for subject in found
-    ]
+    states = draw_states(dense, _STATES, np.random.default_rng(1))
+    agreements = [check(subject, dense, states) for subject in found]
     for length in (int(part) for part in lengths.split(",")):
-        times = measure(found, lambda n=length: draw_states(dense, n, rng), len(dense), runs)
+        times = measure(
+            found, lambda n=length: draw_states(dense, n, rng), len(dense), runs, warm=warm
+        )
         for subject, series, agreement in zip(found, times, agreements, strict=True):
             seconds = float(np.median(series))
             moved = subject.nbytes + 4 * length * len(dense)  # weights read, logits written
@@ -221,7 +235,7 @@ def command(matrix: str, ratio: float, lengths: str, runs: int, quick: bool, as_
                 }
             )
     if as_json:
-        print(json.dumps({"ratio": embedding.ratio, "results": results}, indent=1))
+        print(json.dumps({"ratio": tables["packed"].ratio, "results": results}, indent=1))
         return
     view = Table(
         "states", "head", "MB", "us a call", "dense is", "4 bits is", "of bound", "error", "top-1"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import halves
 from .blocks import row_blocks
 from .kmeans import ENTRIES, as_integers, kmeans, nearest
 from .layout import Part
@@ -38,12 +39,14 @@ class Additive:
         parts: bytes and values to a byte of each part, in the order of the codes' columns.
         codebooks: float [256, k] for each part.
         decoder: float [latents, d], what its int8 form stands for.
+        split: of each part, whether its codebook's entries are sums of two of sixteen.
     """
 
     parts: tuple[Part, ...]
     codes: Tensor
     codebooks: list[Tensor]
     decoder: Tensor
+    split: tuple[bool, ...] = ()
 
     def latents(self, rows: slice) -> Tensor:
         """float [n, latents] of the rows' codes."""
@@ -80,12 +83,18 @@ def part_latents(parts: Sequence[Part]) -> list[slice]:
 
 
 def start_code(
-    target: Tensor, weights: Tensor, parts: tuple[Part, ...], generator: torch.Generator
+    target: Tensor,
+    weights: Tensor,
+    parts: tuple[Part, ...],
+    generator: torch.Generator,
+    *,
+    split: bool = False,
 ) -> Additive:
     """Directions by variance, a random rotation within each part, k-means for its codebook.
 
     ``target`` float [n, d] and ``weights`` float [n]; parts that go beyond the d directions code
-    what the earlier ones leave.
+    what the earlier ones leave. ``split`` codebooks hold sums of two of sixteen; not that of a byte
+    alone, which names classes of rows.
     """
     residual = target.clone()
     codes, books, used = [], [], target.shape[1]
@@ -103,14 +112,15 @@ def start_code(
         if len(chosen) < size:
             values = torch.nn.functional.pad(values, (0, size - len(chosen)))
         values = values.reshape(len(target), part.groups, part.k)
-        book = kmeans(values.reshape(-1, part.k), generator)
+        book = kmeans(values.reshape(-1, part.k), generator, split=split and part.groups > 1)
         part_codes = nearest(values.reshape(-1, part.k), book).reshape(values.shape[:2])
         books.append(book)
         codes.append(part_codes)
         started = Additive((part,), part_codes, [book], residual[:0])
         started.decoder = _least_squares(started, residual, weights)
         started.add_to(residual, -1.0)
-    code = Additive(parts, torch.cat(codes, dim=1), books, residual[:0])
+    splits = tuple(split and part.groups > 1 for part in parts)
+    code = Additive(parts, torch.cat(codes, dim=1), books, residual[:0], splits)
     fit_decoder(code, target, weights)
     return code
 
@@ -130,7 +140,7 @@ def encode(target: Tensor, like: Additive) -> Additive:
         for rows in row_blocks(len(target)):
             values = (target[rows] @ reader[latents].T).reshape(-1, part.k)
             codes[rows, columns] = nearest(values, book).reshape(-1, part.groups)
-    return Additive(like.parts, codes, like.codebooks, like.decoder)
+    return Additive(like.parts, codes, like.codebooks, like.decoder, like.split)
 
 
 def search(code: Additive, target: Tensor, sweeps: int = 1) -> None:
@@ -202,21 +212,26 @@ def fit_codebooks(
         values = [book[place].flatten(1) for book, place in zip(books, places, strict=True)]
         return torch.cat(values, dim=1) @ code.decoder
 
+    def entries(unknowns: list[Tensor]) -> list[Tensor]:
+        return [halves.expand(u) if s else u for u, s in zip(unknowns, code.split, strict=True)]
+
     def gradient(residual: Tensor) -> list[Tensor]:
         pulls = torch.split(weight * residual @ code.decoder.T, splits, dim=1)
-        return [
+        found = [
             torch.zeros_like(book).index_add_(0, place.flatten(), pull.reshape(-1, book.shape[1]))
             for book, place, pull in zip(code.codebooks, places, pulls, strict=True)
         ]
+        return [halves.collapse(g) if s else g for g, s in zip(found, code.split, strict=True)]
 
     books = code.codebooks
     residual = target[sample] - decode(books)
     steepest = gradient(residual)
     direction, slope = steepest, _dot(steepest, steepest)
     for _ in range(_CODEBOOK_STEPS):
-        moved = decode(direction)
+        ways = entries(direction)
+        moved = decode(ways)
         step = slope / (weight * moved * moved).sum().clamp_min(1e-30)
-        books = [book + step * way for book, way in zip(books, direction, strict=True)]
+        books = [book + step * way for book, way in zip(books, ways, strict=True)]
         residual = residual - step * moved
         steepest = gradient(residual)
         new = _dot(steepest, steepest)
@@ -232,10 +247,16 @@ def round_codebooks(code: Additive, peak: int) -> None:
     Bytes keep their meaning but for rounding, which the next fit of the decoder sees.
     """
     rounded = []
-    places = zip(code.codebooks, part_columns(code.parts), part_latents(code.parts), strict=True)
-    for book, columns, latents in places:
+    places = zip(
+        code.codebooks,
+        code.split,
+        part_columns(code.parts),
+        part_latents(code.parts),
+        strict=True,
+    )
+    for book, split, columns, latents in places:
         counts = torch.bincount(code.codes[:, columns].flatten(), minlength=ENTRIES)
-        whole, step = as_integers(book, counts, peak)
+        whole, step = as_integers(book, counts, peak, split=split)
         rounded.append(whole)
         code.decoder[latents] *= step
     code.codebooks = rounded

@@ -3,26 +3,35 @@
 import torch
 from torch import Tensor
 
+from . import halves
 from .parallel import for_row_blocks, largest
 
 ENTRIES = 256
 _SAMPLE = 32_768
 _ROUNDS = 12
+_SPLIT_ROUNDS = 40  # entries that are sums settle later
+_SPLIT_START = 0.4  # of a vector, what the lower halves start from
 _STEPS = tuple(0.85**power for power in range(16))  # of the largest, tried for integers
 _BLOCK = 4096  # vectors compared at a time
 
 
-def kmeans(values: Tensor, generator: torch.Generator, rounds: int = _ROUNDS) -> Tensor:
+def kmeans(
+    values: Tensor, generator: torch.Generator, rounds: int | None = None, *, split: bool = False
+) -> Tensor:
     """256 centres float [256, k] of ``values`` float [n, k], by Lloyd's algorithm on a sample.
 
     Centres that win no vector stay where they are: with fewer distinct vectors than centres they
-    are copies, which costs nothing.
+    are copies, which costs nothing. ``split`` ones are sums of two of sixteen (:mod:`.halves`).
     """
     chosen = torch.randperm(len(values), generator=generator)[: max(_SAMPLE, ENTRIES)]
     sample = values[chosen.to(values.device)]
-    centres = sample[torch.arange(ENTRIES, device=values.device) % len(sample)].clone()
-    for _ in range(rounds):
-        centres = recentre(sample, nearest(sample, centres), centres)
+    first = torch.arange(2 * halves.HALF if split else ENTRIES, device=values.device)
+    centres = sample[first % len(sample)].clone()
+    if split:
+        centres[halves.HALF :] *= _SPLIT_START
+        centres = halves.expand(centres)
+    for _ in range(rounds or (_SPLIT_ROUNDS if split else _ROUNDS)):
+        centres = recentre(sample, nearest(sample, centres), centres, split=split)
     return centres
 
 
@@ -38,15 +47,19 @@ def nearest(values: Tensor, centres: Tensor) -> Tensor:
     return found
 
 
-def recentre(values: Tensor, chosen: Tensor, centres: Tensor) -> Tensor:
+def recentre(values: Tensor, chosen: Tensor, centres: Tensor, *, split: bool = False) -> Tensor:
     """The mean of each centre's vectors; a centre without any stays."""
     index = chosen.long()
     total = torch.zeros_like(centres).index_add_(0, index, values)
     count = torch.bincount(index, minlength=ENTRIES).to(values)[:, None]
+    if split:
+        return halves.fit(total, count, centres)
     return torch.where(count > 0, total / count.clamp_min(1), centres)
 
 
-def as_integers(centres: Tensor, counts: Tensor, peak: int) -> tuple[Tensor, Tensor]:
+def as_integers(
+    centres: Tensor, counts: Tensor, peak: int, *, split: bool = False
+) -> tuple[Tensor, Tensor]:
     """``centres`` float [256, k] as integers of at most ``peak``, and the step between two.
 
     The step is the one of least squared error over what the entries are chosen for (``counts``
@@ -55,7 +68,12 @@ def as_integers(centres: Tensor, counts: Tensor, peak: int) -> tuple[Tensor, Ten
     largest_step = centres.abs().amax().clamp_min(1e-30) / peak
     weight = counts.to(centres)[:, None] + 1e-3
     steps = [largest_step * share for share in _STEPS]
-    rounded = [torch.round(centres / step).clamp(-peak, peak) for step in steps]
+    rounded = [
+        halves.as_integers(centres, step, peak)
+        if split
+        else torch.round(centres / step).clamp(-peak, peak)
+        for step in steps
+    ]
     errors = [
         float((weight * (whole * step - centres) ** 2).sum())
         for whole, step in zip(rounded, steps, strict=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import halves
 from .blocks import row_blocks
 from .embedding import CODEBOOK_PEAK
 from .kmeans import ENTRIES, as_integers, kmeans, nearest
@@ -25,11 +26,15 @@ _BLOCK_ROWS = 1024
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """``codes`` uint8 [n, groups], ``codebook`` float [256, k] of integers, ``scale`` float [d]."""
+    """``codes`` uint8 [n, groups], ``codebook`` float [256, k] of integers, ``scale`` float [d].
+
+    The entries of a ``split`` codebook are sums of two of sixteen.
+    """
 
     codes: Tensor
     codebook: Tensor
     scale: Tensor
+    split: bool = False
 
     @property
     def k(self) -> int:
@@ -47,6 +52,8 @@ def fit_planes(
     tiers: Sequence[tuple[int, int]],
     weights: Tensor,
     generator: torch.Generator,
+    *,
+    split: bool = False,
 ) -> tuple[Plane, ...]:
     """One plane after another on what is left, then each again given the others.
 
@@ -56,10 +63,11 @@ def fit_planes(
         tiers: rows, and columns to a byte, of each plane.
         weights: importance of each row, float [n] or longer.
         generator: picks the samples that codebooks start from.
+        split: make the entries of codebooks sums of two of sixteen.
     """
     planes: list[Plane] = []
     for rows, k in tiers:
-        planes.append(_start(residual[:rows], weights[:rows], k, generator))
+        planes.append(_start(residual[:rows], weights[:rows], k, generator, split))
         add_planes(residual, planes[-1:], -1.0)
     for _ in range(_SWEEPS):
         for stack in _stacks(tiers):
@@ -92,7 +100,9 @@ def add_planes(target: Tensor, planes: tuple[Plane, ...] | list[Plane], factor: 
             target[rows].add_(plane.values(rows), alpha=factor)
 
 
-def _start(residual: Tensor, weights: Tensor, k: int, generator: torch.Generator) -> Plane:
+def _start(
+    residual: Tensor, weights: Tensor, k: int, generator: torch.Generator, split: bool
+) -> Plane:
     groups = -(-residual.shape[1] // k)
     codes = torch.empty(len(residual), groups, dtype=torch.uint8, device=residual.device)
     power = torch.zeros_like(residual[0])
@@ -104,9 +114,9 @@ def _start(residual: Tensor, weights: Tensor, k: int, generator: torch.Generator
     scale = torch.maximum((power / total).sqrt(), _LEAST_SCALE * plain).clamp_min(1e-30)
     sample = torch.randperm(len(residual), generator=generator)[:4096].to(residual.device)
     values = _grouped(residual[sample] / scale, k).reshape(-1, k)
-    book = kmeans(values, generator)
+    book = kmeans(values, generator, split=split)
     counts = torch.bincount(nearest(values, book), minlength=ENTRIES)
-    return _assigned(_rounded(codes, book, scale, counts), residual)
+    return _assigned(_rounded(codes, book, scale, counts, split), residual)
 
 
 def _refit(plane: Plane, residual: Tensor, weights: Tensor) -> Plane:
@@ -127,8 +137,11 @@ def _fit_codebook(plane: Plane, residual: Tensor, weights: Tensor) -> Plane:
         wanted.index_add_(0, index, pull.reshape(-1, plane.k))
         mass = (weight * scale**2).expand_as(pull)
         power.index_add_(0, index, mass.reshape(-1, plane.k))
-    book = torch.where(power > 0, wanted / power.clamp_min(1e-30), plane.codebook)
-    return _rounded(plane.codes, book, plane.scale, power.sum(1))
+    if plane.split:
+        book = halves.fit(wanted, power, plane.codebook)
+    else:
+        book = torch.where(power > 0, wanted / power.clamp_min(1e-30), plane.codebook)
+    return _rounded(plane.codes, book, plane.scale, power.sum(1), plane.split)
 
 
 def _fit_scale(plane: Plane, residual: Tensor, weights: Tensor) -> Plane:
@@ -140,7 +153,7 @@ def _fit_scale(plane: Plane, residual: Tensor, weights: Tensor) -> Plane:
         wanted += weights[rows] @ (values * residual[rows])
         power += weights[rows] @ values**2
     scale = torch.where(power > 0, wanted / power.clamp_min(1e-30), plane.scale)
-    return Plane(plane.codes, plane.codebook, scale)
+    return Plane(plane.codes, plane.codebook, scale, plane.split)
 
 
 def _assigned(plane: Plane, residual: Tensor) -> Plane:
@@ -209,10 +222,10 @@ def _best(wanted: Tensor, entries: Tensor, half: Tensor) -> Tensor:
     return largest(torch.addmm(half, wanted, entries.T, beta=-1)).to(torch.uint8)
 
 
-def _rounded(codes: Tensor, book: Tensor, scale: Tensor, counts: Tensor) -> Plane:
+def _rounded(codes: Tensor, book: Tensor, scale: Tensor, counts: Tensor, split: bool) -> Plane:
     """The codebook as integers; the columns' scales take what that divides out."""
-    whole, step = as_integers(book, counts, CODEBOOK_PEAK)
-    return Plane(codes, whole, scale * step)
+    whole, step = as_integers(book, counts, CODEBOOK_PEAK, split=split)
+    return Plane(codes, whole, scale * step, split)
 
 
 def _grouped(values: Tensor, k: int) -> Tensor:

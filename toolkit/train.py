@@ -149,7 +149,9 @@ class _Trainer:
         whole = len(chosen) == len(target)
         sample = slice(None) if whole else chosen.sort().values.to(target.device)
         rows, row_weights = target[sample], weights[sample]
-        code = start_code(rows, row_weights, self._layout.parts, self._generator)
+        code = start_code(
+            rows, row_weights, self._layout.parts, self._generator, split=self._config.split
+        )
         refine(
             code,
             rows,
@@ -183,6 +185,7 @@ class _Trainer:
             self._layout.planes(),
             self._weights,
             self._generator,
+            split=self._config.split,
         )
 
     def fit_gain(self, gain: Gain) -> Gain:

@@ -15,17 +15,33 @@ namespace {
 
 constexpr std::size_t kTokensAtOnce = 8;  // hidden states that a block of codes is read for once
 constexpr std::size_t kSettled = 256;     // logits whose largest is known
-constexpr float kSteps = 255.0f;
+constexpr float kSteps = 255.0f;           // of a table; of two that are added, one less
 constexpr float kLeastRange = 1e-30f;  // below, a table's entries are all alike
 constexpr float kRounding = 1e-3f;     // of a step: what float additions add to half a step
 
-// A codebook [256, k] as [k, 256], less its zero point.
-std::vector<float> transposed(const Stage& stage) {
+// Whether every entry 16 h + l is entry 16 h and what entry l is beyond entry 0.
+bool is_split(const Stage& stage) {
   const std::size_t k = static_cast<std::size_t>(stage.k);
-  std::vector<float> book(k * kEntries);
   for (std::size_t entry = 0; entry < kEntries; ++entry) {
     for (std::size_t j = 0; j < k; ++j) {
-      book[j * kEntries + entry] = static_cast<float>(stage.codebook[entry * k + j] - stage.zero);
+      const int upper = stage.codebook[entry / kHalf * kHalf * k + j];
+      const int lower = stage.codebook[entry % kHalf * k + j] - stage.codebook[j];
+      if (stage.codebook[entry * k + j] != upper + lower) return false;
+    }
+  }
+  return true;
+}
+
+// A codebook [256, k] less its zero point, transposed: [k, 256], or [k, 32] of a split one.
+std::vector<float> transposed(const Stage& stage, bool split) {
+  const std::size_t k = static_cast<std::size_t>(stage.k);
+  const std::size_t entries = split ? 2 * kHalf : kEntries;
+  std::vector<float> book(k * entries);
+  for (std::size_t j = 0; j < k; ++j) {
+    for (std::size_t e = 0; e < entries; ++e) {
+      const std::size_t entry = !split ? e : e < kHalf ? e * kHalf : e - kHalf;
+      const int from = split && e >= kHalf ? stage.codebook[j] : stage.zero;
+      book[j * entries + e] = static_cast<float>(stage.codebook[entry * k + j] - from);
     }
   }
   return book;
@@ -56,7 +72,7 @@ void widen(const std::uint16_t* hidden, std::size_t width, float* out) {
 struct Query {
   struct StageQuery {
     Buffer<float> latents;        // decoder times hidden, [bytes * k]
-    Buffer<std::uint8_t> tables;  // [bytes, kEntries]
+    Buffer<std::uint8_t> tables;  // [bytes, kEntries] or [bytes, 2, kHalf]
     float step = 0.0f, offset = 0.0f;  // a logit's share: step * sum of entries + offset
   };
 
@@ -110,36 +126,47 @@ struct Query {
                    : stage.float_weight ? kernel().dot(stage.float_weight + l * width, vector, width)
                                         : vector[l];
     }
-    float* sums = room(entries, planes * kEntries);
+    const bool split = head->split_[index];
+    const std::size_t width_of_plane = split ? 2 * kHalf : kEntries;
+    float* sums = room(entries, planes * width_of_plane);
     for (std::size_t p = 0; p < planes; ++p) {
-      kernel().combine(latents + p * k, head->books_[index].data(), k, sums + p * kEntries);
+      kernel().combine(latents + p * k, head->books_[index].data(), k, width_of_plane,
+                       sums + p * width_of_plane);
     }
-    round(sums, planes, query);
+    round(sums, planes, split, query);
   }
 
   // One step for all tables of a stage, so that their entries can be added as integers.
-  void round(const float* sums, std::size_t planes, StageQuery& query) {
+  void round(const float* sums, std::size_t planes, bool split, StageQuery& query) {
+    const std::size_t size = split ? kHalf : kEntries, pieces = split ? 2 : 1;
+    const std::size_t count = planes * pieces;
     float widest = 0.0f, total = 0.0f;
     bool finite = true;
-    float* low = room(lows, planes);
+    float* low = room(lows, count);
     for (std::size_t p = 0; p < planes; ++p) {
-      const Range range = kernel().range(sums + p * kEntries, kEntries);
-      finite &= std::isfinite(range.high - range.low);
-      widest = std::max(widest, range.high - range.low);
-      total += low[p] = range.low;
+      float spread = 0.0f;
+      for (std::size_t piece = p * pieces; piece < (p + 1) * pieces; ++piece) {
+        const Range range = kernel().range(sums + piece * size, size);
+        spread += range.high - range.low;
+        total += low[piece] = range.low;
+      }
+      finite &= std::isfinite(spread);
+      widest = std::max(widest, spread);
     }
-    std::uint8_t* tables = room(query.tables, planes * kEntries);
+    std::uint8_t* tables = room(query.tables, count * size);
     query.offset = finite ? total : std::numeric_limits<float>::quiet_NaN();
-    query.step = finite && widest > kLeastRange ? widest / kSteps : 0.0f;
+    // Rounded up twice, two entries may be one step more than their ranges.
+    const float steps = split ? kSteps - 1 : kSteps;
+    query.step = finite && widest > kLeastRange ? widest / steps : 0.0f;
     if (query.step == 0.0f) {
-      std::fill(tables, tables + planes * kEntries, std::uint8_t{0});
+      std::fill(tables, tables + count * size, std::uint8_t{0});
       return;
     }
-    for (std::size_t p = 0; p < planes; ++p) {
-      kernel().quantize(sums + p * kEntries, low[p], kSteps / widest, kEntries,
-                        tables + p * kEntries);
+    for (std::size_t piece = 0; piece < count; ++piece) {
+      kernel().quantize(sums + piece * size, low[piece], steps / widest, size,
+                        tables + piece * size);
     }
-    error += static_cast<float>(planes) * query.step * (0.5f + kRounding);
+    error += static_cast<float>(count) * query.step * (0.5f + kRounding);
   }
 
   // The logits of positions from .. from + count - 1, to their ids' places.
@@ -176,8 +203,10 @@ struct Query {
       const std::uint8_t* codes = stage.codes + p * stride + from;
       const std::size_t here = std::min(planes - p, kMostPlanes);
       const std::uint8_t* next = p + here < planes ? codes + here * stride : after(index, from);
-      kernel().sum_planes(
-          {codes, stride, here, summed, query.tables.data() + p * kEntries, next, sums});
+      const bool split = head->split_[index];
+      const std::uint8_t* tables = query.tables.data() + p * (split ? 2 * kHalf : kEntries);
+      const Planes work{codes, stride, here, summed, tables, next, sums};
+      split ? kernel().sum_halves(work) : kernel().sum_planes(work);
       kernel().add_sums(sums, query.step, p ? 0.0f : query.offset, rows, block);
     }
   }
@@ -296,7 +325,10 @@ Head::Head(const Table& table, const std::string& kernel)
     : table_(table), kernel_(&find_kernel(kernel)), covered_(table.covered()) {
   check(table_);
   if (!table_.planes) throw std::invalid_argument("inconsistent embedding: not in planes");
-  for (const Stage& stage : table_.stages) books_.push_back(transposed(stage));
+  for (const Stage& stage : table_.stages) {
+    split_.push_back(is_split(stage));
+    books_.push_back(transposed(stage, split_.back()));
+  }
   for (int level = 0; table_.gain_codes && level < 256; ++level) {
     largest_gain_ = std::max(largest_gain_, std::fabs(table_.gain_levels[level]));
   }

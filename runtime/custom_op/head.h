@@ -48,7 +48,9 @@ class Head {
   const Kernel* kernel_;
   std::int64_t covered_;
   float largest_gain_ = 1.0f;  // of rows without a code it is 1
-  std::vector<std::vector<float>> books_;  // of each stage [k, 256], around zero
+  // Of each stage, around zero: [k, 256], or [k, 32] of a codebook whose entries are sums.
+  std::vector<std::vector<float>> books_;
+  std::vector<bool> split_;  // which these are
   std::vector<Run> runs_;                        // by position
 };
 

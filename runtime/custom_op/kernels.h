@@ -24,6 +24,7 @@ constexpr std::size_t kLanes = 64;
 constexpr std::size_t kPlaneRows = 4096;   // rows whose sums stay in the nearest cache
 constexpr std::size_t kPlaneStep = 64;     // of a plane's rows, read at once
 constexpr std::size_t kEntries = 256;      // that a byte names
+constexpr std::size_t kHalf = 16;          // that half a byte names
 constexpr std::size_t kMostPlanes = 257;   // bytes that sixteen bits can sum
 
 // Rows of latents for a stage with integer weights, and where what they decode to goes.
@@ -41,12 +42,14 @@ struct Dense {
 };
 
 // Codes by planes, and what each value of a byte adds to a row: exact sums of at most kMostPlanes.
+// A byte's value is an entry of one table, or the sum of two entries, one for each half of the byte:
+// at most 255.
 struct Planes {
   const std::uint8_t* codes;   // [planes, stride], of which `rows` are read
   std::size_t stride;
   std::size_t planes;
   std::size_t rows;            // at most kPlaneRows
-  const std::uint8_t* tables;  // [planes, 256]
+  const std::uint8_t* tables;  // [planes, kEntries], or [planes, 2, kHalf], upper and lower
   const std::uint8_t* next;    // what is read after the last plane: asked for beforehand
   std::uint16_t* sums;         // [rows]
 };
@@ -74,14 +77,17 @@ struct Kernel {
   void (*to_half)(const float* row, std::size_t width, std::uint16_t* out);
   // sums[r] = sum over planes p of tables[p][codes[p][r]].
   void (*sum_planes)(const Planes& work);
+  // sums[r] = sum over p of tables[p][0][codes[p][r] / 16] + tables[p][1][codes[p][r] % 16].
+  void (*sum_halves)(const Planes& work);
   // out[r] += factor * sums[r] + offset.
   void (*add_sums)(const std::uint16_t* sums, float factor, float offset, std::size_t rows,
                    float* out);
   // Sum of row[c] * vector[c], in an order that is the same on every processor.
   float (*dot)(const float* row, const float* vector, std::size_t width);
   float (*dot_int8)(const std::int8_t* row, const float* vector, std::size_t width);
-  // out[i] = sum over r of factors[r] * rows[r][i], i < kEntries.
-  void (*combine)(const float* factors, const float* rows, std::size_t count, float* out);
+  // out[i] = sum over r of factors[r] * rows[r][i], i < width, a multiple of 32.
+  void (*combine)(const float* factors, const float* rows, std::size_t count, std::size_t width,
+                  float* out);
   // out[i] = values[i] + term.
   void (*shift)(const float* values, float term, std::size_t count, float* out);
   // The least and the largest of `count` numbers, one at least.

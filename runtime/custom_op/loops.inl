@@ -6,8 +6,10 @@
 // kBlockTiles tiles, exactly, and
 //
 //   size_t sum_whole(work)
+//   size_t sum_whole_halves(work)
 //
-// which is sum_planes for as many of the first rows as it likes: it returns how many. Where it
+// which are sum_planes and sum_halves for as many of the first rows as they like: they return how
+// many. Where it
 // defines LIGHTTOKEN_OWN_SUMS it has `dot_of` and `combine` of its own too, which add in the same
 // order.
 
@@ -108,6 +110,19 @@ void sum_planes(const Planes& work) {
   }
 }
 
+void sum_halves(const Planes& work) {
+  const std::size_t done = sum_whole_halves(work);
+  std::fill(work.sums + done, work.sums + work.rows, std::uint16_t{0});
+  for (std::size_t p = 0; p < work.planes; ++p) {
+    const std::uint8_t* codes = work.codes + p * work.stride;
+    const std::uint8_t* table = work.tables + p * 2 * kHalf;
+    for (std::size_t r = done; r < work.rows; ++r) {
+      const int value = table[codes[r] >> 4] + table[kHalf + (codes[r] & 15)];
+      work.sums[r] = static_cast<std::uint16_t>(work.sums[r] + value);
+    }
+  }
+}
+
 void add_sums(const std::uint16_t* sums, float factor, float offset, std::size_t rows,
               float* out) {
   for (std::size_t r = 0; r < rows; ++r) out[r] += factor * static_cast<float>(sums[r]) + offset;
@@ -131,15 +146,17 @@ float dot_of(const T* row, const float* vector, std::size_t width) {
   return sums[0];
 }
 
-void combine(const float* factors, const float* rows, std::size_t count, float* out) {
-  for (std::size_t first = 0; first < kEntries; first += kLanes) {
-    alignas(64) float sums[kLanes] = {};
+void combine(const float* factors, const float* rows, std::size_t count, std::size_t width,
+             float* out) {
+  constexpr std::size_t kPart = 32;
+  for (std::size_t first = 0; first < width; first += kPart) {
+    alignas(64) float sums[kPart] = {};
     for (std::size_t r = 0; r < count; ++r) {
       const float factor = factors[r];
-      const float* row = rows + r * kEntries + first;
-      for (std::size_t i = 0; i < kLanes; ++i) sums[i] += factor * row[i];
+      const float* row = rows + r * width + first;
+      for (std::size_t i = 0; i < kPart; ++i) sums[i] += factor * row[i];
     }
-    std::copy(sums, sums + kLanes, out + first);
+    std::copy(sums, sums + kPart, out + first);
   }
 }
 #endif
@@ -157,10 +174,14 @@ void shift(const float* values, float term, std::size_t count, float* out) {
 }
 
 Range range(const float* values, std::size_t count) {
+  if (count < kLanes) {
+    const auto found = std::minmax_element(values, values + count);
+    return {*found.first, *found.second};
+  }
   alignas(64) float low[kLanes], high[kLanes];
-  std::fill(low, low + kLanes, values[0]);
-  std::fill(high, high + kLanes, values[0]);
-  std::size_t c = 0;
+  std::copy(values, values + kLanes, low);
+  std::copy(values, values + kLanes, high);
+  std::size_t c = kLanes;
   for (; c + kLanes <= count; c += kLanes) {
     for (std::size_t i = 0; i < kLanes; ++i) {
       low[i] = values[c + i] < low[i] ? values[c + i] : low[i];
@@ -187,6 +208,7 @@ void quantize(const float* values, float low, float inverse, std::size_t count,
   }
 }
 
-#define LIGHTTOKEN_KERNEL(name, runs_here)                                                      \
-  {name,    runs_here,  add_dense, add_columns, add_row, add_int8_row, finish, to_half, \
-   sum_planes, add_sums, dot, dot_int8, combine, shift, range, quantize}
+#define LIGHTTOKEN_KERNEL(name, runs_here)                                                \
+  {name,       runs_here,  add_dense, add_columns, add_row, add_int8_row, finish, to_half, \
+   sum_planes, sum_halves, add_sums,  dot,         dot_int8, combine,      shift,  range,   \
+   quantize}

@@ -28,3 +28,24 @@ std::size_t sum_whole(const Planes& work) {
   }
   return rows;
 }
+
+std::size_t sum_whole_halves(const Planes& work) {
+  const std::size_t rows = work.rows / 16 * 16;
+  std::fill(work.sums, work.sums + rows, std::uint16_t{0});
+  for (std::size_t p = 0; p < work.planes; ++p) {
+    const std::uint8_t* entries = work.tables + p * 2 * kHalf;
+    const uint8x16_t upper = vld1q_u8(entries), lower = vld1q_u8(entries + kHalf);
+    const std::uint8_t* codes = work.codes + p * work.stride;
+    const std::uint8_t* next = p + 1 < work.planes ? codes + work.stride : work.next;
+    for (std::size_t r = 0; r < rows; r += 16) {
+      if (r % 64 == 0) __builtin_prefetch(next + r);
+      const uint8x16_t code = vld1q_u8(codes + r);
+      const uint8x16_t found = vaddq_u8(vqtbl1q_u8(upper, vshrq_n_u8(code, 4)),
+                                        vqtbl1q_u8(lower, vandq_u8(code, vdupq_n_u8(15))));
+      std::uint16_t* sums = work.sums + r;
+      vst1q_u16(sums, vaddw_u8(vld1q_u16(sums), vget_low_u8(found)));
+      vst1q_u16(sums + 8, vaddw_u8(vld1q_u16(sums + 8), vget_high_u8(found)));
+    }
+  }
+  return rows;
+}

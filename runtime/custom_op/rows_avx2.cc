@@ -70,22 +70,42 @@ struct PlaneTable {
   }
 };
 
-std::size_t sum_whole(const Planes& work) {
+// The two tables of a plane of halves, each twice.
+struct HalfTables {
+  __m256i upper, lower;
+
+  explicit HalfTables(const std::uint8_t* entries)
+      : upper(twofold(entries)), lower(twofold(entries + kHalf)) {}
+
+  static __m256i twofold(const std::uint8_t* entries) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(entries)));
+  }
+
+  __m256i at(__m256i codes) const {
+    const __m256i half = _mm256_set1_epi8(15);
+    return _mm256_add_epi8(
+        _mm256_shuffle_epi8(lower, _mm256_and_si256(codes, half)),
+        _mm256_shuffle_epi8(upper, _mm256_and_si256(_mm256_srli_epi16(codes, 4), half)));
+  }
+};
+
+// Of the words of two rows, sums of all sixteen bits and of the upper eight: what is left of the
+// first without the second are the even rows'.
+template <typename Tables>
+std::size_t sum_words(const Planes& work, std::size_t entries) {
   const std::size_t rows = work.rows / 32 * 32;
-  // Of the words of two rows, sums of all sixteen bits and of the upper eight: what is left of the
-  // first without the second are the even rows'.
   alignas(64) std::uint16_t words[kPlaneRows / 2], odd[kPlaneRows / 2];
   std::fill(words, words + rows / 2, std::uint16_t{0});
   std::fill(odd, odd + rows / 2, std::uint16_t{0});
   for (std::size_t p = 0; p < work.planes; ++p) {
-    const PlaneTable table(work.tables + p * 256);
+    const Tables tables(work.tables + p * entries);
     const std::uint8_t* codes = work.codes + p * work.stride;
     const std::uint8_t* next = p + 1 < work.planes ? codes + work.stride : work.next;
     for (std::size_t r = 0; r < rows; r += 32) {
       // Processors foresee what follows in a plane, not the next plane.
       if (r % 64 == 0) _mm_prefetch(reinterpret_cast<const char*>(next + r), _MM_HINT_T0);
       const __m256i found =
-          table.at(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + r)));
+          tables.at(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + r)));
       auto* all = reinterpret_cast<__m256i*>(words + r / 2);
       auto* upper = reinterpret_cast<__m256i*>(odd + r / 2);
       _mm256_storeu_si256(all, _mm256_add_epi16(_mm256_loadu_si256(all), found));
@@ -99,6 +119,10 @@ std::size_t sum_whole(const Planes& work) {
   }
   return rows;
 }
+
+std::size_t sum_whole(const Planes& work) { return sum_words<PlaneTable>(work, kEntries); }
+
+std::size_t sum_whole_halves(const Planes& work) { return sum_words<HalfTables>(work, 2 * kHalf); }
 
 #include "fours.inl"
 #include "loops.inl"

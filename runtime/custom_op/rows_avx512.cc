@@ -156,6 +156,66 @@ std::size_t sum_whole(const Planes& work) {
   return rows;
 }
 
+// The two tables of a plane of halves, each four times: vpshufb looks up within sixteen bytes.
+struct HalfTables {
+  __m512i upper, lower;
+
+  explicit HalfTables(const std::uint8_t* entries)
+      : upper(fourfold(entries)), lower(fourfold(entries + kHalf)) {}
+
+  static __m512i fourfold(const std::uint8_t* entries) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(entries)));
+  }
+
+  __m512i at(__m512i codes) const {
+    const __m512i half = _mm512_set1_epi8(15);
+    return _mm512_add_epi8(
+        _mm512_shuffle_epi8(lower, _mm512_and_si512(codes, half)),
+        _mm512_shuffle_epi8(upper, _mm512_and_si512(_mm512_srli_epi16(codes, 4), half)));
+  }
+};
+
+// Of the words of two rows, sums of all sixteen bits and of the upper eight: what is left of the
+// first without the second are the even rows'.
+template <std::size_t kPlanes>
+void add_halves(const Planes& work, std::size_t plane, std::size_t rows, std::uint16_t* words,
+                std::uint16_t* odd) {
+  static_assert(kPlanes == 1 || kPlanes == 4, "tables have names, not indices");
+  const std::uint8_t* codes = work.codes + plane * work.stride;
+  const std::uint8_t* next =
+      plane + kPlanes >= work.planes ? work.next : codes + kPlanes * work.stride;
+  const std::uint8_t* tables = work.tables + plane * 2 * kHalf;
+  constexpr std::size_t kStep = (kPlanes - 1) / 3 * 2 * kHalf;  // 0 where there is one
+  const HalfTables a(tables), b(tables + kStep), c(tables + 2 * kStep), d(tables + 3 * kStep);
+  for (std::size_t r = 0; r < rows; r += 64) {
+    __m512i all = _mm512_loadu_si512(words + r / 2), upper = _mm512_loadu_si512(odd + r / 2);
+    for (std::size_t p = 0; p < kPlanes; ++p) {
+      const HalfTables& here = p == 0 ? a : p == 1 ? b : p == 2 ? c : d;
+      const __m512i found = here.at(_mm512_loadu_si512(codes + p * work.stride + r));
+      all = _mm512_add_epi16(all, found);
+      upper = _mm512_add_epi16(upper, _mm512_srli_epi16(found, 8));
+      _mm_prefetch(reinterpret_cast<const char*>(next + p * work.stride + r), _MM_HINT_T0);
+    }
+    _mm512_storeu_si512(words + r / 2, all);
+    _mm512_storeu_si512(odd + r / 2, upper);
+  }
+}
+
+std::size_t sum_whole_halves(const Planes& work) {
+  const std::size_t rows = work.rows / 64 * 64;
+  alignas(64) std::uint16_t words[kPlaneRows / 2], odd[kPlaneRows / 2];
+  std::fill(words, words + rows / 2, std::uint16_t{0});
+  std::fill(odd, odd + rows / 2, std::uint16_t{0});
+  std::size_t plane = 0;
+  for (; plane + 4 <= work.planes; plane += 4) add_halves<4>(work, plane, rows, words, odd);
+  for (; plane < work.planes; ++plane) add_halves<1>(work, plane, rows, words, odd);
+  for (std::size_t i = 0; i < rows / 2; ++i) {
+    work.sums[2 * i] = static_cast<std::uint16_t>(words[i] - (odd[i] << 8));
+    work.sums[2 * i + 1] = odd[i];
+  }
+  return rows;
+}
+
 __m512 sixteen(const float* from) { return _mm512_loadu_ps(from); }
 
 __m512 sixteen(const std::int8_t* from) {
@@ -195,21 +255,18 @@ float dot_of(const T* row, const float* vector, std::size_t width) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 }
 
-void combine(const float* factors, const float* rows, std::size_t count, float* out) {
-  for (std::size_t first = 0; first < kEntries; first += 4 * 16) {
-    __m512 a = _mm512_setzero_ps(), b = a, c = a, d = a;
+void combine(const float* factors, const float* rows, std::size_t count, std::size_t width,
+             float* out) {
+  for (std::size_t first = 0; first < width; first += 2 * 16) {
+    __m512 a = _mm512_setzero_ps(), b = a;
     for (std::size_t r = 0; r < count; ++r) {
       const __m512 factor = _mm512_set1_ps(factors[r]);
-      const float* row = rows + r * kEntries + first;
+      const float* row = rows + r * width + first;
       a = _mm512_add_ps(a, _mm512_mul_ps(factor, sixteen(row)));
       b = _mm512_add_ps(b, _mm512_mul_ps(factor, sixteen(row + 16)));
-      c = _mm512_add_ps(c, _mm512_mul_ps(factor, sixteen(row + 32)));
-      d = _mm512_add_ps(d, _mm512_mul_ps(factor, sixteen(row + 48)));
     }
     _mm512_storeu_ps(out + first, a);
     _mm512_storeu_ps(out + first + 16, b);
-    _mm512_storeu_ps(out + first + 32, c);
-    _mm512_storeu_ps(out + first + 48, d);
   }
 }
 
