@@ -1,9 +1,10 @@
 """The head graph: ``CompressedEmbedding.logits`` in standard ONNX operators.
 
-A row's logit is the sum over its latents of what the decoder makes of the hidden state. So the graph
-decodes hidden states, not rows, and then goes over the table in a ``Loop``, a few hundred rows a turn:
-their bytes become latents, and these are multiplied. It never holds more than one turn's latents, and
-onnxruntime, which does not fold loops, finds no constant to turn into a dense matrix.
+A row's logit is the sum over its latents of what the decoder makes of the hidden state. So the
+graph takes hidden states through the decoder, not rows, and then goes over the table in a ``Loop``,
+a few hundred rows a turn: their bytes become latents, and these are multiplied. It never holds more
+than one turn's latents, and onnxruntime, which does not fold loops, finds no constant to turn into a
+dense matrix.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from onnxscript import OpBuilder
-from onnxscript._internal.builder import build_graph
 
 from toolkit import CompressedEmbedding
 from toolkit.embedding import Stage
@@ -74,7 +74,7 @@ def project(
     flat = reshape(op, flat, op.Concat(count, ints(op, embedding.width), axis=0), opset)
     total = None
     for index, stage in enumerate(embedding.stages):
-        part = stage_logits(op, stage, flat, count, v, f"stages.{index}", opset)
+        part = stage_logits(op, stage, flat, count, v, f"stages.{index}")
         if stage.rows < rows:
             part = op.Concat(part, zeros(op, count, rows - stage.rows), axis=1)
         total = part if total is None else op.Add(total, part)
@@ -83,7 +83,7 @@ def project(
     if total is not None and embedding.order is not None:
         total = op.Gather(total, position, axis=1)
     if embedding.lowrank is not None:
-        part = low_rank(op, embedding, flat, count, v, opset)
+        part = low_rank(op, embedding, flat, count, v)
         total = part if total is None else op.Add(part, total)
     start = inner(op, flat, v["mean"])
     if embedding.tail is not None:
@@ -111,7 +111,6 @@ def stage_logits(
     count: ir.Value,
     v: Values,
     prefix: str,
-    opset: int,
 ) -> ir.Value:
     """What one stage adds to the logits of the rows that it covers, float [n, stage.rows]."""
     stored, k = stage.codes.shape[1], stage.values_per_byte
@@ -147,7 +146,7 @@ def stage_logits(
     going = ir.val("going", dtype=ir.DataType.BOOL, shape=[])
     on = ir.val("on", dtype=ir.DataType.BOOL)
     logits = ir.val("logits", dtype=ir.DataType.FLOAT)
-    body = subgraph(op, turn, [index, going], [on, logits], prefix, opset)
+    body = subgraph(op, turn, [index, going], [on, logits], prefix)
     trips = op.Constant(value=ir.tensor(np.array(turns, np.int64)))
     always = op.Constant(value=ir.tensor(np.array(True)))
     found = op.Loop(trips, always, body=body)  # [turns, at_once, n]
@@ -169,7 +168,6 @@ def low_rank(
     flat: ir.Value,
     count: ir.Value,
     v: Values,
-    opset: int,
 ) -> ir.Value:
     """(hidden @ right^T * scale) @ left^T, float [n, V]."""
     right = op.Cast(v["lowrank.right"], to=ir.DataType.FLOAT)
@@ -178,9 +176,10 @@ def low_rank(
         return op.MatMul(factors, v["lowrank.left"])
     factors = op.Mul(factors, v["lowrank.scale"])
     # A cast of all of int8 `left` would be folded into floats; line by line it stays as it is.
-    total = ir.val("total", dtype=ir.DataType.FLOAT)
-    factor = ir.val("factor", dtype=ir.DataType.FLOAT)
-    line = ir.val("line", dtype=ir.DataType.INT8)
+    rows = embedding.rows
+    total = ir.val("total", dtype=ir.DataType.FLOAT, shape=["n", rows])
+    factor = ir.val("factor", dtype=ir.DataType.FLOAT, shape=["n"])
+    line = ir.val("line", dtype=ir.DataType.INT8, shape=[rows])
 
     def turn(op: OpBuilder, total: ir.Value, factor: ir.Value, line: ir.Value) -> ir.Value:
         column = op.Unsqueeze(factor, ints(op, 1))
@@ -188,9 +187,9 @@ def low_rank(
 
     start = zeros(op, count, embedding.rows)
     by_rank = op.Transpose(factors, perm=[1, 0])
-    result = ir.val("next", dtype=ir.DataType.FLOAT)
-    body = subgraph(op, turn, [total, factor, line], [result], "lowrank", opset)
-    start, by_rank = zeros(op, count, embedding.rows), op.Transpose(factors, perm=[1, 0])
+    result = ir.val("next", dtype=ir.DataType.FLOAT, shape=["n", rows])
+    body = subgraph(op, turn, [total, factor, line], [result], "lowrank")
+    start, by_rank = zeros(op, count, rows), op.Transpose(factors, perm=[1, 0])
     return op.Scan(start, by_rank, v["lowrank.left"], body=body, num_scan_inputs=2)
 
 
@@ -200,10 +199,9 @@ def subgraph(
     inputs: list[ir.Value],
     outputs: list[ir.Value],
     prefix: str,
-    opset: int,
 ) -> ir.Graph:
     """``turn`` as the body of a loop, whose names are its own: tracers count from zero in each."""
-    graph = build_graph(turn, inputs, outputs, opset_imports={"": opset}, parent=op.builder)
+    graph = op.builder.subgraph(turn, inputs, outputs)
     for node in graph:
         node.name = f"{prefix}.{node.name}"
     for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):

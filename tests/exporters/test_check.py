@@ -8,8 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from exporters.check import CheckError, check_model, check_stays_packed
-from exporters.layer import graph_tensors
 from exporters.find import find_token_table
+from exporters.layer import graph_tensors
 from exporters.rewrite import CompressTable, inline_decoder
 from toolkit.embedding import LowRank
 

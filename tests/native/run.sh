@@ -8,10 +8,10 @@ runs=$2
 
 cmake -S "$here" -B "$build/host" -DCMAKE_BUILD_TYPE=Release > /dev/null
 cmake --build "$build/host" --parallel > /dev/null
-if nm "$build/host/fuzz_decoder" | grep -q __sanitizer_cov_trace_pc_guard_init; then
-  "$build/host/fuzz_decoder" "-runs=$runs" -seed=1 -verbosity=0  # libFuzzer's own main
+if nm "$build/host/fuzz_kernels" | grep -q __sanitizer_cov_trace_pc_guard_init; then
+  "$build/host/fuzz_kernels" "-runs=$runs" -seed=1 -verbosity=0 -len_control=0 -max_len=4000  # libFuzzer's own main
 else
-  "$build/host/fuzz_decoder" "$runs"
+  "$build/host/fuzz_kernels" "$runs"
 fi
 
 for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do
@@ -25,5 +25,5 @@ cmake -S "$here" -B "$build/aarch64" -DCMAKE_BUILD_TYPE=Release -DLIGHTTOKEN_SAN
   -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static > /dev/null
 cmake --build "$build/aarch64" --parallel > /dev/null
 for processor in max cortex-a53; do  # the second has no dot product
-  echo "64-bit ARM, $processor: $(qemu-aarch64-static -cpu $processor "$build/aarch64/fuzz_decoder" $((runs / 10)))"
+  echo "64-bit ARM, $processor: $(qemu-aarch64-static -cpu $processor "$build/aarch64/fuzz_kernels" $((runs / 10)))"
 done

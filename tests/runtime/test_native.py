@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporters.decode import decode_model
+from exporters.head import head_model
 from runtime import native, open_session
 from runtime.custom_op.build import TARGETS, BuildError, build, cmake_call, find_headers
-from toolkit import Budget, CompressedEmbedding, compress
+from toolkit import Budget, CompressedEmbedding, bitpack, compress
 from toolkit.cli.app import run
 from toolkit.cli.op import command
-from toolkit.embedding import ColumnDecoder, DenseDecoder
+from toolkit.embedding import ColumnDecoder, DenseDecoder, Stage
 
 KERNELS = ("scalar", "avx2", "avx512", "neon", "dotprod")
 
@@ -38,13 +39,13 @@ def library(tmp_path_factory):
 def open_kernel(library):
     """A session of a one-node model, decoded by the named kernel; None where it cannot run."""
 
-    def open_one(embedding, kernel, **options):
+    def open_one(embedding, kernel, make=decode_model, **options):
         session_options = ort.SessionOptions()
         session_options.log_severity_level = 4
         session_options.register_custom_ops_library(str(library))
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LIGHTTOKEN_KERNEL", kernel)
-            content = decode_model(embedding, **options).SerializeToString()
+            content = make(embedding, **options).SerializeToString()
             return ort.InferenceSession(content, session_options)
 
     return open_one
@@ -78,8 +79,9 @@ def assert_same(decoded, embedding, ids):
 @given(embedding=st.from_type(CompressedEmbedding), data=st.data())
 def test_every_kernel_decodes_as_lookup_does(open_kernel, kernels, embedding, data):
     ids = data.draw(st.lists(st.integers(0, embedding.rows - 1), max_size=40))
+    planes = data.draw(st.booleans())  # the layout of a table that an output head reads too
     for kernel in kernels:
-        session = open_kernel(embedding, kernel)
+        session = open_kernel(embedding, kernel, planes=planes)
         assert_same(rows_of(session, [range(embedding.rows)]), embedding, [range(embedding.rows)])
         assert_same(rows_of(session, [ids]), embedding, np.array([ids], np.int64))
 
@@ -204,6 +206,193 @@ def test_a_damaged_row_order_is_refused(open_kernel, small_embedding):
     options.register_custom_ops_library(os.environ[native.VARIABLE])
     with pytest.raises(Exception, match="row order leaves the table at block 3"):
         ort.InferenceSession(model.SerializeToString(), options)
+
+
+# --- output heads
+
+
+def states_of(embedding, *shape, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(*shape, embedding.width)).astype(np.float32)
+
+
+def allowed(embedding, hidden):
+    """What a logit may be off by, float64 [.., 1]: half a step of every table that is looked up.
+
+    As runtime/custom_op/head.h has it: the step is the widest table's range over 255 for all bytes
+    of a stage; codebooks of sums have two tables a byte, which share 254 steps.
+    """
+    total = np.zeros(hidden.shape[:-1])
+    for stage in embedding.stages:
+        latents = hidden.astype(np.float64)
+        if stage.decoder.scale is not None:
+            latents = latents * stage.decoder.scale
+        if isinstance(stage.decoder, DenseDecoder):
+            latents = latents @ stage.decoder.weight.T.astype(np.float64)
+        book = bitpack.signs() if stage.codebook is None else stage.codebook
+        bytes_, k = stage.codes.shape[1], stage.values_per_byte
+        missing = [(0, 0)] * (hidden.ndim - 1) + [(0, bytes_ * k - latents.shape[-1])]
+        by_byte = np.pad(latents, missing).reshape(*hidden.shape[:-1], bytes_, k)
+        split = np.array_equal(book, (book[::16, None] + (book[:16] - book[0])).reshape(256, k))
+        tables = by_byte @ (book[::16] if split else book).T.astype(np.float64)
+        spread = np.ptp(tables, axis=-1)
+        if split:
+            spread = spread + np.ptp(by_byte @ (book[:16] - book[0]).T, axis=-1)
+        widest = spread.max(axis=-1)
+        total += bytes_ * widest * (1 / 254 if split else 0.5 / 255)
+    most = 1 if embedding.gain is None else max(1, np.abs(embedding.gain.levels).max())
+    return (1.01 * most * total)[..., None]
+
+
+def assert_logits(logits, embedding, hidden):
+    exact = embedding.logits(hidden).astype(np.float64)
+    assert logits.shape == exact.shape
+    largest = np.abs(embedding.dense()).max() * np.abs(hidden).sum(axis=-1, keepdims=True)
+    rounding = 1e-5 * (1 + len(embedding.stages)) * (1 + largest)
+    assert (np.abs(logits - exact) <= allowed(embedding, hidden) + rounding).all()
+    # The largest is the exact logits' largest, and exact.
+    np.testing.assert_allclose(
+        logits.max(axis=-1), exact.max(axis=-1), rtol=0, atol=rounding.max(initial=0)
+    )
+
+
+@settings(max_examples=40)
+@given(embedding=st.from_type(CompressedEmbedding), seed=st.integers(0, 1000))
+def test_every_kernel_has_the_logits_of_the_table(open_kernel, kernels, embedding, seed):
+    hidden = states_of(embedding, 2, 5, seed=seed)
+    found = []
+    for kernel in kernels:
+        session = open_kernel(embedding, kernel, head_model)
+        found.append(session.run(None, {"hidden": hidden})[0])
+        assert_logits(found[-1], embedding, hidden)
+        np.testing.assert_array_equal(found[-1], found[0])
+
+
+@pytest.mark.parametrize("rows", [1, 31, 64, 100, 4095, 4096, 4161, 9000])
+@pytest.mark.parametrize("split", [False, True])
+def test_heads_of_any_number_of_rows(open_kernel, kernels, rows, split):
+    rng = np.random.default_rng(rows)
+    book = rng.integers(-31, 32, (256, 5)).astype(np.int8)
+    if split:
+        book = (book[:16, None] + book[None, 16:32]).reshape(256, 5)
+    weight = rng.integers(-127, 128, (33, 24)).astype(np.int8)
+    scale = rng.random(24).astype(np.float32)
+    dense = Stage(
+        rng.integers(0, 256, (rows, 7)).astype(np.uint8), DenseDecoder(weight, scale), book
+    )
+    some = rng.integers(0, 256, (max(1, rows // 3), 5)).astype(np.uint8)
+    embedding = CompressedEmbedding(
+        rows, 24, scale, (dense, Stage(some, ColumnDecoder(scale), book))
+    )
+    hidden = states_of(embedding, 1, 3)
+    found = [
+        open_kernel(embedding, kernel, head_model).run(None, {"hidden": hidden})[0]
+        for kernel in kernels
+    ]
+    for logits in found:
+        assert_logits(logits, embedding, hidden)
+        np.testing.assert_array_equal(logits, found[0])
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_more_bytes_than_sixteen_bits_can_sum(open_kernel, kernels, split):
+    rng = np.random.default_rng(0)
+    book = np.repeat(np.arange(256, dtype=np.int16)[:, None] // 5, 2, axis=1).astype(np.int8)
+    if split:
+        book = (book[:16, None] + book[None, ::16]).reshape(256, 2)
+    codes = np.concatenate([rng.integers(0, 256, (70, 600)), np.full((70, 600), 255)])
+    scale = np.ones(1200, np.float32)
+    stage = Stage(codes.astype(np.uint8), ColumnDecoder(scale), book)
+    embedding = CompressedEmbedding(140, 1200, scale, (stage,))
+    hidden = np.abs(states_of(embedding, 1, 2))
+    for kernel in kernels:
+        logits = open_kernel(embedding, kernel, head_model).run(None, {"hidden": hidden})[0]
+        assert_logits(logits, embedding, hidden)
+
+
+def test_the_largest_logit_is_right_where_many_are_near(open_kernel, kernels):
+    """Rows that differ by less than a table's step are told apart."""
+    rng = np.random.default_rng(3)
+    book = rng.integers(-63, 64, (256, 4)).astype(np.int8)
+    codes = np.repeat(rng.integers(0, 256, (1, 12)), 3000, axis=0)
+    codes[:, 0] = np.arange(3000) % 256
+    scale = np.concatenate([np.full(4, 1e-4), np.ones(44)]).astype(np.float32)
+    stage = Stage(codes.astype(np.uint8), ColumnDecoder(scale), book)
+    embedding = CompressedEmbedding(3000, 48, scale, (stage,))
+    hidden = states_of(embedding, 1, 50)
+    exact = hidden.astype(np.float64) @ embedding.dense().T.astype(np.float64)
+    for kernel in kernels:
+        logits = open_kernel(embedding, kernel, head_model).run(None, {"hidden": hidden})[0]
+        chosen = logits.argmax(axis=-1)
+        lost = exact.max(axis=-1) - np.take_along_axis(exact, chosen[..., None], -1)[..., 0]
+        assert lost.max() <= 1e-4 * np.ptp(exact[..., :256], axis=-1).min()
+
+
+def test_heads_on_many_threads_and_of_many_states(library, small_embedding):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 3
+    options.register_custom_ops_library(str(library))
+    session = ort.InferenceSession(head_model(small_embedding).SerializeToString(), options)
+    hidden = states_of(small_embedding, 3, 7)
+    together = session.run(None, {"hidden": hidden})[0]
+    assert_logits(together, small_embedding, hidden)
+    alone = [session.run(None, {"hidden": h[None, None]})[0][0, 0] for h in hidden.reshape(21, -1)]
+    np.testing.assert_array_equal(together.reshape(21, -1), alone)
+
+
+def test_heads_of_half_precision(open_kernel, kernels, small_embedding):
+    hidden = states_of(small_embedding, 2, 3).astype(np.float16)
+    for kernel in kernels:
+        whole = open_kernel(small_embedding, kernel, head_model)
+        half = open_kernel(small_embedding, kernel, head_model, dtype=ir.DataType.FLOAT16)
+        expected = whole.run(None, {"hidden": hidden.astype(np.float32)})[0].astype(np.float16)
+        np.testing.assert_array_equal(half.run(None, {"hidden": hidden})[0], expected)
+
+
+def test_half_precision_states_are_read_as_numpy_reads_them(open_kernel):
+    every = np.arange(0x7C00, dtype=np.uint16).view(np.float16)
+    states = np.concatenate([every, -every])
+    embedding = CompressedEmbedding(1, 1, np.ones(1, np.float32), ())
+    session = open_kernel(embedding, "", head_model, dtype=ir.DataType.FLOAT16)
+    logits = session.run(None, {"hidden": states[None, :, None]})[0]
+    np.testing.assert_array_equal(logits[0, :, 0], states)
+
+
+def test_no_states_give_no_logits_and_equal_ones_equal_logits(open_kernel, small_embedding):
+    session = open_kernel(small_embedding, "", head_model)
+    for shape in ((0, 5), (3, 0), (0, 0)):
+        hidden = np.zeros((*shape, small_embedding.width), np.float32)
+        assert session.run(None, {"hidden": hidden})[0].shape == (*shape, small_embedding.rows)
+    zeros = np.zeros((1, 1, small_embedding.width), np.float32)
+    assert (session.run(None, {"hidden": zeros})[0] == 0).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_states_that_are_no_numbers_give_no_numbers(open_kernel, kernels, small_embedding, bad):
+    hidden = states_of(small_embedding, 1, 2)
+    hidden[0, 1, 5] = bad
+    for kernel in kernels:
+        session = open_kernel(small_embedding, kernel, head_model)
+        logits = session.run(None, {"hidden": hidden})[0]
+        assert_logits(logits[:, :1], small_embedding, hidden[:, :1])
+        assert not np.isfinite(logits[0, 1]).any()
+
+
+def test_a_head_refuses_states_of_another_width(open_kernel, small_embedding):
+    model = head_model(small_embedding)
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    dims[2].ClearField("dim_value")
+    session = open_kernel(small_embedding, "", lambda _: model)
+    with pytest.raises(Exception, match="hidden states must have 48 columns"):
+        session.run(None, {"hidden": np.zeros((1, 1, 5), np.float32)})
+
+
+def test_a_head_refuses_codes_that_are_short(open_kernel, small_embedding):
+    model = head_model(small_embedding)
+    (covered,) = (a for a in model.graph.node[0].attribute if a.name == "covered")
+    covered.s = covered.s.replace(b"707", b"999")
+    with pytest.raises(Exception, match=r"part stages.0.codes is short"):
+        open_kernel(small_embedding, "", lambda _: model)
 
 
 # --- sessions and the command line

@@ -1,10 +1,11 @@
-// Tables and ids of any shape, sound or damaged, through every kernel that runs here.
+// Tables, ids and hidden states of any shape, sound or damaged, through every kernel that runs here.
 //
 // A fuzzer's bytes describe a table whose buffers have exactly the sizes that its shapes say, so
 // that the address sanitizer sees any read beyond them. What decodes is compared with a reference
 // that follows toolkit/embedding.py line by line. Built with clang this is a libFuzzer target; with
 // another compiler it has a main of its own that draws inputs: see CMakeLists.txt.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -14,7 +15,9 @@
 #include <stdexcept>
 #include <vector>
 
-#include "kernel.h"
+#include "decoder.h"
+#include "head.h"
+#include "kernels.h"
 
 namespace {
 
@@ -61,7 +64,23 @@ lighttoken::Stage draw_stage(Bytes& in, Case& drawn, bool damaged) {
   stage.bytes = (stage.latents + stage.k - 1) / stage.k;
   stage.zero = static_cast<std::uint8_t>(in.upto(now_and_then() ? 255 : 127));
   stage.codes = in.fill<std::uint8_t>(drawn.owner, stage.rows * stage.bytes, any);
-  stage.codebook = in.fill<std::uint8_t>(drawn.owner, 256 * stage.k, latent);
+  std::uint8_t* book = in.fill<std::uint8_t>(drawn.owner, 256 * stage.k, latent);
+  if (in.coin()) {  // entries that are sums, which heads look up by halves
+    for (std::int64_t e = 0; e < 256; ++e) {
+      for (std::int64_t j = 0; j < stage.k; ++j) {
+        if (e / 16 && e % 16) continue;
+        book[e * stage.k + j] = static_cast<std::uint8_t>(e ? book[e * stage.k + j] / 2 : 0);
+      }
+    }
+    for (std::int64_t e = 0; e < 256; ++e) {
+      for (std::int64_t j = 0; j < stage.k; ++j) {
+        book[e * stage.k + j] = static_cast<std::uint8_t>(book[e / 16 * 16 * stage.k + j] +
+                                                          (e / 16 ? book[e % 16 * stage.k + j] : 0));
+        if (!(e / 16)) book[e * stage.k + j] = book[e % 16 * stage.k + j];
+      }
+    }
+  }
+  stage.codebook = book;
   if (kind == 1) {
     stage.weight = in.fill<std::int8_t>(drawn.owner, stage.latents * table.width, [&] {
       const int value = static_cast<std::int8_t>(in.byte());
@@ -86,7 +105,7 @@ Case draw_case(Bytes& in, bool damaged) {
   auto number = [&] { return in.number(); };
   auto any = [&] { return in.byte(); };
   lighttoken::Table& table = drawn.table;
-  table.rows = 1 + in.upto(50);
+  table.rows = 1 + in.upto(in.byte() < 16 ? 300 : 50);
   table.width = 1 + in.upto(120);
   table.mean = in.fill<float>(drawn.owner, table.width, number);
   if (in.coin()) table.tail = in.fill<float>(drawn.owner, table.width, number);
@@ -199,6 +218,95 @@ void decode_and_compare(const lighttoken::Decoder& decoder, const lighttoken::Ta
   decoder.decode(ids.data(), ids.size(), halves.get(), in_turn);
 }
 
+// The same table with codes and left factors transposed; planes are filled up, or not.
+Case in_planes(const lighttoken::Table& table, std::int64_t fill) {
+  Case made;
+  made.table = table;
+  made.table.planes = true;
+  auto none = [] { return 0; };
+  for (lighttoken::Stage& stage : made.table.stages) {
+    stage.stride = (stage.rows + fill - 1) / fill * fill;
+    Bytes empty(nullptr, 0);
+    auto* codes = empty.fill<std::uint8_t>(made.owner, stage.bytes * stage.stride, none);
+    for (std::int64_t r = 0; r < stage.rows; ++r) {
+      for (std::int64_t b = 0; b < stage.bytes; ++b) {
+        codes[b * stage.stride + r] = stage.codes[r * stage.bytes + b];
+      }
+    }
+    stage.codes = codes;
+  }
+  lighttoken::LowRank& low = made.table.low_rank;
+  Bytes empty(nullptr, 0);
+  auto* left = empty.fill<std::int8_t>(made.owner, table.rows * low.rank, none);
+  auto* floats = empty.fill<float>(made.owner, table.rows * low.rank, none);
+  for (std::int64_t r = 0; r < table.rows; ++r) {
+    for (std::int64_t k = 0; k < low.rank; ++k) {
+      if (low.left) left[k * table.rows + r] = table.low_rank.left[r * low.rank + k];
+      if (low.float_left) floats[k * table.rows + r] = table.low_rank.float_left[r * low.rank + k];
+    }
+  }
+  if (low.left) low.left = left;
+  if (low.float_left) low.float_left = floats;
+  return made;
+}
+
+// Logits of two hidden states: near the exact ones, and the largest of them the largest.
+std::vector<float> project_and_compare(const lighttoken::Head& head, const lighttoken::Table& rows, Bytes& in) {
+  const std::size_t width = static_cast<std::size_t>(rows.width);
+  const std::size_t count = 2, all = static_cast<std::size_t>(rows.rows);
+  std::unique_ptr<float[]> hidden(new float[count * width]), logits(new float[count * all]);
+  for (std::size_t i = 0; i < count * width; ++i) hidden[i] = in.number();
+  head.project(hidden.get(), count, logits.get(), in_turn);
+  for (std::size_t t = 0; t < count; ++t) {
+    double size = 1.0, largest = -1e300, spread = 0.0;
+    std::vector<double> exact(all);
+    for (std::size_t r = 0; r < all; ++r) {
+      const std::vector<float> row = reference(rows, static_cast<std::int64_t>(r));
+      double sum = 0.0, terms = 0.0;
+      for (std::size_t c = 0; c < width; ++c) {
+        sum += static_cast<double>(row[c]) * hidden[t * width + c];
+        terms += std::fabs(static_cast<double>(row[c]) * hidden[t * width + c]);
+      }
+      exact[r] = sum;
+      largest = std::max(largest, sum);
+      size = std::max(size, terms);
+    }
+    for (std::size_t s = 0; s < rows.stages.size(); ++s) {
+      // A byte's share is at most this; a table's step a 254th of twice that.
+      const lighttoken::Stage& stage = rows.stages[s];
+      double latents = 0.0;
+      for (std::int64_t l = 0; l < stage.latents; ++l) {
+        double latent = 0.0;
+        for (std::size_t c = 0; c < width; ++c) {
+          const double weight = stage.weight ? stage.weight[l * rows.width + c] * stage.scale[c]
+                                : stage.float_weight ? stage.float_weight[l * rows.width + c]
+                                : static_cast<std::size_t>(l) == c ? stage.scale[c]
+                                                                   : 0.0;
+          latent += weight * hidden[t * width + c];
+        }
+        latents = std::max(latents, std::fabs(latent));
+      }
+      spread += static_cast<double>(stage.bytes) * 2 * 127 * static_cast<double>(stage.k) * latents / 254;
+    }
+    double gain = 1.0;
+    for (int level = 0; rows.gain_codes && level < 256; ++level) {
+      gain = std::max(gain, std::fabs(static_cast<double>(rows.gain_levels[level])));
+    }
+    const double rounding = 1e-4 * (1e4 + size) + 1e-4 * spread * 254 * gain;
+    double found = -1e300;
+    for (std::size_t r = 0; r < all; ++r) {
+      const double logit = logits[t * all + r];
+      if (!(std::fabs(logit - exact[r]) <= 1.01 * spread * gain + rounding)) fail("another logit");
+      found = std::max(found, logit);
+    }
+    if (!(std::fabs(found - largest) <= rounding)) fail("another logit is the largest");
+  }
+  std::unique_ptr<std::uint16_t[]> halves(new std::uint16_t[count * width]()),
+      out(new std::uint16_t[count * all]);
+  head.project(halves.get(), count, out.get(), in_turn);
+  return std::vector<float>(logits.get(), logits.get() + count * all);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -212,11 +320,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!damaged) id = id < 0 ? 0 : id % drawn.table.rows;
   }
   const std::vector<std::int32_t> narrow(wide.begin(), wide.end());
+  const std::int64_t fill = in.coin() ? 64 : 1;
+  std::vector<float> first;  // kernel's logits: all have the same
   for (const std::string& kernel : lighttoken::kernel_names()) {
     try {
       const lighttoken::Decoder decoder(drawn.table, kernel);
       decode_and_compare(decoder, drawn.table, wide);
       decode_and_compare(decoder, drawn.table, narrow);
+      const Case planes = in_planes(drawn.table, fill);  // of what the decoder has found sound
+      decode_and_compare(lighttoken::Decoder(planes.table, kernel), drawn.table, wide);
+      Bytes states = in;
+      const lighttoken::Head head(planes.table, kernel);
+      const std::vector<float> logits = project_and_compare(head, drawn.table, states);
+      if (first.empty()) first = logits;
+      if (first != logits) fail("kernels differ");
     } catch (const std::invalid_argument&) {
       if (!damaged) fail("refused a sound table");
     }
