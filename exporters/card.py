@@ -74,6 +74,11 @@ _TIED = """
 The output head shares the table and keeps it in float32: only the look-up is packed.
 """
 
+_PACKED_HEAD = """
+The output head shares the table and reads the packed table too (`ai.lighttoken::CompressedHead`).
+Without LightToken's native kernel its standard operators take longer than a dense product.
+"""
+
 
 def model_card(manifest: Manifest) -> str:
     """The card's text, from the manifest alone."""
@@ -93,7 +98,7 @@ def model_card(manifest: Manifest) -> str:
         model_ratio=footprint.original_model_bytes / footprint.model_bytes,
         rewrite=parity.rewrite,
         compression=parity.compression,
-        tied=_TIED if manifest.tied_head else "",
+        tied=_PACKED_HEAD if manifest.packed_heads else _TIED if manifest.tied_head else "",
         python=_PIPELINE.format(example=example) if example else "",
     )
 

@@ -18,6 +18,7 @@ from toolkit.manifest import Parity
 from toolkit.tensors import TensorInfo, describe
 
 from .find import TableUse, find_tables
+from .heads import find_heads
 
 # Largest difference allowed, times the largest output: float additions in another order. Shorter
 # floats may round to a neighbour, so that they get some units in the last place.
@@ -35,7 +36,13 @@ class CheckError(LightTokenError):
 
 
 def check_model(
-    compressed: Path, original: Path, table: str, embedding: CompressedEmbedding, *, tied: bool
+    compressed: Path,
+    original: Path,
+    table: str,
+    embedding: CompressedEmbedding,
+    *,
+    tied: bool,
+    heads: bool = False,
 ) -> Parity:
     """Run every check.
 
@@ -45,12 +52,13 @@ def check_model(
         table: the initializer that was replaced.
         embedding: what it was replaced by.
         tied: the dense table stays in the graph for another reader.
+        heads: the output heads that share the table read the packed one too.
 
     Raises:
         CheckError: a check fails; the message gives the figure. Or onnxruntime cannot run a model.
     """
     try:
-        return _check(compressed, original, table, embedding, tied)
+        return _check(compressed, original, table, embedding, tied, heads)
     except Exception as error:
         if not type(error).__module__.startswith("onnxruntime."):
             raise
@@ -59,17 +67,22 @@ def check_model(
 
 
 def _check(
-    compressed: Path, original: Path, table: str, embedding: CompressedEmbedding, tied: bool
+    compressed: Path,
+    original: Path,
+    table: str,
+    embedding: CompressedEmbedding,
+    tied: bool,
+    heads: bool,
 ) -> Parity:
     _check_onnx(compressed)
-    check_stays_packed(compressed, table, embedding, tied=tied)
+    check_stays_packed(compressed, table, embedding, tied=tied, heads=heads)
     use = _use(ir.load(original).graph, table)
     assert use.value.dtype is not None
     epsilon = float(ml_dtypes.finfo(use.value.dtype.numpy()).eps)  # type: ignore[no-untyped-call]
     tolerance = max(TOLERANCE, _LAST_PLACES * epsilon)
     lookup, largest = _lookup_difference(compressed, use, embedding)
     with tempfile.TemporaryDirectory() as folder:
-        replaced = _with_table(original, table, embedding, Path(folder))
+        replaced = _with_table(original, table, embedding, Path(folder), heads=heads)
         rewrite, scale = _largest_difference(compressed, replaced, use)
     price, _ = _largest_difference(compressed, original, use)
     for what, difference, size in (
@@ -90,7 +103,7 @@ def _check_onnx(path: Path) -> None:
 
 
 def check_stays_packed(
-    path: Path, table: str, embedding: CompressedEmbedding, *, tied: bool
+    path: Path, table: str, embedding: CompressedEmbedding, *, tied: bool, heads: bool = False
 ) -> None:
     """The dense table is in neither the file nor the graph that onnxruntime makes of it.
 
@@ -123,10 +136,17 @@ def check_stays_packed(
             raise CheckError(f"onnxruntime's graph holds a dense table, {new}")
         # Entries, not bytes: a CPU without float16 turns such weights into float32, one for one.
         grown = sum(after.values()) - sum(before.values())
-        if grown > entries // 4:
+        if grown > entries // 4 + (_decoder_entries(embedding) if heads else 0):
             raise CheckError(
                 f"onnxruntime unpacks at load: its graph holds {grown:,} numbers more than the file"
             )
+
+
+def _decoder_entries(embedding: CompressedEmbedding) -> int:
+    """Numbers beside the codes that a head's body wants in float: decoders, and some for each row."""
+    by_row = ("codes", "left", "starts")
+    sizes = (array.size for name, array in embedding.tensors() if not name.endswith(by_row))
+    return sum(sizes) + 2048 + 4 * embedding.rows  # and the table of signs
 
 
 def _entries(path: Path) -> dict[str, int]:
@@ -216,20 +236,31 @@ def _use(graph: ir.Graph, table: str) -> TableUse:
     return next(use for use in find_tables(graph) if use.name == table)
 
 
-def _with_table(original: Path, table: str, embedding: CompressedEmbedding, folder: Path) -> Path:
-    """The original, looking up what ``lookup`` decodes; other readers keep the dense table."""
+def _with_table(
+    original: Path, table: str, embedding: CompressedEmbedding, folder: Path, *, heads: bool
+) -> Path:
+    """The original, looking up what ``lookup`` decodes; and its heads, if ``heads``."""
     model = ir.load(original)
     use = _use(model.graph, table)
     assert use.value.dtype is not None
     dense = embedding.dense().astype(use.value.dtype.numpy())
-    name = f"{table}.decoded.by.lookup"
-    decoded = ir.val(name, const_value=ir.tensor(dense, name=name))
-    model.graph.register_initializer(decoded)
+    decoded = _initializer(model.graph, f"{table}.decoded.by.lookup", dense)
     for gather in use.gathers:
         gather.replace_input_with(0, decoded)
+    if heads:
+        turned = _initializer(model.graph, f"{table}.decoded.and.turned", dense.T.copy())
+        for head in find_heads(model.graph, use):
+            by_rows = head.weight is use.value
+            head.node.replace_input_with(1, decoded if by_rows else turned)
     path = folder / "replaced.onnx"
     ir.save(model, path, external_data="replaced.onnx.data")
     return path
+
+
+def _initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    value = ir.val(name, const_value=ir.tensor(array, name=name))
+    graph.register_initializer(value)
+    return value
 
 
 def _largest_difference(left: Path, right: Path, use: TableUse) -> tuple[float, float]:

@@ -21,12 +21,14 @@ from .bundle import MODEL_NAME, model_nbytes, write_bundle
 from .check import check_model
 from .facts import TOKENIZER
 from .find import TableUse, find_token_table
+from .heads import find_heads, serves_heads_alone
 from .layer import graph_tensors
 from .prior import corpus_importance, token_importance
 from .rewrite import CompressTable, check_opset, inline_decoder
 from .source import LoadedModel, load_graph, load_source
 
 DECODES = ("function", "inline")
+HEADS = ("packed", "dense")
 _PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 
 # What each part of the work takes of the whole, on a small encoder.
@@ -40,6 +42,9 @@ class ExportOptions:
     Attributes:
         exporter: auto, dynamo or optimum.
         decode: "function" keeps the decode graph a function of the model, "inline" dissolves it.
+        head: what an output head reads that shares the table: the "packed" one, or a "dense" copy
+            that stays for it. Packed, the recipe's codebooks are sums (``LightTokenConfig.split``),
+            which heads read several times faster.
         method: of compression.
         seed: equal seeds give equal bytes.
         revision: branch, tag or commit of a hub id.
@@ -51,6 +56,7 @@ class ExportOptions:
 
     exporter: str = "auto"
     decode: str = "function"
+    head: str = "packed"
     method: str = "lighttoken"
     seed: int = 0
     revision: str | None = None
@@ -61,6 +67,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.decode not in DECODES:
             raise InputError(f"decode {self.decode!r} is unknown; choose from {', '.join(DECODES)}")
+        if self.head not in HEADS:
+            raise InputError(f"head {self.head!r} is unknown; choose from {', '.join(HEADS)}")
 
 
 def export(
@@ -102,7 +110,8 @@ def export(
         model = load_graph(loaded.path)
         check_opset(model)
         table = find_token_table(model.graph)
-        tied = bool(table.others)
+        heads = find_heads(model.graph, table) if chosen.head == "packed" else []
+        tied = not serves_heads_alone(table, heads)
 
         say("compress", "compressing the table")
         embedding = compress(
@@ -111,19 +120,21 @@ def export(
             method=chosen.method,
             seed=chosen.seed,
             importance=importance_of(loaded.folder / TOKENIZER, table.rows, chosen.corpus),
-            config=chosen.config,
+            config=_for_heads(chosen) if heads else chosen.config,
             progress=say.part("compress", "rewrite"),
         )
 
         say("rewrite", "rewriting the graph")
         name, ids_input = table.name, table.ids_input
-        CompressTable(name, embedding)(model)
+        CompressTable(name, embedding, heads=bool(heads))(model)
         if chosen.decode == "inline":
             inline_decoder(model)
         ir.save(model, aside / MODEL_NAME, external_data=f"{MODEL_NAME}.data")
 
         say("check", "checking every token id and the whole model")
-        parity = check_model(aside / MODEL_NAME, loaded.path, name, embedding, tied=tied)
+        parity = check_model(
+            aside / MODEL_NAME, loaded.path, name, embedding, tied=tied, heads=bool(heads)
+        )
 
         say("write", "writing the bundle")
         manifest = Manifest(
@@ -137,9 +148,10 @@ def export(
             table=name,
             ids_input=ids_input,
             tied_head=tied,
+            packed_heads=len(heads),
             method=chosen.method,
             seed=chosen.seed,
-            footprint=_footprint(embedding, aside, loaded),
+            footprint=_footprint(embedding, aside, loaded, planes=bool(heads)),
             parity=parity,
             pooling=loaded.facts.pooling,
             max_length=loaded.facts.max_length,
@@ -148,6 +160,12 @@ def export(
         manifest = write_bundle(aside, loaded, manifest)
         say.done()
     return manifest
+
+
+def _for_heads(chosen: ExportOptions) -> LightTokenConfig | PaperConfig | None:
+    if chosen.method != "lighttoken" or isinstance(chosen.config, PaperConfig):
+        return chosen.config
+    return replace(chosen.config or LightTokenConfig(), split=True)
 
 
 def _check_replaceable(out: Path) -> None:
@@ -168,8 +186,11 @@ def table_values(table: TableUse) -> NDArray[np.floating]:
     return table.value.const_value.numpy()
 
 
-def _footprint(embedding: CompressedEmbedding, aside: Path, loaded: LoadedModel) -> Footprint:
-    parts = {name: array.nbytes for name, array in graph_tensors(embedding).items()}
+def _footprint(
+    embedding: CompressedEmbedding, aside: Path, loaded: LoadedModel, *, planes: bool
+) -> Footprint:
+    tensors = graph_tensors(embedding, planes=planes)
+    parts = {name: array.nbytes for name, array in tensors.items()}
     packed = sum(parts.values())
     return Footprint(
         ratio=embedding.dense_nbytes / packed,

@@ -48,13 +48,16 @@ class PackedLayer:
     def node(self, value: ir.Value, stored: Sequence[ir.Value], name: str | None = None) -> ir.Node:
         """A call of the function; ``stored`` are the initializers that hold ``tensors``."""
         attributes = ir.convenience.convert_attributes(self.attributes)
-        return ir.node(
+        node = ir.node(
             self.function.name,
             [value, *stored],
             attributes={a.name: a for a in attributes},
             domain=DOMAIN,
             name=name,
         )
+        # onnxruntime cannot tell the type of a custom operator's output where shapes are unknown.
+        node.outputs[0].dtype = ir.DataType(int(self.attributes["to"]))
+        return node
 
     def model(self, value: ir.Value, opset: int, **output: object) -> onnx.ModelProto:
         """A model of one node, from ``value`` to an output ``name``, ``dtype``, ``shape``."""

@@ -1,4 +1,5 @@
-"""The rewrite: a table's Gathers become ``ai.lighttoken::CompressedEmbedding`` nodes."""
+"""The rewrite: a table's Gathers become ``ai.lighttoken::CompressedEmbedding`` nodes, the output
+heads that share it ``ai.lighttoken::CompressedHead`` ones."""
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
@@ -8,6 +9,8 @@ from toolkit.errors import InputError
 
 from .decode import build_decode_graph
 from .find import TableUse, find_tables
+from .head import build_head_graph
+from .heads import Head, find_heads
 from .layer import DOMAIN, MIN_OPSET, VERSION
 
 _FUNCTIONS_IR_VERSION = 8  # the first in which a model may hold functions
@@ -17,18 +20,21 @@ class CompressTable(ir.passes.InPlacePass):
     """Replace every Gather from one table by a node that decodes the packed rows.
 
     The packed tensors become initializers named after the table, and the decode graph a function
-    of the model, so that any onnxruntime runs the file. Where something else reads the table too
-    (an output head), the dense table stays for it; ``TableUse.others`` says so beforehand.
+    of the model, so that any onnxruntime runs the file. Where something else reads the table too,
+    the dense table stays for it; ``TableUse.others`` says so beforehand.
 
     Args:
         table: name of the initializer to replace.
         embedding: its compressed form, of the same shape.
+        heads: let output heads that share the table read the same packed tensors, which then stand
+            in planes; else the dense table stays for them.
     """
 
-    def __init__(self, table: str, embedding: CompressedEmbedding) -> None:
+    def __init__(self, table: str, embedding: CompressedEmbedding, *, heads: bool = False) -> None:
         super().__init__()
         self.table = table
         self.embedding = embedding
+        self.heads = heads
 
     def requires(self, model: ir.Model) -> None:
         """The table is there, of the embedding's shape, and the opset has the operators."""
@@ -47,9 +53,9 @@ class CompressTable(ir.passes.InPlacePass):
         use = self._use(model)
         assert use is not None
         assert use.value.dtype is not None
-        decoder = build_decode_graph(
-            self.embedding, opset=model.opset_imports[""], dtype=use.value.dtype
-        )
+        opset, dtype = model.opset_imports[""], use.value.dtype
+        heads = find_heads(model.graph, use) if self.heads else []
+        decoder = build_decode_graph(self.embedding, opset=opset, dtype=dtype, planes=bool(heads))
         taken = _names(model.graph)
         stored = []
         for name, array in decoder.tensors.items():
@@ -61,7 +67,14 @@ class CompressTable(ir.passes.InPlacePass):
             name = _free(f"{gather.name or 'embedding'}_packed", taken)
             ids = gather.inputs[1]
             assert ids is not None
-            _replace(gather, decoder.node(ids, stored, name))
+            _replace(gather, [decoder.node(ids, stored, name)])
+        if heads:
+            layer = build_head_graph(self.embedding, opset=opset, dtype=dtype)
+            for head in heads:
+                name = _free(f"{head.node.name or 'head'}_packed", taken)
+                _replace(head.node, _with_bias(layer.node(head.hidden, stored, name), head, taken))
+                _drop(model.graph, head.weight, keep=use.value)
+            model.functions[layer.function.identifier()] = layer.function
         model.functions[decoder.function.identifier()] = decoder.function
         model.opset_imports[DOMAIN] = VERSION
         model.ir_version = max(model.ir_version, _FUNCTIONS_IR_VERSION)
@@ -81,11 +94,30 @@ class CompressTable(ir.passes.InPlacePass):
         return tables.get(self.table)
 
 
-def _replace(gather: ir.Node, node: ir.Node) -> None:
-    old, new = gather.outputs[0], node.outputs[0]
-    graph = gather.graph  # the main one, or a branch of it
+def _replace(old: ir.Node, new: list[ir.Node]) -> None:
+    graph = old.graph  # the main one, or a branch of it
     assert graph is not None
-    ir.convenience.replace_nodes_and_values(graph, gather, [gather], [node], [old], [new])
+    before, after = old.outputs[0], new[-1].outputs[0]
+    ir.convenience.replace_nodes_and_values(graph, old, [old], new, [before], [after])
+
+
+def _with_bias(node: ir.Node, head: Head, taken: set[str]) -> list[ir.Node]:
+    if head.bias is None:
+        return [node]
+    node.outputs[0].name = _free(f"{node.name}_without_bias", taken)
+    return [node, ir.node("Add", [node.outputs[0], head.bias], name=_free("head_bias", taken))]
+
+
+def _drop(graph: ir.Graph, weight: ir.Value, keep: ir.Value) -> None:
+    """Remove what made a head's weight, once no one reads it: a Transpose, or a copy."""
+    if weight.uses() or weight is keep:
+        return
+    maker = weight.producer()
+    if maker is not None:
+        assert maker.graph is not None
+        maker.graph.remove(maker, safe=True)
+    elif weight.name is not None and weight.name in graph.initializers:
+        del graph.initializers[weight.name]
 
 
 def _names(graph: ir.Graph) -> set[str]:

@@ -81,7 +81,8 @@ class Manifest:
             Hugging Face hub's words.
         table: name that the compressed table had in the original graph, [rows, width].
         ids_input: the graph input that carries token ids.
-        tied_head: the output head still holds the table in float32.
+        tied_head: the output head, or another reader, still holds the table in float32.
+        packed_heads: output heads that read the packed table.
         max_length: tokens that the tokenizer cuts a text to; None for no limit.
         made_with: versions of the packages that made the bundle.
         files: every file but the manifest itself.
@@ -103,6 +104,7 @@ class Manifest:
     parity: Parity
     pooling: Pooling | None = None
     max_length: int | None = None
+    packed_heads: int = 0
     made_with: dict[str, str] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
     version: int = BUNDLE_VERSION

@@ -316,6 +316,10 @@ struct LayerOp : Ort::CustomOpBase<Op, Layer, /*WithStatus=*/true> {
       return guarded([&] {
         Ort::ShapeInferContext context(&Ort::GetApi(), raw);
         Ort::ShapeInferContext::Shape shape = context.GetInputShape(0);
+        for (const auto& dimension : shape) {
+          // Unknown and nameless: the wrapper has no way to pass that on, and -1 would be a size.
+          if (dimension.IsInt() && dimension.AsInt() < 0) return;
+        }
         Op::infer_shape(context, shape);
         const bool half = context.GetAttrInt("to") == kFloat16;
         Ort::ThrowOnError(context.SetOutputShape(

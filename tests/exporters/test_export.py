@@ -198,24 +198,57 @@ def test_an_onnx_file_becomes_a_bundle(onnx_file, quick, tmp_path):
     assert left_beside(out) == {"out"}
 
 
+TIED = {
+    "signature": "(int64[b,s] input_ids) => (float[b,s,400] logits)",
+    "body": "x = Gather(t, input_ids) h = Transpose<perm = [1, 0]>(t) logits = MatMul(x, h)",
+}
+
+
 @pytest.mark.parametrize("decode", ["function", "inline"])
-def test_a_head_that_shares_the_table_is_told(onnx_file, quick, tmp_path, decode):
-    source = onnx_file(
-        signature="(int64[b,s] input_ids) => (float[b,s,400] logits)",
-        body="x = Gather(t, input_ids) h = Transpose<perm = [1, 0]>(t) logits = MatMul(x, h)",
-    )
-    out = tmp_path / "out"
-    manifest = export(str(source), out, Budget(ratio=5), options=quick(decode=decode))
-    assert manifest.tied_head
+def test_a_head_that_stays_dense_is_told(onnx_file, quick, tmp_path, decode):
+    source, out = onnx_file(**TIED), tmp_path / "out"
+    options = quick(decode=decode, head="dense")
+    manifest = export(str(source), out, Budget(ratio=5), options=options)
+    assert (manifest.tied_head, manifest.packed_heads) == (True, 0)
     assert "keeps it in float32" in (out / "README.md").read_text()
     dense = ir.load(out / "model.onnx").graph.initializers["t"].const_value.numpy()
     np.testing.assert_array_equal(dense, TABLE)
 
 
-def test_a_tied_transformer_keeps_its_head(tiny_folder, quick, tmp_path):
-    source, out = tiny_folder("BertForMaskedLM"), tmp_path / "out"
-    manifest = export(str(source), out, Budget(ratio=5), options=quick(exporter="optimum"))
-    assert (manifest.tied_head, manifest.task) == (True, "fill-mask")
+@pytest.mark.parametrize("decode", ["function", "inline"])
+def test_a_head_reads_the_packed_table_too(onnx_file, quick, tmp_path, decode):
+    source, out = onnx_file(LARGE, **TIED), tmp_path / "out"
+    manifest = export(str(source), out, Budget(ratio=5), options=quick(decode=decode))
+    assert (manifest.tied_head, manifest.packed_heads) == (False, 1)
+    assert "reads the packed table too" in (out / "README.md").read_text()
+    model = ir.load(out / "model.onnx")
+    stored = sum(v.const_value.nbytes for v in model.graph.initializers.values())
+    small = 24 * 5 * 4  # w, which the model does not use
+    assert stored <= manifest.footprint.embedding_bytes + small
+    config = replace(quick().config, split=True)  # made for heads
+    embedding = compress(LARGE, Budget(ratio=5), config=config)
+    (got,) = outputs(out / "model.onnx")
+    wanted = embedding.logits(embedding.lookup(IDS))
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "optimum"])
+@pytest.mark.parametrize("architecture", ["BertForMaskedLM", "GPT2LMHeadModel"])
+def test_tied_transformers_hold_one_packed_table(
+    tiny_folder, quick, tmp_path, architecture, exporter
+):
+    source, out = tiny_folder(architecture), tmp_path / "out"
+    manifest = export(str(source), out, Budget(ratio=5), options=quick(exporter=exporter))
+    assert (manifest.tied_head, manifest.packed_heads) == (False, 1)
+    assert manifest.task in ("fill-mask", "text-generation")
+    dense = manifest.rows * manifest.width
+    sizes = [v.const_value.size for v in ir.load(out / "model.onnx").graph.initializers.values()]
+    assert dense not in sizes
+
+
+def test_an_unknown_head_is_refused(quick):
+    with pytest.raises(InputError, match="head 'int3' is unknown; choose from packed, dense"):
+        quick(head="int3")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])

@@ -47,6 +47,13 @@ Examples:
     show_default=True,
     help="Decode graph as a function of the model, or dissolved into it.",
 )
+@click.option(
+    "--head",
+    type=click.Choice(["packed", "dense"]),
+    default="packed",
+    show_default=True,
+    help="What an output head reads that shares the table.",
+)
 @training_options
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option(
@@ -64,8 +71,10 @@ def command(
     min_cosine: float | None,
     method: str,
     effort: str,
+    split_codebooks: bool,
     exporter: str,
     decode: str,
+    head: str,
     seed: int,
     revision: str | None,
     corpus: Path | None,
@@ -77,6 +86,7 @@ def command(
     SOURCE is a Hugging Face hub id, a folder written by save_pretrained, or an .onnx file.
     """
     budget = read_budget(ratio, max_bytes, min_cosine)
+    config = config_of(method, effort, split_codebooks)
     from exporters import ExportOptions, export
 
     from .originals import remember
@@ -84,11 +94,12 @@ def command(
     options = ExportOptions(
         exporter=exporter,
         decode=decode,
+        head=head,
         method=method,
         seed=seed,
         revision=revision,
         corpus=corpus,
-        config=config_of(method, effort),
+        config=config,
     )
     with progress("exporting") as report:
         manifest = export(source, target, budget, options=options, force=force, progress=report)
@@ -115,6 +126,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "rows": manifest.rows,
         "width": manifest.width,
         "tied_head": manifest.tied_head,
+        "packed_heads": manifest.packed_heads,
         "task": manifest.task,
         "exporter": manifest.exporter,
         "decode": manifest.decode,
@@ -146,5 +158,10 @@ def print_export(manifest: Manifest, target: Path) -> None:
         f"off by {max(parity.lookup, parity.rewrite):.2g} at most"
     )
     if manifest.tied_head:
-        say("the output head shares the table and keeps it in float32, so the file hardly shrinks")
+        say(
+            "the output head shares the table and keeps it in float32, so the file hardly shrinks; "
+            "--head packed compresses both"
+        )
+    if manifest.packed_heads:
+        say("the output head shares the table and reads the packed one too")
     say(f"wrote {target} ({manifest.exporter} exporter, opset {manifest.opset})")
