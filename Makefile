@@ -7,11 +7,11 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op test test-native check format clean
+.PHONY: help .venv demo op test test-native test-arm64 check format clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z.]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z.]+):.*  ## /\1|/' | \
-		awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
+		awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 .venv: $(INSTALLED)  ## create or refresh the virtual environment
 
@@ -35,6 +35,10 @@ test: $(INSTALLED)  ## run the tests
 
 test-native:  ## run the kernel's tests under sanitizers (CMake, a C++17 compiler)
 	@sh tests/native/run.sh build/native $(FUZZ_RUNS)
+
+test-arm64: $(INSTALLED)  ## run the kernel in an aarch64 onnxruntime under qemu
+	@PYTHON=$(BIN)/python sh tests/native/arm64_root.sh build/arm64-root
+	@$(BIN)/python -m pytest tests/runtime/test_arm64.py -m slow -rs
 
 check: $(INSTALLED)  ## format, lint, types and tests
 	@$(BIN)/ruff format --check

@@ -5,10 +5,11 @@ Example:
     python benchmarks/head.py minilm --ratio 25
 
 One thread, all models in one process, taking turns; medians of single calls through onnxruntime,
-inputs and outputs bound. So each finds the caches full of another's weights, as the layers of a model
-leave them; `--warm` times it with its own there. `split` has codebooks whose entries are sums (LightTokenConfig). A hidden state is a row of the table, drawn by Zipf's law, and noise of the
-same length: new for each call. After timing, logits are compared with CompressedEmbedding.logits,
-and for how many states the largest is the same row's.
+inputs and outputs bound. So each finds the caches full of another's weights, as the layers of a
+model leave them; `--warm` times it with its own there. `split` has codebooks whose entries are sums
+(LightTokenConfig). A hidden state is a row of the table, drawn by Zipf's law, and noise of the same
+length: new for each call. Logits are compared with exact ones of the same weights, and for how many
+states the largest is the same row's.
 """
 
 import json

@@ -39,7 +39,8 @@ class Additive:
         parts: bytes and values to a byte of each part, in the order of the codes' columns.
         codebooks: float [256, k] for each part.
         decoder: float [latents, d], what its int8 form stands for.
-        split: of each part, whether its codebook's entries are sums of two of sixteen.
+        split: of each part, whether its codebook's entries are sums of two of sixteen; of none
+            where it is left out.
     """
 
     parts: tuple[Part, ...]
@@ -47,6 +48,9 @@ class Additive:
     codebooks: list[Tensor]
     decoder: Tensor
     split: tuple[bool, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.split = self.split or (False,) * len(self.parts)
 
     def latents(self, rows: slice) -> Tensor:
         """float [n, latents] of the rows' codes."""
@@ -97,8 +101,9 @@ def start_code(
     alone, which names classes of rows.
     """
     residual = target.clone()
+    splits = tuple(split and part.groups > 1 for part in parts)
     codes, books, used = [], [], target.shape[1]
-    for part in parts:
+    for part, sums in zip(parts, splits, strict=True):
         size = part.groups * part.k
         if used + size > target.shape[1]:
             directions, used = _principal_directions(residual, weights), 0
@@ -112,14 +117,13 @@ def start_code(
         if len(chosen) < size:
             values = torch.nn.functional.pad(values, (0, size - len(chosen)))
         values = values.reshape(len(target), part.groups, part.k)
-        book = kmeans(values.reshape(-1, part.k), generator, split=split and part.groups > 1)
+        book = kmeans(values.reshape(-1, part.k), generator, split=sums)
         part_codes = nearest(values.reshape(-1, part.k), book).reshape(values.shape[:2])
         books.append(book)
         codes.append(part_codes)
         started = Additive((part,), part_codes, [book], residual[:0])
         started.decoder = _least_squares(started, residual, weights)
         started.add_to(residual, -1.0)
-    splits = tuple(split and part.groups > 1 for part in parts)
     code = Additive(parts, torch.cat(codes, dim=1), books, residual[:0], splits)
     fit_decoder(code, target, weights)
     return code
@@ -206,7 +210,7 @@ def fit_codebooks(
     sample = sample.sort().values.to(target.device)
     codes, weight = code.codes[sample].long(), weights[sample, None]
     places = [codes[:, columns] for columns in part_columns(code.parts)]
-    splits = [part.groups * part.k for part in code.parts]
+    sizes = [part.groups * part.k for part in code.parts]
 
     def decode(books: list[Tensor]) -> Tensor:
         values = [book[place].flatten(1) for book, place in zip(books, places, strict=True)]
@@ -216,7 +220,7 @@ def fit_codebooks(
         return [halves.expand(u) if s else u for u, s in zip(unknowns, code.split, strict=True)]
 
     def gradient(residual: Tensor) -> list[Tensor]:
-        pulls = torch.split(weight * residual @ code.decoder.T, splits, dim=1)
+        pulls = torch.split(weight * residual @ code.decoder.T, sizes, dim=1)
         found = [
             torch.zeros_like(book).index_add_(0, place.flatten(), pull.reshape(-1, book.shape[1]))
             for book, place, pull in zip(code.codebooks, places, pulls, strict=True)

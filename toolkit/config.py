@@ -27,7 +27,8 @@ class LightTokenConfig:
         classes: let the first byte name one of 256 classes of rows, where that pays.
         most_tiers: stages for frequent rows, at most; 0 treats all rows alike.
         split: make codebooks' entries sums of two of sixteen: an output head of the table is
-            several times faster, and a few per cent more error is left.
+            several times faster, and a few per cent more error is left; more where bytes stand for
+            two or three values.
     """
 
     rounds: int = 10

@@ -21,7 +21,8 @@ def kmeans(
     """256 centres float [256, k] of ``values`` float [n, k], by Lloyd's algorithm on a sample.
 
     Centres that win no vector stay where they are: with fewer distinct vectors than centres they
-    are copies, which costs nothing. ``split`` ones are sums of two of sixteen (:mod:`.halves`).
+    are copies, which costs nothing. ``split`` ones are sums of two of sixteen (:mod:`.halves`),
+    exact for sixteen vectors.
     """
     chosen = torch.randperm(len(values), generator=generator)[: max(_SAMPLE, ENTRIES)]
     sample = values[chosen.to(values.device)]
@@ -29,8 +30,11 @@ def kmeans(
     centres = sample[first % len(sample)].clone()
     if split:
         centres[halves.HALF :] *= _SPLIT_START
+        centres[halves.HALF] = 0.0  # sixteen vectors are entries as they are
         centres = halves.expand(centres)
-    for _ in range(rounds or (_SPLIT_ROUNDS if split else _ROUNDS)):
+    if rounds is None:
+        rounds = _SPLIT_ROUNDS if split else _ROUNDS
+    for _ in range(rounds):
         centres = recentre(sample, nearest(sample, centres), centres, split=split)
     return centres
 

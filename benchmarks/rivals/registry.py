@@ -87,6 +87,7 @@ def ablations(rows: int, importance: NDArray[np.float64] | None = None) -> dict[
         "a length for each row": config(gain=True),
         "4 rounds": config(rounds=4),
         "40 rounds (--effort best)": config.of_effort("best"),
+        "entries are sums (--split-codebooks)": config(split=True),
     }
     found = [Method(name, Toolkit("lighttoken", importance, c)) for name, c in ours.items()]
     if importance is not None:

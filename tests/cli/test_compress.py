@@ -3,11 +3,13 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from toolkit import CompressedEmbedding
 from toolkit.compress import METHODS
+from toolkit.halves import is_split
 
 
 def test_npy(lighttoken, small_table: NDArray[np.float32], tmp_path: Path):
@@ -49,6 +51,26 @@ def test_every_method_takes_every_effort(
     np.save(tmp_path / "table.npy", small_table)
     arguments = ("--ratio", 3, "--method", method, "--effort", effort)
     assert lighttoken("compress", tmp_path / "table.npy", tmp_path / "out", *arguments).code == 0
+
+
+def test_codebooks_are_split_where_that_is_asked_for(lighttoken, small_table, tmp_path: Path):
+    np.save(tmp_path / "table.npy", small_table)
+    arguments = ("compress", tmp_path / "table.npy", tmp_path / "out", "--ratio", 8, "--force")
+    for options, expected in (((), False), (("--split-codebooks", "--effort", "fast"), True)):
+        assert lighttoken(*arguments, *options).code == 0
+        stages = CompressedEmbedding.load(tmp_path / "out").stages
+        books = [torch.from_numpy(s.codebook) for s in stages if s.codes.shape[1] > 1]
+        assert {is_split(book) for book in books} == {expected}
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_other_methods_have_no_codebooks_to_split(fails, small_table, tmp_path: Path, method: str):
+    np.save(tmp_path / "table.npy", small_table)
+    arguments = ("compress", tmp_path / "table.npy", tmp_path / "out", "--ratio", 3)
+    line = fails(*arguments, "--method", method, "--split-codebooks")
+    assert f"method {method} has no codebooks to split" in line
+    assert "--method lighttoken" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input(fails, small_table: NDArray[np.float32], tmp_path: Path):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from toolkit.halves import is_split
 from toolkit.manifest import read_manifest
 
 
@@ -36,6 +37,34 @@ def test_json_has_the_figures_of_the_manifest(lighttoken, tiny_model: Path, tmp_
 def test_max_bytes_is_kept(lighttoken, tiny_model: Path, tmp_path: Path):
     outcome = lighttoken("export", tiny_model, tmp_path / "out", "--max-bytes", 14_000, "--json")
     assert outcome.json["embedding_bytes"] <= 14_000
+
+
+def codebooks(bundle: Path) -> list[torch.Tensor]:
+    """Those of the stages that have several bytes a row, int16 [256, k]."""
+    tensors = {t.name: t for t in onnx.load(bundle / "model.onnx").graph.initializer}
+    return [
+        torch.from_numpy(onnx.numpy_helper.to_array(tensor, bundle).astype(np.int16))
+        for name, tensor in tensors.items()
+        if name.endswith(".codebook") and tensors[name.replace("codebook", "codes")].dims[1] > 1
+    ]
+
+
+def test_codebooks_are_split_where_that_is_asked_for(
+    lighttoken, tiny_model: Path, tiny_bundle: Path, tmp_path: Path
+):
+    outcome = lighttoken(
+        "export", tiny_model, tmp_path / "out", "--ratio", 5, "--split-codebooks", "--json"
+    )
+    assert outcome.code == 0
+    assert outcome.json["parity_max_abs_error"] <= 1e-5
+    assert {is_split(book) for book in codebooks(tmp_path / "out")} == {True}
+    assert {is_split(book) for book in codebooks(tiny_bundle)} == {False}
+
+
+def test_other_methods_have_no_codebooks_to_split(fails, tiny_model: Path, tmp_path: Path):
+    arguments = ("export", tiny_model, tmp_path / "out", "--method", "svd", "--split-codebooks")
+    assert "method svd has no codebooks to split" in fails(*arguments)
+    assert leftovers(tmp_path) == []
 
 
 def test_people_are_told_what_was_saved(lighttoken, tiny_model: Path, tmp_path: Path):

@@ -141,5 +141,5 @@ def test_the_check_replaces_what_heads_read_too(tied, embedding, tmp_path, kind)
     ir.save(model, packed)
     parity = check_model(packed, original, "t", embedding, tied=False, heads=True)
     assert parity.rewrite <= 1e-6 * np.square(embedding.dense()).sum(axis=1).max()
-    with pytest.raises(CheckError, match="the rewritten model and the original|unpacks at load"):
+    with pytest.raises(CheckError, match=r"the rewritten model and the original|unpacks at load"):
         check_model(packed, original, "t", embedding, tied=False, heads=False)

@@ -20,6 +20,7 @@ from toolkit.additive import (
     search,
     start_code,
 )
+from toolkit.halves import expand, halve, is_split
 from toolkit.layout import Part
 
 seeds = st.integers(0, 10_000)
@@ -33,21 +34,36 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def problem(seed=0, rows=40, width=6, parts=TWO):
+def problem(seed=0, rows=40, width=6, parts=TWO, split=False):
     """A code with everything in it random, and a target that it does not fit."""
     random = generator(seed)
     groups, latents = sum(p.groups for p in parts), sum(p.groups * p.k for p in parts)
     code = Additive(
         parts,
         torch.randint(0, 256, (rows, groups), generator=random).to(torch.uint8),
-        [torch.randn(256, part.k, generator=random) for part in parts],
+        [
+            expand(torch.randn(32, part.k, generator=random))
+            if split
+            else torch.randn(256, part.k, generator=random)
+            for part in parts
+        ],
         torch.randn(latents, width, generator=random),
+        (split,) * len(parts),
     )
     return code, 2 * torch.randn(rows, width, generator=random)
 
 
 def copy_of(code):
-    return Additive(code.parts, code.codes.clone(), list(code.codebooks), code.decoder.clone())
+    return replace(
+        code,
+        codes=code.codes.clone(),
+        codebooks=list(code.codebooks),
+        decoder=code.decoder.clone(),
+    )
+
+
+def are_sums(book):
+    return torch.allclose(expand(halve(book)), book, atol=1e-4)
 
 
 def latents_by_hand(code):
@@ -79,9 +95,9 @@ def gaussian(rows, width=16, seed=0):
     return torch.randn(rows, width, generator=generator(seed)) * spectrum @ rotation
 
 
-def started(target, parts, seed=0, weights=None):
+def started(target, parts, seed=0, weights=None, split=False):
     weights = torch.ones(len(target)) if weights is None else weights
-    return start_code(target, weights, parts, generator(seed))
+    return start_code(target, weights, parts, generator(seed), split=split)
 
 
 @given(seeds, some_parts)
@@ -265,10 +281,10 @@ def test_bytes_that_never_vary_do_not_blow_up():
 # --- codebooks
 
 
-@settings(max_examples=20)
-@given(seeds, some_parts)
-def test_fitted_codebooks_lower_the_error_that_a_fitted_decoder_leaves(seed, parts):
-    code, target = problem(seed, rows=300, parts=parts)
+@settings(max_examples=40)
+@given(seeds, some_parts, st.booleans())
+def test_fitted_codebooks_lower_the_error_that_a_fitted_decoder_leaves(seed, parts, split):
+    code, target = problem(seed, rows=300, parts=parts, split=split)
     weights = torch.rand(300, generator=generator(seed)) + 0.1
     search(code, target)
     fit_decoder(code, target, weights)
@@ -280,12 +296,15 @@ def test_fitted_codebooks_lower_the_error_that_a_fitted_decoder_leaves(seed, par
     for part, book in zip(code.parts, code.codebooks, strict=True):
         assert book.shape == (256, part.k)
         assert float(book.pow(2).mean()) == pytest.approx(1, rel=1e-3)
+        assert are_sums(book) == split
 
 
-def test_a_codebook_that_is_all_wrong_comes_back():
-    code, _ = problem(rows=6000, parts=(Part(4, 2),), width=16)
+@pytest.mark.parametrize("split", [False, True])
+def test_a_codebook_that_is_all_wrong_comes_back(split):
+    code, _ = problem(rows=6000, parts=(Part(4, 2),), width=16, split=split)
     target = code.latents(slice(0, 6000)) @ code.decoder
-    code.codebooks = [code.codebooks[0] + 0.5 * torch.randn(256, 2, generator=generator(9))]
+    wrong = torch.randn(32 if split else 256, 2, generator=generator(9))
+    code.codebooks = [code.codebooks[0] + 0.5 * (expand(wrong) if split else wrong)]
     fit_decoder(code, target, torch.ones(6000))
     wrong = error(code, target)
     fit_codebooks(code, target, torch.ones(6000), generator())
@@ -323,9 +342,25 @@ def test_rounded_codebooks_are_integers_and_the_decoder_takes_their_step(seed, p
     assert torch.equal(code.codes, before.codes)
 
 
-def test_rounding_costs_next_to_nothing():
+@given(seeds, st.sampled_from([7, 63]))
+def test_rounded_split_codebooks_are_sums_of_integers(seed, peak):
+    code, _ = problem(seed, split=True)
+    before = copy_of(code)
+    round_codebooks(code, peak)
+    for old, new, latents in zip(
+        before.codebooks, code.codebooks, part_latents(code.parts), strict=True
+    ):
+        assert torch.equal(new, new.round())
+        assert new.abs().max() <= peak
+        assert is_split(new)
+        step = float((code.decoder[latents] / before.decoder[latents]).median())
+        assert ((new * step - old).abs() <= 1.001 * step).float().mean() > 0.8  # others are cut
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_rounding_costs_next_to_nothing(split):
     target = gaussian(2000)
-    code = started(target, TWO)
+    code = started(target, TWO, split=split)
     before = error(code, target)
     round_codebooks(code, 63)
     assert error(code, target) < 1.02 * before
@@ -347,6 +382,20 @@ def test_a_code_of_any_shape_is_started(seed, parts, rows, width):
     assert [book.shape for book in code.codebooks] == [(256, part.k) for part in parts]
     assert torch.isfinite(code.decoder).all()
     assert error(code, target) <= float((target**2).sum()) * (1 + 1e-4)
+
+
+def test_split_codebooks_are_sums_but_that_of_a_byte_alone():
+    target, parts = gaussian(1500), (Part(1, 4), Part(2, 3), Part(1, 1), Part(3, 2))
+    code, plain = (started(target, parts, split=split) for split in (True, False))
+    assert code.split == (False, True, False, True)
+    assert [are_sums(book) for book in code.codebooks] == [False, True, False, True]
+    assert plain.split == (False,) * 4
+    assert not any(are_sums(book) for book in plain.codebooks)
+
+
+def test_no_codebook_is_split_unless_that_is_said():
+    code, _ = problem()
+    assert Additive(code.parts, code.codes, code.codebooks, code.decoder).split == (False, False)
 
 
 def test_a_byte_for_one_value_of_one_row_is_started():
@@ -389,8 +438,8 @@ def test_a_start_serves_heavy_rows_first():
     assert errors[1] < 0.9 * errors[0]
 
 
-def refined(target, rounds, *, parts=TWO, learn_codebooks=True, on_round=lambda: None):
-    code = started(target, parts)
+def refined(target, rounds, *, parts=TWO, learn_codebooks=True, on_round=lambda: None, split=False):
+    code = started(target, parts, split=split)
     refine(
         code,
         target,
@@ -423,6 +472,23 @@ def test_learning_codebooks_pays():
     assert torch.equal(kept.codebooks[0], started(target, MANY).codebooks[0])
 
 
+def test_split_codebooks_stay_sums_and_leave_little_more():
+    target = gaussian(4000)
+    parts = (Part(1, 4), Part(2, 6))
+    plain, split = (refined(target, 8, parts=parts, split=split) for split in (False, True))
+    assert [are_sums(book) for book in split.codebooks] == [False, True]
+    assert not torch.equal(split.codebooks[1], started(target, parts, split=True).codebooks[1])
+    assert 1.01 < error(split, target) / error(plain, target) < 1.12
+
+
+def test_learning_split_codebooks_pays():
+    target = gaussian(2000)
+    learned, kept = (
+        refined(target, 8, parts=MANY, learn_codebooks=learn, split=True) for learn in (True, False)
+    )
+    assert error(learned, target) < 0.99 * error(kept, target)
+
+
 def test_every_round_is_told_and_no_rounds_change_nothing():
     target, told = gaussian(300), []
     refined(target, 3, on_round=lambda: told.append(1))
@@ -432,13 +498,15 @@ def test_every_round_is_told_and_no_rounds_change_nothing():
     assert torch.equal(start.decoder, same.decoder)
 
 
-def test_new_rows_are_coded_nearly_as_well():
+@pytest.mark.parametrize("split", [False, True])
+def test_new_rows_are_coded_nearly_as_well(split):
     both = gaussian(12_000, seed=3)
     seen, new = both[:6000], both[6000:]
-    code = refined(seen, 4)
+    code = refined(seen, 4, split=split)
     fresh = encode(new, code)
     assert fresh.parts == code.parts
     assert fresh.decoder is code.decoder
+    assert fresh.split == (split, split)
     assert error(fresh, new) < 1.5 * error(code, seen)  # without any search
     search(fresh, new, 4)
     assert error(fresh, new) < 1.08 * error(code, seen)

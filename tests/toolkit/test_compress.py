@@ -5,6 +5,7 @@ from dataclasses import replace
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from toolkit import Budget, CompressedEmbedding, LightTokenConfig, PaperConfig, 
 from toolkit.candidates import Spectrum
 from toolkit.compress import best_layout, check_matrix
 from toolkit.errors import BudgetError, InputError
+from toolkit.halves import is_split
 from toolkit.plan import plan_layout
 
 QUICK = LightTokenConfig(rounds=1)
@@ -37,11 +39,14 @@ def variance(table):
     shuffled=st.booleans(),
     most_tiers=st.integers(0, 6),
     classes=st.booleans(),
+    split=st.booleans(),
 )
-def test_the_result_never_exceeds_its_budget(rows, width, max_bytes, shuffled, most_tiers, classes):
+def test_the_result_never_exceeds_its_budget(
+    rows, width, max_bytes, shuffled, most_tiers, classes, split
+):
     table, budget = normal(rows, width), Budget(max_bytes=max_bytes)
     importance = np.random.default_rng(0).random(rows) if shuffled else None
-    config = replace(QUICK, most_tiers=most_tiers, classes=classes)
+    config = replace(QUICK, most_tiers=most_tiers, classes=classes, split=split)
     try:
         embedding = compress(table, budget, importance=importance, config=config)
     except BudgetError:
@@ -82,6 +87,30 @@ def test_more_training_leaves_less_error(small_table):
     trained = compress(small_table, budget, config=LightTokenConfig(rounds=8))
     untrained = compress(small_table, budget, config=LightTokenConfig(rounds=0))
     assert squared_error(trained, small_table) < 0.95 * squared_error(untrained, small_table)
+
+
+def test_split_codebooks_are_sums_and_leave_little_more_error():
+    table = (normal(3000, 48) / np.sqrt(1 + np.arange(48))).astype(np.float32)
+    plain, split = (
+        compress(table, Budget(ratio=16), config=replace(QUICK, split=split))
+        for split in (False, True)
+    )
+    for embedding, expected in ((plain, False), (split, True)):
+        codebooks = [s.codebook for s in embedding.stages if s.codes.shape[1] > 1]
+        assert len(codebooks) > 2
+        assert {is_split(torch.from_numpy(book)) for book in codebooks} == {expected}
+    assert split.nbytes == plain.nbytes
+    assert squared_error(split, table) < 1.12 * squared_error(plain, table)
+
+
+def test_equal_seeds_give_equal_split_codebooks_and_others_do_not(small_table):
+    config = replace(QUICK, split=True)
+    first, again, other = (
+        compress(small_table, Budget(ratio=10), seed=seed, config=config).to_bytes()
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
 
 
 def test_the_loaded_table_decodes_as_the_one_in_memory(tmp_path, small_embedding):
@@ -245,10 +274,11 @@ EDGES = {
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize(("table", "max_bytes"), EDGES.values(), ids=EDGES)
-def test_odd_tables_are_compressed(table, max_bytes):
+def test_odd_tables_are_compressed(table, max_bytes, split):
     table = table.astype(np.float32)
-    embedding = compress(table, Budget(max_bytes=max_bytes), config=QUICK)
+    embedding = compress(table, Budget(max_bytes=max_bytes), config=replace(QUICK, split=split))
     assert embedding.nbytes <= max_bytes
     noise = 1e-9 * (table.astype(np.float64) ** 2).sum()
     assert squared_error(embedding, table) <= 0.5 * variance(table) + noise

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.embedding import CODEBOOK_PEAK
+from toolkit.halves import is_split
 from toolkit.planes import Plane, add_planes, fit_planes
 
 seeds = st.integers(0, 10_000)
@@ -16,13 +17,13 @@ def normal(rows, width, seed=0):
     return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
 
 
-def fitted(residual, tiers, *, weights=None, seed=0):
+def fitted(residual, tiers, *, weights=None, seed=0, split=False):
     """Planes, and what they leave of ``residual``, which stays as it is."""
     left = residual.clone()
     weights = torch.ones(len(residual)) if weights is None else weights
     generator = torch.Generator().manual_seed(seed)
     tiers = [tier if isinstance(tier, tuple) else (tier, 8) for tier in tiers]
-    return fit_planes(left, tiers, weights, generator), left
+    return fit_planes(left, tiers, weights, generator, split=split), left
 
 
 def left_by(residual, tiers, **options):
@@ -52,11 +53,12 @@ def test_a_plane_stands_for_its_entries_times_the_columns_scales():
     st.integers(1, 40),
     st.integers(1, 20),
     st.lists(st.tuples(st.integers(1, 40), st.integers(1, 26)), min_size=1, max_size=3),
+    st.booleans(),
 )
-def test_codebook_planes_of_any_shape_take_away_what_they_add(seed, rows, width, tiers):
+def test_codebook_planes_of_any_shape_take_away_what_they_add(seed, rows, width, tiers, split):
     tiers = sorted(((min(n, rows), k) for n, k in tiers), reverse=True)
     residual = normal(rows, width, seed)
-    planes, left = fitted(residual, tiers, seed=seed)
+    planes, left = fitted(residual, tiers, seed=seed, split=split)
     for plane, (covered, k) in zip(planes, tiers, strict=True):
         assert plane.codes.shape == (covered, -(-width // k))
         assert plane.codes.dtype == torch.uint8
@@ -64,6 +66,8 @@ def test_codebook_planes_of_any_shape_take_away_what_they_add(seed, rows, width,
         assert plane.scale.shape == (width,)
         assert plane.codebook.abs().max() <= CODEBOOK_PEAK
         assert torch.equal(plane.codebook, plane.codebook.round())
+        assert plane.split == split
+        assert is_split(plane.codebook) or not split
     assert torch.allclose(left + sum_of(planes, left), residual, atol=1e-4)
     assert float((left**2).sum()) <= float((residual**2).sum()) * (1 + 1e-5)
 
@@ -77,14 +81,24 @@ def test_planes_cover_their_rows_only():
     assert not sum_of(planes, residual)[30:].any()
 
 
-def test_heavier_rows_have_the_better_codebook():
+@pytest.mark.parametrize(("tiers", "most"), [((6000,), 1.13), ((6000, 2000), 1.17)])
+def test_split_codebooks_are_sums_and_leave_little_more(tiers, most):
+    residual = normal(6000, 16)
+    plain, split = (fitted(residual, tiers, split=split) for split in (False, True))
+    assert all(is_split(plane.codebook) for plane in split[0])
+    assert not any(is_split(plane.codebook) for plane in plain[0])
+    assert 1.02 < float((split[1] ** 2).sum() / (plain[1] ** 2).sum()) < most
+
+
+@pytest.mark.parametrize(("split", "share"), [(False, 0.9), (True, 0.95)])
+def test_heavier_rows_have_the_better_codebook(split, share):
     residual = normal(2000, 16)
     first = torch.where(torch.arange(2000) < 300, 1.0, 1e-4)
     errors = [
-        float((fitted(residual, (2000,), weights=w)[1][:300] ** 2).sum())
+        float((fitted(residual, (2000,), weights=w, split=split)[1][:300] ** 2).sum())
         for w in (torch.ones(2000), first)
     ]
-    assert errors[1] < 0.9 * errors[0]
+    assert errors[1] < share * errors[0]
 
 
 def test_more_planes_leave_less():
@@ -134,9 +148,10 @@ def test_no_other_byte_would_leave_less(seed, width, k):
         assert (own <= errors.amin(1) + 1e-5).all()
 
 
-def test_nothing_left_stays_nothing():
+@pytest.mark.parametrize("split", [False, True])
+def test_nothing_left_stays_nothing(split):
     residual = torch.zeros(50, 9)
-    planes, left = fitted(residual, (50, 20))
+    planes, left = fitted(residual, (50, 20), split=split)
     assert torch.isfinite(sum_of(planes, left)).all()
     assert left.abs().max() < 1e-20
 
@@ -148,12 +163,13 @@ def test_rows_of_every_block_are_coded():
     assert all(part.mean() < 0.6 for part in share.split(512))
 
 
-def test_equal_seeds_give_equal_planes_on_any_number_of_threads():
+@pytest.mark.parametrize("split", [False, True])
+def test_equal_seeds_give_equal_planes_on_any_number_of_threads(split):
     residual, before, found = normal(2500, 8), torch.get_num_threads(), []
     try:
         for threads in (1, 1, 2):
             torch.set_num_threads(threads)
-            found.append(fitted(residual, (2500, 100), seed=3)[0])
+            found.append(fitted(residual, (2500, 100), seed=3, split=split)[0])
     finally:
         torch.set_num_threads(before)
     for one, again, other in zip(*found, strict=True):
@@ -170,11 +186,12 @@ def test_no_tiers_make_no_planes():
     assert torch.equal(left, residual)
 
 
+@pytest.mark.parametrize(("split", "share"), [(False, 0.1), (True, 0.2)])
 @pytest.mark.parametrize("column", [0.0, 1e-12])
-def test_rows_of_next_to_no_weight_may_need_what_no_other_row_does(column):
+def test_rows_of_next_to_no_weight_may_need_what_no_other_row_does(column, split, share):
     residual, weights = normal(17, 16), torch.where(torch.arange(17) < 8, 1.0, 1e-3)
     residual[:8, 3] *= column
-    planes, left = fitted(residual, (17, 17), weights=weights)
+    planes, left = fitted(residual, (17, 17), weights=weights, split=split)
     assert torch.isfinite(left).all()
     assert all(torch.isfinite(plane.scale).all() for plane in planes)
-    assert left[:8].abs().max() < 0.1 * residual[:8].abs().max()
+    assert left[:8].abs().max() < share * residual[:8].abs().max()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from toolkit import Budget, LightTokenConfig, compress
 from toolkit.embedding import CODEBOOK_PEAK, ColumnDecoder, DenseDecoder
+from toolkit.halves import is_split
 from toolkit.importance import order_rows
 from toolkit.layout import Layout, Part, layout_nbytes
 from toolkit.train import train
@@ -57,6 +58,31 @@ def test_a_layout_is_filled_exactly(small_table):
     assert [plane.values_per_byte for plane in planes] == [8, 8]
     assert embedding.order.block == 64
     assert embedding.gain is embedding.tail is embedding.lowrank is None
+
+
+def sums(embedding):
+    """Of each stage, whether its codebook's entries are sums of two of sixteen."""
+    return [is_split(torch.from_numpy(stage.codebook)) for stage in embedding.stages]
+
+
+@pytest.mark.parametrize("sample_rows", [300, 707])
+def test_split_codebooks_are_those_of_all_stages_but_of_a_byte_alone(small_table, sample_rows):
+    layout = replace(LAYOUT, parts=(Part(1, 8), *LAYOUT.parts))
+    config = replace(QUICK, sample_rows=sample_rows)
+    plain, split = (
+        trained(small_table, layout, replace(config, split=split)) for split in (False, True)
+    )
+    assert sums(plain) == [False] * 5
+    assert sums(split) == [False, True, True, True, True]
+    assert all(np.abs(stage.codebook.astype(int)).max() <= CODEBOOK_PEAK for stage in split.stages)
+    assert split.nbytes == plain.nbytes
+    assert squared_error(split, small_table) < 1.3 * squared_error(plain, small_table)
+
+
+def test_split_codes_of_the_columns_are_sums(small_table):
+    layout = replace(LAYOUT, parts=(), tiers=(50,), columns=5)
+    assert sums(trained(small_table, layout, replace(QUICK, split=True))) == [True, True]
+    assert sums(trained(small_table, layout)) == [False, False]
 
 
 def test_a_code_of_the_columns_has_no_decoder(small_table):

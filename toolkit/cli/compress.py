@@ -44,6 +44,7 @@ def command(
     min_cosine: float | None,
     method: str,
     effort: str,
+    split_codebooks: bool,
     tensor: str | None,
     seed: int,
     force: bool,
@@ -54,6 +55,7 @@ def command(
     Rows are taken to stand in order of frequency, as a vocabulary's do.
     """
     budget = read_budget(ratio, max_bytes, min_cosine)
+    config = config_of(method, effort, split_codebooks)
     if target.exists() and not force:
         raise InputError(f"{target} exists; pass --force to replace it or choose another name")
     if not target.absolute().parent.is_dir():
@@ -69,7 +71,7 @@ def command(
             budget,
             method=method,
             seed=seed,
-            config=config_of(method, effort),
+            config=config,
             progress=report,
         )
         embedding.save(target)
