@@ -143,7 +143,7 @@ def check_stays_packed(
 
 
 def _decoder_entries(embedding: CompressedEmbedding) -> int:
-    """Numbers beside the codes that a head's body wants in float: decoders, and some for each row."""
+    """Numbers beside the codes that a head wants in float: decoders, and some for each row."""
     by_row = ("codes", "left", "starts")
     sizes = (array.size for name, array in embedding.tensors() if not name.endswith(by_row))
     return sum(sizes) + 2048 + 4 * embedding.rows  # and the table of signs

@@ -3,8 +3,8 @@
 A row's logit is the sum over its latents of what the decoder makes of the hidden state. So the
 graph takes hidden states through the decoder, not rows, and then goes over the table in a ``Loop``,
 a few hundred rows a turn: their bytes become latents, and these are multiplied. It never holds more
-than one turn's latents, and onnxruntime, which does not fold loops, finds no constant to turn into a
-dense matrix.
+than one turn's latents, and onnxruntime, which does not fold loops, finds no constant to turn into
+a dense matrix.
 """
 
 from collections.abc import Callable

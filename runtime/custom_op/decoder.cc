@@ -35,11 +35,43 @@ Firsts& firsts() {
   return mine;
 }
 
+// Entries of at most kMove bytes: what a move writes too much, the next one writes over.
+void look_up(const std::uint8_t* __restrict codes, std::size_t bytes, std::size_t k,
+             const std::uint8_t* __restrict book, std::uint8_t* __restrict latents) {
+  for (std::size_t b = 0; b < bytes; ++b, latents += k) {
+    std::memcpy(latents, book + codes[b] * kMove, kMove);
+  }
+}
+
+// Keeps what is rare out of a hot loop's way.
+#if defined(__GNUC__)
+#define LIGHTTOKEN_ASIDE __attribute__((noinline))
+#else
+#define LIGHTTOKEN_ASIDE
+#endif
+
+// The codes of a position in planes, one after the other.
+LIGHTTOKEN_ASIDE const std::uint8_t* gathered(const Stage& stage, std::int64_t position) {
+  std::uint8_t* codes = room(scratch().codes, static_cast<std::size_t>(stage.bytes));
+  for (std::int64_t b = 0; b < stage.bytes; ++b) codes[b] = stage.codes[b * stage.stride + position];
+  return codes;
+}
+
+LIGHTTOKEN_ASIDE void prefetch_planes(const Stage& stage, std::int64_t position) {
+#if defined(__GNUC__)
+  for (std::int64_t b = 0; b < stage.bytes; ++b) {
+    __builtin_prefetch(stage.codes + b * stage.stride + position);
+  }
+#else
+  static_cast<void>(stage), static_cast<void>(position);
+#endif
+}
+
 // int8 [latents, width] as [tiles][quads][kTile][kQuad], filled up with zeros.
-std::vector<std::int8_t> pack(const Stage& stage, std::size_t width, std::size_t tiles) {
+Buffer<std::int8_t> pack(const Stage& stage, std::size_t width, std::size_t tiles) {
   const std::size_t latents = static_cast<std::size_t>(stage.latents);
   const std::size_t quads = (latents + kQuad - 1) / kQuad;
-  std::vector<std::int8_t> packed(tiles * quads * kTile * kQuad);
+  Buffer<std::int8_t> packed(tiles * quads * kTile * kQuad);
   for (std::size_t l = 0; l < latents; ++l) {
     for (std::size_t c = 0; c < width; ++c) {
       const std::size_t tile = c / kTile, quad = l / kQuad;
@@ -51,18 +83,18 @@ std::vector<std::int8_t> pack(const Stage& stage, std::size_t width, std::size_t
 }
 
 // A codebook [256, k] as [256, kMove]; empty where an entry is longer.
-std::vector<std::uint8_t> spaced(const Stage& stage) {
+Buffer<std::uint8_t> spaced(const Stage& stage) {
   const std::size_t k = static_cast<std::size_t>(stage.k);
   if (k > kMove) return {};
-  std::vector<std::uint8_t> book(256 * kMove);
+  Buffer<std::uint8_t> book(256 * kMove);
   for (std::size_t entry = 0; entry < 256; ++entry) {
     std::copy_n(stage.codebook + entry * k, k, book.data() + entry * kMove);
   }
   return book;
 }
 
-std::vector<std::int32_t> zero_point_sums(const Stage& stage, std::size_t width) {
-  std::vector<std::int32_t> sums(width);
+Buffer<std::int32_t> zero_point_sums(const Stage& stage, std::size_t width) {
+  Buffer<std::int32_t> sums(width);
   for (std::int64_t l = 0; l < stage.latents; ++l) {
     for (std::size_t c = 0; c < width; ++c) sums[c] += stage.weight[l * width + c];
   }
@@ -98,9 +130,7 @@ struct Rows {
     for (const Stage& stage : table.stages) {
       if (position >= stage.rows) continue;
       if (table.planes) {
-        for (std::int64_t b = 0; b < stage.bytes; ++b) {
-          __builtin_prefetch(stage.codes + b * stage.stride + position);
-        }
+        prefetch_planes(stage, position);
         continue;
       }
       const std::uint8_t* codes = stage.codes + position * stage.bytes;
@@ -191,30 +221,18 @@ struct Rows {
     }
   }
 
-  // The codes of a position, one after the other.
-  const std::uint8_t* codes_of(const Stage& stage, std::int64_t position) const {
-    if (!table.planes) return stage.codes + position * stage.bytes;
-    std::uint8_t* codes = room(scratch().codes, static_cast<std::size_t>(stage.bytes));
-    for (std::int64_t b = 0; b < stage.bytes; ++b) {
-      codes[b] = stage.codes[b * stage.stride + position];
-    }
-    return codes;
-  }
-
   // The latents of a position, zeros (whose weights are zeros too) up to a whole quad.
   void unpack(std::size_t index, std::int64_t position, std::uint8_t* latents) const {
     const Stage& stage = table.stages[index];
-    const std::uint8_t* codes = codes_of(stage, position);
-    const std::uint8_t* book = decoder.books_[index].data();
+    const std::uint8_t* codes =
+        table.planes ? gathered(stage, position) : stage.codes + position * stage.bytes;
+    const std::size_t bytes = static_cast<std::size_t>(stage.bytes);
     const std::size_t k = static_cast<std::size_t>(stage.k);
-    std::uint8_t* end = latents;
-    if (k <= kMove) {  // what a move writes too much, the next one writes over
-      for (std::int64_t b = 0; b < stage.bytes; ++b, end += k) {
-        std::memcpy(end, book + codes[b] * kMove, kMove);
-      }
+    if (k <= kMove) {
+      look_up(codes, bytes, k, decoder.books_[index].data(), latents);
     } else {
-      for (std::int64_t b = 0; b < stage.bytes; ++b, end += k) {
-        std::memcpy(end, stage.codebook + codes[b] * k, k);
+      for (std::size_t b = 0; b < bytes; ++b) {
+        std::memcpy(latents + b * k, stage.codebook + codes[b] * k, k);
       }
     }
     std::memset(latents + stage.latents, 0, kQuad);

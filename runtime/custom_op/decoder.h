@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "room.h"
 #include "table.h"
 
 namespace lighttoken {
@@ -38,9 +39,9 @@ class Decoder {
   Table table_;
   const Kernel* kernel_;
   std::int64_t covered_;  // positions that any stage covers
-  std::vector<std::vector<std::int8_t>> packed_;     // of each stage with integer weights
-  std::vector<std::vector<std::int32_t>> offset_;    // zero point times the column's weights
-  std::vector<std::vector<std::uint8_t>> books_;     // codebooks whose entries are of one move
+  std::vector<Buffer<std::int8_t>> packed_;     // of each stage with integer weights
+  std::vector<Buffer<std::int32_t>> offset_;    // zero point times the column's weights
+  std::vector<Buffer<std::uint8_t>> books_;     // codebooks whose entries are of one move
 };
 
 }  // namespace lighttoken

@@ -33,10 +33,10 @@ bool is_split(const Stage& stage) {
 }
 
 // A codebook [256, k] less its zero point, transposed: [k, 256], or [k, 32] of a split one.
-std::vector<float> transposed(const Stage& stage, bool split) {
+Buffer<float> transposed(const Stage& stage, bool split) {
   const std::size_t k = static_cast<std::size_t>(stage.k);
   const std::size_t entries = split ? 2 * kHalf : kEntries;
-  std::vector<float> book(k * entries);
+  Buffer<float> book(k * entries);
   for (std::size_t j = 0; j < k; ++j) {
     for (std::size_t e = 0; e < entries; ++e) {
       const std::size_t entry = !split ? e : e < kHalf ? e * kHalf : e - kHalf;

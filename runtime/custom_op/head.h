@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "room.h"
 #include "table.h"
 
 namespace lighttoken {
@@ -49,7 +50,7 @@ class Head {
   std::int64_t covered_;
   float largest_gain_ = 1.0f;  // of rows without a code it is 1
   // Of each stage, around zero: [k, 256], or [k, 32] of a codebook whose entries are sums.
-  std::vector<std::vector<float>> books_;
+  std::vector<Buffer<float>> books_;
   std::vector<bool> split_;  // which these are
   std::vector<Run> runs_;                        // by position
 };
