@@ -2,16 +2,17 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 FUZZ_RUNS ?= 20000
+ONNXRUNTIMES ?= 1.20.1 1.22.0
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op test test-native test-arm64 check format clean
+.PHONY: help .venv demo op test test-native test-arm64 test-versions check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
-		awk -F'|' '{ printf "  make %-11s %s\n", $$1, $$2 }'
+		awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 .venv: $(INSTALLED)  ## create or refresh the virtual environment
 
@@ -39,6 +40,14 @@ test-native:  ## run the kernel's tests under sanitizers (CMake, a C++17 compile
 test-arm64: $(INSTALLED)  ## run the kernel in an aarch64 onnxruntime under qemu
 	@PYTHON=$(BIN)/python sh tests/native/arm64_root.sh build/arm64-root
 	@$(BIN)/python -m pytest tests/runtime/test_arm64.py -m slow -rs
+
+test-versions: $(INSTALLED)  ## run the kernel in other versions of onnxruntime
+	@for version in $(ONNXRUNTIMES); do \
+		test -d build/onnxruntimes/$$version || $(BIN)/python -m pip install -qq \
+			--disable-pip-version-check --no-deps --target build/onnxruntimes/$$version \
+			onnxruntime==$$version || exit 1; \
+	done
+	@$(BIN)/python -m pytest tests/runtime/test_versions.py -m slow -rs
 
 check: $(INSTALLED)  ## format, lint, types and tests
 	@$(BIN)/ruff format --check

@@ -13,6 +13,9 @@ import pytest
 from onnx import numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from exporters.decode import decode_model
+from exporters.head import head_model
+from toolkit import Budget, LightTokenConfig, compress
 from toolkit.manifest import (
     MANIFEST_NAME,
     Footprint,
@@ -151,3 +154,34 @@ def rewrite_manifest() -> Callable[..., None]:
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     return rewrite
+
+
+@pytest.fixture(scope="session")
+def layer_models(tmp_path_factory, small_table, small_embedding):
+    """Tables and heads of codebooks of both kinds, each beside what it is fed and should give.
+
+    As ``tests/native/library_check.py`` reads them.
+    """
+    folder = tmp_path_factory.mktemp("models")
+    config = LightTokenConfig(rounds=1, split=True)
+    ids = np.arange(len(small_table)).reshape(7, 101)
+    hidden = np.random.default_rng(0).normal(size=(2, 9, small_table.shape[1])).astype(np.float32)
+    for kind, embedding in (
+        ("whole", small_embedding),
+        ("split", compress(small_table, Budget(ratio=10), config=config)),
+    ):
+        logits = embedding.logits(hidden)
+        # Logits are near ones: test_native.py has the bound, which is narrower.
+        for name, model, feed, expected, tolerance in (
+            ("rows", decode_model(embedding), ids, embedding.lookup(ids), 0),
+            ("logits", head_model(embedding), hidden, logits, 0.01 * np.ptp(logits)),
+        ):
+            path = folder / f"{kind}-{name}.onnx"
+            path.write_bytes(model.SerializeToString())
+            np.savez(
+                path.with_suffix(".npz"),
+                feed=feed,
+                expected=expected,
+                tolerance=np.array(tolerance),
+            )
+    return sorted(folder.glob("*.onnx"))

@@ -6,13 +6,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from exporters.decode import decode_model
-from exporters.head import head_model
 from runtime.custom_op.build import TARGETS, BuildError, build, find_headers
-from toolkit import Budget, LightTokenConfig, compress
 
 pytestmark = pytest.mark.slow
 
@@ -52,44 +48,16 @@ def library(root, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def models(root, tmp_path_factory, small_table, small_embedding):
-    """Tables and heads of codebooks of both kinds, each beside what it is fed and should give."""
-    folder = tmp_path_factory.mktemp("models")
-    config = LightTokenConfig(rounds=1, split=True)
-    ids = np.arange(len(small_table)).reshape(7, 101)
-    hidden = np.random.default_rng(0).normal(size=(2, 9, small_table.shape[1])).astype(np.float32)
-    for kind, embedding in (
-        ("whole", small_embedding),
-        ("split", compress(small_table, Budget(ratio=10), config=config)),
-    ):
-        logits = embedding.logits(hidden)
-        # Logits are near ones: test_native.py has the bound, which is narrower.
-        for name, model, feed, expected, tolerance in (
-            ("rows", decode_model(embedding), ids, embedding.lookup(ids), 0),
-            ("logits", head_model(embedding), hidden, logits, 0.01 * np.ptp(logits)),
-        ):
-            path = folder / f"{kind}-{name}.onnx"
-            path.write_bytes(model.SerializeToString())
-            np.savez(
-                path.with_suffix(".npz"),
-                feed=feed,
-                expected=expected,
-                tolerance=np.array(tolerance),
-            )
-    return sorted(folder.glob("*.onnx"))
-
-
-@pytest.fixture(scope="module")
-def check(root, library, models):
-    """arm64_check.py on a processor, with a kernel; seconds, most of them onnxruntime's import."""
+def check(root, library, layer_models):
+    """library_check.py on a processor, with a kernel; seconds, mostly onnxruntime's import."""
 
     @functools.cache
     def run(processor, kernel):
         return subprocess.run(
             [
                 *("qemu-aarch64-static", "-cpu", processor, "-L", root),
-                *(root / "usr/bin/python3.11", "-I", TESTS / "native" / "arm64_check.py"),
-                *(library, *models),
+                *(root / "usr/bin/python3.11", "-I", TESTS / "native" / "library_check.py"),
+                *(library, *layer_models),
             ],
             env=os.environ | {"LIGHTTOKEN_KERNEL": kernel, "ORT_DISABLE_TELEMETRY": "1"},
             capture_output=True,
@@ -106,10 +74,10 @@ def test_rows_are_the_tables_and_logits_near_it(check, processor, kernel):
     assert done.returncode == 0, done.stderr
 
 
-def test_every_kernel_gives_the_same(check, models):
+def test_every_kernel_gives_the_same(check, layer_models):
     digests = {check(*run).stdout for run in RUNS}
     assert len(digests) == 1
-    assert len(digests.pop().splitlines()) == len(models)
+    assert len(digests.pop().splitlines()) == len(layer_models)
 
 
 def test_a_processor_without_dot_products_refuses_the_kernel_of_them(check):

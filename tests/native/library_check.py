@@ -1,6 +1,6 @@
-"""Run models with the native kernel and compare: arm64_check.py LIBRARY MODEL...
+"""Run models with the native kernel and compare: library_check.py LIBRARY MODEL...
 
-For the aarch64 Python of arm64_root.sh, which has numpy and onnxruntime and nothing else. Beside
+For an onnxruntime that is not the tests' own: another version, or that of another machine. Beside
 every MODEL.onnx is a MODEL.npz of three arrays: ``feed``, ``expected``, and ``tolerance``, which is
 zero for results that have to be equal to the bit. ``LIGHTTOKEN_KERNEL`` picks the kernel. Prints a
 digest of every result, so that those of two kernels can be compared.
