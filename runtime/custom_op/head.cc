@@ -18,6 +18,7 @@ constexpr std::size_t kSettled = 256;     // logits whose largest is known
 constexpr float kSteps = 255.0f;           // of a table; of two that are added, one less
 constexpr float kLeastRange = 1e-30f;  // below, a table's entries are all alike
 constexpr float kRounding = 1e-3f;     // of a step: what float additions add to half a step
+constexpr float kDeviations = 8.0f;    // of many rounding errors' sum, which it does not leave
 
 // Whether every entry 16 h + l is entry 16 h and what entry l is beyond entry 0.
 bool is_split(const Stage& stage) {
@@ -78,7 +79,8 @@ struct Query {
 
   const Head* head = nullptr;
   float start = 0.0f, tail = 0.0f;  // hidden times what rows start from
-  float error = 0.0f;               // that a logit may be off by, before its gain
+  float worst = 0.0f;               // that a logit may be off by, before its gain
+  float variance = 0.0f;            // of what it is off by
   Buffer<float> hidden, scaled, factors, entries, lows, logits;
   std::vector<StageQuery> stages;
 
@@ -89,7 +91,7 @@ struct Query {
     const std::size_t width = static_cast<std::size_t>(table().width);
     start = kernel().dot(table().mean, hidden.data(), width);
     tail = table().tail ? kernel().dot(table().tail, hidden.data(), width) : start;
-    error = 0.0f;
+    worst = variance = 0.0f;
     prepare_low_rank(width);
     stages.resize(table().stages.size());
     for (std::size_t s = 0; s < stages.size(); ++s) prepare_stage(s, width);
@@ -166,7 +168,8 @@ struct Query {
       kernel().quantize(sums + piece * size, low[piece], steps / widest, size,
                         tables + piece * size);
     }
-    error += static_cast<float>(count) * query.step * (0.5f + kRounding);
+    worst += static_cast<float>(count) * query.step * (0.5f + kRounding);
+    variance += static_cast<float>(count) * query.step * query.step / 12.0f;
   }
 
   // The logits of positions from .. from + count - 1, to their ids' places.
@@ -254,9 +257,11 @@ struct Query {
     return coded ? table().gain_levels[table().gain_codes[position]] : 1.0f;
   }
 
-  // Rows that may be the largest, given what rounding may have done, are summed in float32.
+  // Rows that may be the largest, given what rounding may have done, are summed in float32. All
+  // errors of a row at their worst is what no row ever sees: many of them go by their deviation.
   void settle(float* out) {
-    if (!(error > 0.0f)) return;
+    if (!(worst > 0.0f)) return;
+    const float error = std::min(worst, kDeviations * std::sqrt(variance));
     const std::size_t rows = static_cast<std::size_t>(table().rows);
     const std::size_t parts = (rows + kSettled - 1) / kSettled;
     float* highs = room(entries, parts);

@@ -16,11 +16,15 @@ struct Kernel;
 
 // logits[i] = hidden . row i, without ever making a row. A byte of a code adds one of 256 numbers
 // to its row's logit: codebook entry times (decoder times hidden). These tables are made for each
-// hidden state; then one pass over the codes, plane by plane, looks them up and adds. The tables
-// are rounded to eight bits, each stage's with a step of its own, so that a logit is off by at most
-// the sum over stages of bytes * step / 2, times the row's gain; sums are exact integers, equal on
-// every processor. Rows that this error would let be the largest are then summed in float32: the
-// largest logit is the largest of the exact ones.
+// hidden state; then one pass over the codes, plane by plane, looks them up and adds. Where a
+// codebook's entries are sums, entry 16 h + l = upper[h] + lower[l] (toolkit/halves.py), two tables of
+// sixteen take the place of one of 256, which processors look up several times faster.
+//
+// Tables are rounded to eight bits, each stage's with a step of its own, so that a logit is off by at
+// most the sum over stages of bytes * step / 2 (of two tables, bytes * step), times the row's gain;
+// sums are exact integers, equal on every processor. Rows that could be the largest are then summed
+// in float32: those within twice that error of the largest, or, where many tables are summed, within
+// twice eight standard deviations of the sum of that many rounding errors.
 class Head {
  public:
   // Checks `table`, which has to stand in planes. Codebooks are kept transposed, and nothing else.
