@@ -52,7 +52,7 @@ Examples:
     type=click.Choice(["packed", "dense"]),
     default="packed",
     show_default=True,
-    help="What an output head reads that shares the table.",
+    help="What an output head reads that shares the table; for a packed one codebooks are split.",
 )
 @training_options
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
