@@ -53,7 +53,9 @@ class CompressTable(ir.passes.InPlacePass):
         use = self._use(model)
         assert use is not None
         assert use.value.dtype is not None
-        opset, dtype = model.opset_imports[""], use.value.dtype
+        opset, wanted = model.opset_imports[""], use.value.dtype
+        # Kernels know these two; what else a table is of goes through float32.
+        dtype = wanted if wanted in (ir.DataType.FLOAT, ir.DataType.FLOAT16) else ir.DataType.FLOAT
         heads = find_heads(model.graph, use) if self.heads else []
         decoder = build_decode_graph(self.embedding, opset=opset, dtype=dtype, planes=bool(heads))
         taken = _names(model.graph)
@@ -67,12 +69,16 @@ class CompressTable(ir.passes.InPlacePass):
             name = _free(f"{gather.name or 'embedding'}_packed", taken)
             ids = gather.inputs[1]
             assert ids is not None
-            _replace(gather, [decoder.node(ids, stored, name)])
+            nodes = [decoder.node(ids, stored, name)]
+            _replace(gather, _cast(nodes, wanted, taken))
         if heads:
             layer = build_head_graph(self.embedding, opset=opset, dtype=dtype)
             for head in heads:
                 name = _free(f"{head.node.name or 'head'}_packed", taken)
-                _replace(head.node, _with_bias(layer.node(head.hidden, stored, name), head, taken))
+                nodes = _to(head.hidden, dtype, wanted, taken)
+                hidden = nodes[-1].outputs[0] if nodes else head.hidden
+                nodes = _cast([*nodes, layer.node(hidden, stored, name)], wanted, taken)
+                _replace(head.node, _with_bias(nodes, head, taken))
                 _drop(model.graph, head.weight, keep=use.value)
             model.functions[layer.function.identifier()] = layer.function
         model.functions[decoder.function.identifier()] = decoder.function
@@ -101,11 +107,31 @@ def _replace(old: ir.Node, new: list[ir.Node]) -> None:
     ir.convenience.replace_nodes_and_values(graph, old, [old], new, [before], [after])
 
 
-def _with_bias(node: ir.Node, head: Head, taken: set[str]) -> list[ir.Node]:
+def _to(value: ir.Value, dtype: ir.DataType, now: ir.DataType, taken: set[str]) -> list[ir.Node]:
+    """A Cast of ``value`` to ``dtype``, unless it is that ``now``."""
+    if dtype == now:
+        return []
+    node = ir.node("Cast", [value], attributes={"to": int(dtype)}, name=_free("packed_cast", taken))
+    node.outputs[0].dtype = dtype
+    node.outputs[0].name = _free(f"{node.name}_output", taken)
+    return [node]
+
+
+def _cast(nodes: list[ir.Node], dtype: ir.DataType, taken: set[str]) -> list[ir.Node]:
+    """``nodes``, and a Cast of the last one's output to ``dtype`` unless it is that."""
+    output = nodes[-1].outputs[0]
+    assert output.dtype is not None
+    if output.dtype != dtype:
+        output.name = _free(f"{nodes[-1].name}_output", taken)
+    return [*nodes, *_to(output, dtype, output.dtype, taken)]
+
+
+def _with_bias(nodes: list[ir.Node], head: Head, taken: set[str]) -> list[ir.Node]:
     if head.bias is None:
-        return [node]
-    node.outputs[0].name = _free(f"{node.name}_without_bias", taken)
-    return [node, ir.node("Add", [node.outputs[0], head.bias], name=_free("head_bias", taken))]
+        return nodes
+    product = nodes[-1].outputs[0]
+    product.name = _free(f"{nodes[-1].name}_without_bias", taken)
+    return [*nodes, ir.node("Add", [product, head.bias], name=_free("head_bias", taken))]
 
 
 def _drop(graph: ir.Graph, weight: ir.Value, keep: ir.Value) -> None:

@@ -34,7 +34,7 @@ namespace {
 // The oldest onnxruntime that this library loads into, 1.20; newer headers build it all the same.
 constexpr std::uint32_t kApiVersion = 20;
 constexpr const char* kDomain = "ai.lighttoken";
-constexpr std::int64_t kFloat16 = 10;  // of onnx.TensorProto.DataType
+constexpr std::int64_t kFloat32 = 1, kFloat16 = 10;  // of onnx.TensorProto.DataType
 
 // Runs `work` and turns what it throws into a status; nothing may be thrown into onnxruntime.
 template <typename Work>
@@ -150,6 +150,11 @@ lighttoken::Stage read_stage(const Parts& parts, const std::string& prefix, std:
 
 lighttoken::Table read_table(const Ort::ConstKernelInfo& info) {
   const Parts parts(info);
+  const std::int64_t to = info.GetAttribute<std::int64_t>("to");
+  if (to != kFloat32 && to != kFloat16) {
+    throw std::invalid_argument("output of ONNX type " + std::to_string(to) +
+                                ": float and float16 are known");
+  }
   lighttoken::Table table;
   table.rows = info.GetAttribute<std::int64_t>("rows");
   table.width = info.GetAttribute<std::int64_t>("width");

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from exporters.decode import decode_model
 from exporters.head import head_model
+from exporters.rewrite import CompressTable
 from runtime import native, open_session
 from runtime.custom_op.build import TARGETS, BuildError, build, cmake_call, find_headers
 from toolkit import Budget, CompressedEmbedding, bitpack, compress
@@ -376,6 +379,44 @@ def test_states_that_are_no_numbers_give_no_numbers(open_kernel, kernels, small_
         logits = session.run(None, {"hidden": hidden})[0]
         assert_logits(logits[:, :1], small_embedding, hidden[:, :1])
         assert not np.isfinite(logits[0, 1]).any()
+
+
+@pytest.mark.parametrize("kind", ["double", "float16", "float"])
+def test_models_of_every_float_type_give_what_the_graph_gives(library, small_embedding, kind):
+    """Kernels know two types; tables of others go through float32."""
+    dtype = {"double": np.float64, "float16": np.float16, "float": np.float32}[kind]
+    rows, width = small_embedding.rows, small_embedding.width
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 18]>'
+        f"g (int64[b, s] ids) => ({kind}[b, s, {width}] x, {kind}[n, {rows}] y)"
+        "{ x = Gather(t, ids) f = Reshape(x, flat) y = Gemm<transB = 1>(f, t, bias) }"
+    )
+    table = small_embedding.dense().astype(dtype)
+    bias = np.linspace(0, 1, rows).astype(dtype)
+    for name, array in (("t", table), ("flat", np.array([-1, width])), ("bias", bias)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    packed = ir.from_proto(model)
+    CompressTable("t", small_embedding, heads=True)(packed)
+    content = ir.to_proto(packed).SerializeToString()
+    options = ort.SessionOptions()
+    options.register_custom_ops_library(str(library))
+    ids = {"ids": np.arange(60).reshape(3, 20)}
+    x, y = ort.InferenceSession(content, options).run(None, ids)
+    wanted_x, wanted_y = ort.InferenceSession(content).run(None, ids)
+    assert (x.dtype, y.dtype) == (dtype, dtype)
+    np.testing.assert_array_equal(x, wanted_x)
+    np.testing.assert_allclose(y, wanted_y, atol=0.05 * np.ptp(wanted_y))
+    chosen = np.take_along_axis(wanted_y, y.argmax(axis=1)[:, None], 1)[:, 0]
+    np.testing.assert_allclose(chosen, wanted_y.max(axis=1), rtol=2e-3)  # float16 has ties
+
+
+@pytest.mark.parametrize("make", [decode_model, head_model])
+def test_another_output_type_is_refused(open_kernel, small_embedding, make):
+    model = make(small_embedding)
+    (to,) = (a for a in model.graph.node[0].attribute if a.name == "to")
+    to.i = int(ir.DataType.DOUBLE)
+    with pytest.raises(Exception, match="output of ONNX type 11: float and float16 are known"):
+        open_kernel(small_embedding, "", lambda _: model)
 
 
 def test_a_head_refuses_states_of_another_width(open_kernel, small_embedding):
