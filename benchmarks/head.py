@@ -15,8 +15,6 @@ states the largest is the same row's.
 import json
 import logging
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +34,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from lookup import bandwidth
 from rate_distortion import read_table
+from turns import bandwidth, measure, open_model
 
 from exporters.head import head_model
 from runtime import native
@@ -69,28 +67,17 @@ def subjects(tables: dict[str, CompressedEmbedding], dense: Floats) -> list[Subj
         ("dense MatMul, fp32", matmul),
         (f"MatMulNBits, int4, block {_BLOCK}", _four_bits(matmul)),
     ):
-        found.append(Subject(name, _open(model, kernel=False), _weights(model)))
+        found.append(Subject(name, open_model(model, kernel=False), _weights(model)))
     usable = native.find().usable
     for name, table in tables.items():
         model = head_model(table)
         if not usable or name == "packed":
-            graph = _open(model, kernel=False)
+            graph = open_model(model, kernel=False)
             found.append(Subject(f"{name}, standard graph", graph, _weights(model), table))
         if usable:
-            kernel = _open(model, kernel=True)
+            kernel = open_model(model, kernel=True)
             found.append(Subject(f"{name}, native kernel", kernel, _weights(model), table))
     return found
-
-
-def _open(model: onnx.ModelProto, *, kernel: bool) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    if kernel:
-        native.register(options)
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def _weights(model: onnx.ModelProto) -> int:
@@ -128,34 +115,6 @@ def draw_states(dense: Floats, count: int, rng: np.random.Generator) -> Floats:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
     noise *= length / np.linalg.norm(noise, axis=1, keepdims=True)
     return (rows + noise)[None]
-
-
-def measure(
-    found: list[Subject], draw: Callable[[], Floats], rows: int, runs: int, *, warm: bool
-) -> list[NDArray[np.float64]]:
-    """Seconds of each subject's calls [runs], all on the same states, in changing order.
-
-    ``warm``: each timed call follows another of the same subject.
-    """
-    times: list[list[float]] = [[] for _ in found]
-    bindings = [subject.session.io_binding() for subject in found]
-    for run in range(_WARMUP + runs):
-        hidden = draw()
-        order = range(len(found))
-        for index in order if run % 2 else reversed(order):
-            session, binding = found[index].session, bindings[index]
-            if not run:
-                shape = (*hidden.shape[:-1], rows)
-                out = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32)
-                binding.bind_ortvalue_output("logits", out)
-            binding.bind_cpu_input("hidden", hidden)
-            if warm:
-                session.run_with_iobinding(binding)
-            started = time.perf_counter()
-            session.run_with_iobinding(binding)
-            if run >= _WARMUP:
-                times[index].append(time.perf_counter() - started)
-    return [np.array(series) for series in times]
 
 
 @dataclass(frozen=True)
@@ -215,7 +174,11 @@ def command(
     agreements = [check(subject, dense, states) for subject in found]
     for length in (int(part) for part in lengths.split(",")):
         times = measure(
-            found, lambda n=length: draw_states(dense, n, rng), len(dense), runs, warm=warm
+            [subject.session for subject in found],
+            lambda n=length: draw_states(dense, n, rng),
+            runs,
+            warmup=_WARMUP,
+            warm=warm,
         )
         for subject, series, agreement in zip(found, times, agreements, strict=True):
             seconds = float(np.median(series))

@@ -12,8 +12,6 @@ kernel. After timing, every model's rows are compared with CompressedEmbedding.l
 
 import json
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parent))
 
 from rate_distortion import read_table
+from turns import bandwidth, measure, open_model
 
 from exporters.decode import decode_model
 from runtime import native
@@ -55,23 +54,13 @@ def subjects(embedding: CompressedEmbedding, dense: NDArray[np.float32]) -> list
     """The dense Gather, both standard graphs, and the kernel where it is built, last."""
     packed = decode_model(embedding)
     found = [
-        Subject("dense Gather", _open(_gather(dense), kernel=False), exact=True),
-        Subject("float graph", _open(decode_model(_in_float(embedding)), kernel=False), False),
-        Subject("MatMulInteger graph", _open(packed, kernel=False), True),
+        Subject("dense Gather", open_model(_gather(dense), kernel=False), exact=True),
+        Subject("float graph", open_model(decode_model(_in_float(embedding)), kernel=False), False),
+        Subject("MatMulInteger graph", open_model(packed, kernel=False), True),
     ]
     if native.find().usable:
-        found.append(Subject("native kernel", _open(packed, kernel=True), True))
+        found.append(Subject("native kernel", open_model(packed, kernel=True), True))
     return found
-
-
-def _open(model: onnx.ModelProto, *, kernel: bool) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    if kernel:
-        native.register(options)
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def _gather(dense: NDArray[np.float32]) -> onnx.ModelProto:
@@ -96,30 +85,6 @@ def _in_float(embedding: CompressedEmbedding) -> CompressedEmbedding:
     return replace(embedding, stages=tuple(stages))
 
 
-def measure(found: list[Subject], draw: Callable[[], Ids], runs: int) -> list[NDArray[np.float64]]:
-    """Seconds of each subject's calls [runs], all on the same ids, in changing order.
-
-    Input and output are bound, as an app would do it: Python's copies are not what is asked.
-    """
-    times: list[list[float]] = [[] for _ in found]
-    bindings = [subject.session.io_binding() for subject in found]
-    for run in range(_WARMUP + runs):
-        ids = draw()
-        order = range(len(found))
-        for index in order if run % 2 else reversed(order):
-            session, binding = found[index].session, bindings[index]
-            if not run:
-                shape = session.run(None, {"ids": ids})[0].shape
-                rows = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32)
-                binding.bind_ortvalue_output("rows", rows)
-            binding.bind_cpu_input("ids", ids)
-            started = time.perf_counter()
-            session.run_with_iobinding(binding)
-            if run >= _WARMUP:
-                times[index].append(time.perf_counter() - started)
-    return [np.array(series) for series in times]
-
-
 def check(found: list[Subject], embedding: CompressedEmbedding, dense: Any, ids: Ids) -> None:
     """Raise unless all read the rows that ``lookup`` reads."""
     expected = embedding.lookup(ids)
@@ -129,18 +94,6 @@ def check(found: list[Subject], embedding: CompressedEmbedding, dense: Any, ids:
         tolerance = 0.0 if subject.exact else 1e-5 * float(np.abs(expected).max())
         if not np.abs(rows - wanted).max(initial=0.0) <= tolerance:
             raise SystemExit(f"{subject.name} decodes other rows than lookup does")
-
-
-def bandwidth() -> float:
-    """Bytes a second of a copy on one thread, read and written, larger than any cache."""
-    source = np.ones(1 << 26, np.float32)
-    target = np.empty_like(source)
-    best = np.inf
-    for _ in range(4):
-        started = time.perf_counter()
-        np.copyto(target, source)
-        best = min(best, time.perf_counter() - started)
-    return 2 * source.nbytes / best
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -164,7 +117,12 @@ def command(matrix: str, ratio: float, lengths: str, runs: int, quick: bool, as_
     copied = bandwidth()
     results = []
     for length in (int(part) for part in lengths.split(",")):
-        times = measure(found, lambda n=length: rng.choice(len(dense), (1, n), p=prior), runs)
+        times = measure(
+            [subject.session for subject in found],
+            lambda n=length: rng.choice(len(dense), (1, n), p=prior),
+            runs,
+            warmup=_WARMUP,
+        )
         medians = [float(np.median(series)) for series in times]
         # Each call writes its rows and reads their codes: what memory alone would take.
         moved = length * (4 * embedding.width + embedding.nbytes / embedding.rows)

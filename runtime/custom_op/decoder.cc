@@ -256,8 +256,6 @@ Decoder::Decoder(const Table& table, const std::string& kernel)
   }
 }
 
-const char* Decoder::kernel_name() const { return kernel_->name; }
-
 namespace {
 
 // Marks equal ids: `unique` holds where each was first seen. One pass, open addressing.

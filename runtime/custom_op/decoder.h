@@ -32,7 +32,6 @@ class Decoder {
   void decode(const Id* ids, std::size_t count, Out* out, const ForEach& for_each) const;
 
   std::int64_t width() const { return table_.width; }
-  const char* kernel_name() const;
 
  private:
   friend struct Rows;

@@ -346,8 +346,6 @@ Head::Head(const Table& table, const std::string& kernel)
             [](const Run& a, const Run& b) { return a.position < b.position; });
 }
 
-const char* Head::kernel_name() const { return kernel_->name; }
-
 template <typename T>
 void Head::project(const T* hidden, std::size_t count, T* logits, const ForEach& for_each) const {
   const std::size_t rows = static_cast<std::size_t>(table_.rows);

@@ -39,7 +39,6 @@ class Head {
 
   std::int64_t rows() const { return table_.rows; }
   std::int64_t width() const { return table_.width; }
-  const char* kernel_name() const;
 
  private:
   friend struct Query;

@@ -30,17 +30,8 @@ def everything(pack_table):
     )
 
 
-def run(model, **feeds):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    return session.run(None, feeds)[0]
-
-
-def logits_of(model, hidden):
-    return run(model, hidden=hidden)
+def logits_of(run_model, model, hidden):
+    return run_model(model.SerializeToString(), hidden=hidden)[0]
 
 
 def states(embedding, *shape, seed=0):
@@ -66,33 +57,36 @@ def test_logits_are_products_with_every_row(everything):
 
 @settings(max_examples=40)
 @given(embedding=st.from_type(CompressedEmbedding), opset=st.sampled_from(OPSETS))
-def test_every_logit_is_the_product_with_its_row(embedding, opset):
+def test_every_logit_is_the_product_with_its_row(run_model, embedding, opset):
     hidden = states(embedding, 2, 2)
-    assert_near(logits_of(head_model(embedding, opset=opset), hidden), embedding, hidden)
+    assert_near(logits_of(run_model, head_model(embedding, opset=opset), hidden), embedding, hidden)
 
 
 @settings(max_examples=40)
 @given(embedding=st.from_type(CompressedEmbedding))
-def test_rows_are_decoded_from_planes_too(embedding):
+def test_rows_are_decoded_from_planes_too(run_model, embedding):
     """A tied table is stored once, as the head reads it."""
     ids = np.arange(embedding.rows)[None]
-    by_rows = run(decode_model(embedding), ids=ids)
-    np.testing.assert_array_equal(run(decode_model(embedding, planes=True), ids=ids), by_rows)
+    (by_rows,) = run_model(decode_model(embedding).SerializeToString(), ids=ids)
+    by_planes = run_model(decode_model(embedding, planes=True).SerializeToString(), ids=ids)[0]
+    np.testing.assert_array_equal(by_planes, by_rows)
 
 
 @pytest.mark.parametrize("rows", [1, 63, 64, 65, 511, 512, 513, 1024, 1200])
 @pytest.mark.parametrize("covered", [1.0, 0.4])
-def test_rows_of_any_number_of_turns(pack_table, rows, covered):
+def test_rows_of_any_number_of_turns(run_model, pack_table, rows, covered):
     some = max(1, int(rows * covered))
     embedding = pack_table(rows, 6, dense=[(rows, 9, 5)], columns=[(some, 8)])
     hidden = states(embedding, 1, 2)
-    assert_near(logits_of(head_model(embedding), hidden), embedding, hidden)
+    assert_near(logits_of(run_model, head_model(embedding), hidden), embedding, hidden)
 
 
 @pytest.mark.parametrize("opset", OPSETS)
-def test_every_opset_gives_the_same(everything, opset):
+def test_every_opset_gives_the_same(run_model, everything, opset):
     hidden = states(everything, 2, 3)
-    assert_near(logits_of(head_model(everything, opset=opset), hidden), everything, hidden)
+    assert_near(
+        logits_of(run_model, head_model(everything, opset=opset), hidden), everything, hidden
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
@@ -100,22 +94,22 @@ def test_every_opset_gives_the_same(everything, opset):
     "parts",
     [{}, {"tail": True}, {"dense": [(6, 9, 5)], "gained": 6}, {"columns": [(3, None)], "rank": 2}],
 )
-def test_no_states_give_no_logits(pack_table, parts, shape):
+def test_no_states_give_no_logits(run_model, pack_table, parts, shape):
     embedding = pack_table(6, 5, **parts)
     hidden = np.zeros((*shape, 5), np.float32)
-    assert logits_of(head_model(embedding), hidden).shape == (*shape, 6)
+    assert logits_of(run_model, head_model(embedding), hidden).shape == (*shape, 6)
 
 
-def test_half_precision_logits_are_the_float_logits_rounded(everything):
+def test_half_precision_logits_are_the_float_logits_rounded(run_model, everything):
     hidden = states(everything, 2, 3).astype(np.float16)
-    half = logits_of(head_model(everything, dtype=ir.DataType.FLOAT16), hidden)
-    whole = logits_of(head_model(everything), hidden.astype(np.float32))
+    half = logits_of(run_model, head_model(everything, dtype=ir.DataType.FLOAT16), hidden)
+    whole = logits_of(run_model, head_model(everything), hidden.astype(np.float32))
     assert half.dtype == np.float16
     np.testing.assert_allclose(half, whole, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize("values", [None, 5])
-def test_a_float_decoder_is_right_to_rounding(values):
+def test_a_float_decoder_is_right_to_rounding(run_model, values):
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (37, 3)).astype(np.uint8)
     codebook = rng.integers(-63, 64, (256, 5)).astype(np.int8) if values else None
@@ -123,7 +117,7 @@ def test_a_float_decoder_is_right_to_rounding(values):
     stage = Stage(codes, DenseDecoder(weight), codebook)
     embedding = CompressedEmbedding(37, 6, weight[0], (stage,))
     hidden = states(embedding, 1, 4)
-    assert_near(logits_of(head_model(embedding), hidden), embedding, hidden)
+    assert_near(logits_of(run_model, head_model(embedding), hidden), embedding, hidden)
 
 
 def test_planes_hold_the_same_bytes_but_for_what_fills_them_up(everything):

@@ -15,6 +15,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from exporters.decode import decode_model
 from exporters.head import head_model
+from runtime import native
+from runtime.custom_op.build import TARGETS, BuildError, build, find_headers
 from toolkit import Budget, LightTokenConfig, compress
 from toolkit.manifest import (
     MANIFEST_NAME,
@@ -185,3 +187,13 @@ def layer_models(tmp_path_factory, small_table, small_embedding):
                 tolerance=np.array(tolerance),
             )
     return sorted(folder.glob("*.onnx"))
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    """The kernel built from the sources here, aside from any that is installed."""
+    out = tmp_path_factory.mktemp("op") / native.LIBRARY.name
+    try:
+        return build(TARGETS["host"], find_headers(None), out)
+    except BuildError as error:
+        pytest.skip(str(error))

@@ -29,16 +29,6 @@ KERNELS = ("scalar", "avx2", "avx512", "neon", "dotprod")
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    """The kernel built from the sources here, aside from any that is installed."""
-    out = tmp_path_factory.mktemp("op") / native.LIBRARY.name
-    try:
-        return build(TARGETS["host"], find_headers(None), out)
-    except BuildError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
 def open_kernel(library):
     """A session of a one-node model, decoded by the named kernel; None where it cannot run."""
 

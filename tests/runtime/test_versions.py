@@ -10,22 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.custom_op.build import TARGETS, BuildError, build, find_headers
-
 pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parents[1]
 FOLDER = TESTS.parent / "build" / "onnxruntimes"
 VERSIONS = sorted(path.name for path in FOLDER.glob("[0-9]*"))
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    try:
-        headers = find_headers(None)
-        return build(TARGETS["host"], headers, tmp_path_factory.mktemp("op") / "lighttoken_op.so")
-    except BuildError as error:
-        pytest.skip(str(error))
 
 
 def check(library, models, folder=None):
