@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "lookup.py"
 
@@ -33,6 +36,21 @@ def test_every_way_is_timed_at_every_length(matrix):
     assert len(results) == 2 * len(names)
     assert all(row["microseconds"] > 0 for row in results)
     assert ("native kernel" in names) != ("the kernel is not built" in done.stderr)
+
+
+def test_ids_come_from_a_text(matrix, tmp_path):
+    tokenizer = Tokenizer(WordLevel({"<unk>": 0, "a": 7, "b": 599}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "text").write_text("a b a b b a")
+    given = ("--text", tmp_path / "text", "--tokenizer", tmp_path / "tokenizer.json")
+    short = ("--quick", "--runs", 3, "--ratio", 6)
+    done = run(matrix, *given, *short, "--lengths", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {row["distinct"] for row in json.loads(done.stdout)["results"]} == {2}
+    done = run(matrix, *given, *short, "--lengths", "7")
+    assert done.returncode == 1
+    assert "has 6 tokens, a call 7" in done.stderr
 
 
 def test_a_wrong_row_ends_the_run(matrix, monkeypatch):
