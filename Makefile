@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op test test-native test-arm64 test-versions check format clean
+.PHONY: help .venv demo op test test-native test-arm64 test-versions test-matrix test-loads test-browser coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
@@ -48,6 +48,29 @@ test-versions: $(INSTALLED)  ## run the kernel in other versions of onnxruntime
 			onnxruntime==$$version || exit 1; \
 	done
 	@$(BIN)/python -m pytest tests/runtime/test_versions.py -m slow -rs
+
+# Beside what .venv has already: no second torch. npm's scripts would only fetch CUDA libraries.
+test-loads: $(INSTALLED)  ## open bundles with optimum, sentence-transformers, transformers.js
+	@test -d build/loads/python/sentence_transformers || $(BIN)/python -m pip install -qq \
+		--disable-pip-version-check --no-deps --target build/loads/python -c constraints.txt \
+		sentence-transformers scikit-learn joblib threadpoolctl narwhals
+	@mkdir -p build/loads && cp tests/loads/package.json build/loads/
+	@if command -v npm > /dev/null; then \
+		npm install --prefix build/loads --ignore-scripts --no-audit --no-fund --loglevel error; \
+	else echo "no npm here, so transformers.js is left out; install node 20 or newer" >&2; fi
+	@PYTHONPATH=build/loads/python $(BIN)/python -m pytest tests/loads -v -rs
+
+test-browser: $(INSTALLED)  ## run bundles in headless Chromium, on WASM and WebGPU
+	@mkdir -p build/browser && cp tests/browser/package.json build/browser/
+	@command -v npm > /dev/null || { echo "no npm here; install node 20 or newer" >&2; exit 1; }
+	@npm install --prefix build/browser --ignore-scripts --no-audit --no-fund --loglevel error
+	@$(BIN)/python -m pytest tests/browser -v -rs
+
+test-matrix:  ## run the exporters' tests with transformers 4 and 5, each in its own environment
+	@PYTHON=$(PYTHON) PIP_FLAGS="$(PIP_FLAGS)" sh tests/matrix/run.sh build/matrix
+
+coverage: $(INSTALLED)  ## export every family of models and write docs/coverage.md
+	@$(BIN)/python -m tests.coverage_page
 
 check: $(INSTALLED)  ## format, lint, types and tests
 	@$(BIN)/ruff format --check

@@ -1,17 +1,19 @@
 """The bundle's folder: model, tokenizer, card, manifest."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
 
-from toolkit.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, describe_files
+from toolkit.files import sha256
+from toolkit.manifest import MANIFEST_NAME, Manifest, StoredFile, describe_files
 
 from .card import model_card
+from .facts import CONFIG, read_json
+from .layouts import Layout, layout_of
 from .source import LoadedModel
-
-__all__ = ["MODEL_NAME", "model_nbytes", "write_bundle"]
 
 
 def write_bundle(folder: Path, loaded: LoadedModel, manifest: Manifest) -> Manifest:
@@ -24,10 +26,22 @@ def write_bundle(folder: Path, loaded: LoadedModel, manifest: Manifest) -> Manif
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(loaded.folder / name, target)
-    (folder / "README.md").write_text(model_card(manifest), encoding="utf-8")
-    complete = replace(manifest, files=describe_files(folder))
+    layout = layout_of(manifest)
+    if layout.settings:
+        _tell_transformers_js(folder / CONFIG, layout)
+    files = describe_files(folder)
+    card = folder / "README.md"
+    card.write_text(model_card(replace(manifest, files=files)), encoding="utf-8")
+    files["README.md"] = StoredFile(card.stat().st_size, sha256(card))
+    complete = replace(manifest, files=files)
     (folder / MANIFEST_NAME).write_text(complete.to_json(), encoding="utf-8")
     return complete
+
+
+def _tell_transformers_js(path: Path, layout: Layout) -> None:
+    """What the source told it of other files (such as quantised ones) does not hold here."""
+    config = read_json(path) | {"transformers.js_config": dict(layout.settings)}
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def model_nbytes(path: Path) -> int:

@@ -2,9 +2,13 @@
 
 from toolkit.manifest import Manifest
 
+from .layouts import layout_of
+from .snippets import snippets
+from .targets import TARGETS
+
 _CARD = """\
 ---
-library_name: onnxruntime
+library_name: {library}
 pipeline_tag: {task}
 tags: [onnx, lighttoken, edge]
 ---
@@ -16,7 +20,7 @@ up. Made with [LightToken](https://pypi.org/project/lighttoken/), without labels
 
 | | original | this bundle | |
 |---|---:|---:|---:|
-| token table | {dense} | {packed} | {ratio:.1f}x |
+{tables}
 | whole model | {original} | {model} | {model_ratio:.2f}x |
 
 Largest difference of any output, on random ids: {rewrite:.2g} against the same model with its table
@@ -25,50 +29,47 @@ What that costs on your task: `lighttoken evaluate BUNDLE --pairs FILE`.
 {tied}
 ## Run
 
-{python}
-Any onnxruntime runs `model.onnx` (with `model.onnx.data` beside it; give the path, not the bytes,
-so that the weights are memory-mapped). Inputs are those of the original model.
+{files} {inputs}{pooled}
 
-```python
-import onnxruntime
+{snippets}
+```javascript
+import * as ort from "onnxruntime-web";
 
-session = onnxruntime.InferenceSession("model.onnx")
+{create}
 ```
 
 ```javascript
-import * as ort from "onnxruntime-web"; // or onnxruntime-node
+import * as ort from "onnxruntime-node"; // takes paths, and finds what belongs to the model itself
 
-const externalData = [{{ path: "model.onnx.data", data: "model.onnx.data" }}];
-const session = await ort.InferenceSession.create("model.onnx", {{ externalData }});
+const session = await ort.InferenceSession.create("{model_path}");
 ```
 
 ```cpp
 Ort::Env env;
-Ort::Session session(env, ORT_TSTR("model.onnx"), Ort::SessionOptions{{}});
+Ort::Session session(env, ORT_TSTR("{model_path}"), Ort::SessionOptions{{}});
 ```
 
 ```kotlin
-val session = OrtEnvironment.getEnvironment().createSession("$folder/model.onnx")
+val session = OrtEnvironment.getEnvironment().createSession("$folder/{model_path}")
 ```
 
 `lighttoken.json` holds every figure, the source's sha256 and the sha256 of each file.
 """
 
-_PIPELINE = """\
-```python
-from runtime import open_pipeline
+_FILES = """\
+Any onnxruntime runs `{model}`, with `{weights}` beside it; give the path, not
+the bytes, so that the weights are memory-mapped."""
 
-pipeline = open_pipeline(".")
-print(pipeline({example}))
-```
+_CREATE = """\
+const externalData = [{{ path: "{data}", data: "{weights}" }}];
+const session = await ort.InferenceSession.create("{model}", {{ externalData }});"""
 
-"""
+_ORT_FILES = """\
+Any onnxruntime runs `{model}`, which holds the weights too; minimal builds need no more operators
+than `model.required_operators.config` lists (`--include_ops_by_config`)."""
 
-_EXAMPLES = {
-    "feature-extraction": '["A cat sleeps.", "A kitten is napping."]',
-    "fill-mask": '["Paris is the capital of [MASK]."]',
-    "text-classification": '["What a lovely film."]',
-}
+_ORT_CREATE = """\
+const session = await ort.InferenceSession.create("{model}");"""
 
 _TIED = """
 The output head shares the table and keeps it in float32: only the look-up is packed.
@@ -80,27 +81,60 @@ Without LightToken's native kernel its standard operators take longer than a den
 """
 
 
+_POOLED = """ The output
+`sentence_embedding` is one vector a text, pooled and normalised as the model does it."""
+
+
 def model_card(manifest: Manifest) -> str:
     """The card's text, from the manifest alone."""
     footprint, parity = manifest.footprint, manifest.parity
-    example = _EXAMPLES.get(manifest.task)
+    layout = layout_of(manifest)
+    names = {"model": layout.model, "weights": layout.weights, "data": layout.data}
     return _CARD.format(
         name=manifest.source.name,
+        library="transformers.js" if layout.settings else "onnxruntime",
         task=manifest.task,
         rows=manifest.rows,
         width=manifest.width,
         bits=footprint.bits_per_parameter,
         ratio=footprint.ratio,
-        dense=_mega(footprint.dense_bytes),
-        packed=_mega(footprint.embedding_bytes),
         original=_mega(footprint.original_model_bytes),
         model=_mega(footprint.model_bytes),
         model_ratio=footprint.original_model_bytes / footprint.model_bytes,
         rewrite=parity.rewrite,
         compression=parity.compression,
+        tables=_tables(manifest),
         tied=_PACKED_HEAD if manifest.packed_heads else _TIED if manifest.tied_head else "",
-        python=_PIPELINE.format(example=example) if example else "",
+        model_path=layout.model,
+        files=(_FILES if layout.data else _ORT_FILES).format(**names),
+        create=(_CREATE if layout.data else _ORT_CREATE).format(**names),
+        inputs=_inputs(manifest),
+        pooled=_POOLED if manifest.pooled else "",
+        snippets="\n".join(snippets(manifest)),
     )
+
+
+def _inputs(manifest: Manifest) -> str:
+    if manifest.batch is None:
+        return "Inputs are those of the original model."
+    kind = ", int32" if TARGETS[manifest.target].int32 else ""
+    return (
+        f"Inputs are those of the original model{kind}, [{manifest.batch}, {manifest.sequence}] "
+        "and no other size: fill a text up with the padding token, of mask 0."
+    )
+
+
+def _tables(manifest: Manifest) -> str:
+    """A line of the figures for each table; the original's bytes where it held it quantised."""
+    lines = []
+    for table in manifest.tables:
+        name = f"table {table.name}" if len(manifest.tables) > 1 else "token table"
+        before = _mega(table.dense_bytes)
+        if table.original_bytes < table.dense_bytes:
+            before += f" as float32, {_mega(table.original_bytes)} as {table.form}"
+        ratio = f"{table.dense_bytes / table.bytes:.1f}x"
+        lines.append(f"| {name} | {before} | {_mega(table.bytes)} | {ratio} |")
+    return "\n".join(lines)
 
 
 def _mega(count: int) -> str:

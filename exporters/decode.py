@@ -38,17 +38,21 @@ def build_decode_graph(
     opset: int,
     dtype: ir.DataType = ir.DataType.FLOAT,
     planes: bool = False,
+    name: str = NAME,
+    floats: bool = False,
 ) -> PackedLayer:
     """Ids (int32 or int64, any rank) to rows of ``dtype`` [.., d].
 
-    ``planes``: the codes are those of an output head too, which wants them transposed.
+    ``planes``: the codes are those of an output head too, which wants them transposed. ``name``:
+    the function's. ``floats``: unpack and multiply in float32, for providers that lack integer
+    products.
     """
 
     def body(op: OpBuilder, ids: ir.Value, v: Values) -> ir.Value:
-        return decode(op, embedding, ids, v, dtype, opset, planes)
+        return decode(op, embedding, ids, v, dtype, opset, planes, floats)
 
     return build_layer(
-        embedding, body, name=NAME, value="ids", opset=opset, dtype=dtype, planes=planes
+        embedding, body, name=name, value="ids", opset=opset, dtype=dtype, planes=planes
     )
 
 
@@ -59,9 +63,10 @@ def decode_model(
     dtype: ir.DataType = ir.DataType.FLOAT,
     ids_dtype: ir.DataType = ir.DataType.INT64,
     planes: bool = False,
+    floats: bool = False,
 ) -> onnx.ModelProto:
     """A model of one node: ids of ``ids_dtype`` [batch, length] -> rows of ``dtype`` [.., d]."""
-    layer = build_decode_graph(embedding, opset=opset, dtype=dtype, planes=planes)
+    layer = build_decode_graph(embedding, opset=opset, dtype=dtype, planes=planes, floats=floats)
     ids = ir.val("ids", dtype=ids_dtype, shape=["batch", "length"])
     shape = ir.Shape(["batch", "length", embedding.width])
     return layer.model(ids, opset, name="rows", dtype=dtype, shape=shape)
@@ -75,6 +80,7 @@ def decode(
     dtype: ir.DataType,
     opset: int,
     planes: bool,
+    floats: bool,
 ) -> ir.Value:
     """x^ = mean + gain * (left @ right + sum of stages), in ``lookup``'s order of additions."""
     shape = op.Shape(ids)
@@ -83,7 +89,7 @@ def decode(
     parts = [] if embedding.lowrank is None else [low_rank(op, flat, v, planes)]
     for index, stage in enumerate(embedding.stages):
         prefix = f"stages.{index}"
-        parts.append(stage_values(op, stage, position, embedding.rows, v, prefix, planes))
+        parts.append(stage_values(op, stage, position, embedding.rows, v, prefix, planes, floats))
     rows = v["mean"]
     if embedding.tail is not None:
         covered = op.Less(position, int32(op, embedding.covered))
@@ -127,6 +133,7 @@ def stage_values(
     v: Values,
     prefix: str,
     planes: bool,
+    floats: bool,
 ) -> ir.Value:
     """What one stage adds, float [n, d]; zero for positions that it does not cover."""
     covered = None
@@ -136,12 +143,21 @@ def stage_values(
         covered = op.Unsqueeze(covered, ints(op, 1))
     codes = lines(op, v[f"{prefix}.codes"], position, planes)
     table, middle = codebook(stage, v, prefix)
-    latents = unpack(op, codes, table, stage)
     zero = op.Constant(value=ir.tensor(np.array(middle, np.uint8)))
-    if covered is not None:
-        latents = op.Where(covered, latents, zero)
     scale = v.get(f"{prefix}.scale")
     weight = v.get(f"{prefix}.weight")
+    if floats:
+        table = op.Sub(op.Cast(table, to=ir.DataType.FLOAT), op.Cast(zero, to=ir.DataType.FLOAT))
+        centred = unpack(op, codes, table, stage)
+        if covered is not None:
+            centred = op.Where(covered, centred, op.Constant(value=ir.tensor(np.float32(0))))
+        if weight is not None:
+            # Of whole numbers up to 63 and 127: as exact as in integers up to 2,000 latents.
+            centred = op.MatMul(centred, op.Cast(weight, to=ir.DataType.FLOAT))
+        return centred if scale is None else op.Mul(centred, scale)
+    latents = unpack(op, codes, table, stage)
+    if covered is not None:
+        latents = op.Where(covered, latents, zero)
     if weight is not None and scale is not None:
         exact = op.MatMulInteger(latents, weight, zero)
         return op.Mul(op.Cast(exact, to=ir.DataType.FLOAT), scale)
@@ -152,7 +168,7 @@ def stage_values(
 
 
 def unpack(op: OpBuilder, codes: ir.Value, table: ir.Value, stage: Stage) -> ir.Value:
-    """uint8 codes [n, bytes] -> uint8 [n, latents], by table: no bit operators needed."""
+    """Codes [n, bytes] -> [n, latents] of the table's type, by table: no bit operators needed."""
     width = stage.codes.shape[1] * stage.values_per_byte
     values = op.Gather(table, op.Cast(codes, to=ir.DataType.INT32), axis=0)
     flat = op.Reshape(values, ints(op, -1, width))

@@ -10,16 +10,24 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from toolkit.feeds import DECODER_IDS
+
 from .facts import Facts
 
 # The example that is traced: free dimensions must differ from each other, from 0 and from 1.
-_BATCH, _LENGTH = 2, 9
+_BATCH, _LENGTH, _DECODER_LENGTH = 2, 9, 7
 _OUTPUTS = {
     "feature-extraction": "last_hidden_state",
     "fill-mask": "logits",
     "text-classification": "logits",
     "text-generation": "logits",
+    "text2text-generation": "logits",
 }
+
+
+# Fused attention is decomposed into products with other strides, which the reshape behind T5's,
+# traced as a view, does not survive.
+_EAGER = ("t5", "mt5", "umt5")
 
 
 class PositionalModel(nn.Module):
@@ -37,16 +45,36 @@ class PositionalModel(nn.Module):
         return self.model(**named, return_dict=True)[self.output]
 
 
-def export(folder: Path, facts: Facts) -> ir.Model:
+# Where the class is not one of transformers' own, the folder's code says which it is.
+_AUTO_CLASSES = {
+    "feature-extraction": transformers.AutoModel,
+    "fill-mask": transformers.AutoModelForMaskedLM,
+    "text-classification": transformers.AutoModelForSequenceClassification,
+    "text-generation": transformers.AutoModelForCausalLM,
+    "text2text-generation": transformers.AutoModelForSeq2SeqLM,
+}
+
+
+def export(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -> ir.Model:
     """Trace and translate; batch and sequence stay free dimensions."""
     name = facts.architecture or "AutoModel"
     if facts.task == "feature-extraction" and not name.endswith("Model"):
         name = "AutoModel"  # the encoder below a head: its hidden states are wanted
-    kind = getattr(transformers, name, transformers.AutoModel)
-    model = kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
+    auto = _AUTO_CLASSES[facts.task]
+    kind: Any = auto
+    if not (trust_remote_code and facts.remote_code):
+        kind = getattr(transformers, name, auto)
+    attention = {"attn_implementation": "eager"} if facts.model_type in _EAGER else {}
+    model = kind.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        **attention,
+        local_files_only=not trust_remote_code,  # the code may be in another repository
+        trust_remote_code=trust_remote_code,
+    ).eval()
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
-    names = _input_names(model, folder)
+    names = _input_names(model, folder, facts.task, trust_remote_code)
     output = _OUTPUTS[facts.task]
     free = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
@@ -64,18 +92,24 @@ def export(folder: Path, facts: Facts) -> ir.Model:
     return graph
 
 
-def _input_names(model: Any, folder: Path) -> tuple[str, ...]:
-    """Ids and mask; token types only where the tokenizer makes them and the model reads them."""
+def _input_names(model: Any, folder: Path, task: str, trust_remote_code: bool) -> tuple[str, ...]:
+    """Ids and mask; token types only where the tokenizer makes them and the model reads them.
+
+    The decoder's ids of an encoder-decoder come last: one graph, in which both look up one table.
+    """
     accepted = inspect.signature(model.forward).parameters
     made = ["input_ids", "attention_mask"]
     # A folder without a usable tokenizer still exports: its bundle takes ids, not text.
     with contextlib.suppress(Exception):
         tokenizer = transformers.AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
-            folder, local_files_only=True
+            folder,
+            local_files_only=not trust_remote_code,
+            trust_remote_code=trust_remote_code,
         )
         made = tokenizer.model_input_names
     wanted = ("input_ids", "attention_mask", "token_type_ids")
-    return tuple(name for name in wanted if name in accepted and name in made)
+    names = tuple(name for name in wanted if name in accepted and name in made)
+    return (*names, DECODER_IDS) if task == "text2text-generation" else names
 
 
 def _example(names: tuple[str, ...], rows: int) -> tuple[Tensor, ...]:
@@ -84,16 +118,18 @@ def _example(names: tuple[str, ...], rows: int) -> tuple[Tensor, ...]:
         "input_ids": torch.arange(_BATCH * _LENGTH).reshape(shape) % rows,
         "attention_mask": torch.ones(shape, dtype=torch.long),
         "token_type_ids": torch.zeros(shape, dtype=torch.long),
+        DECODER_IDS: torch.arange(_BATCH * _DECODER_LENGTH).reshape(_BATCH, -1) % rows,
     }
     return tuple(values[name] for name in names)
 
 
 def _name_free_dimensions(model: ir.Model) -> None:
     """Call the free dimensions batch and sequence, as the hub's own ONNX files do."""
-    first = model.graph.inputs[0].shape
-    if first is None:
-        return
-    names = dict(zip((str(dim) for dim in first), ("batch", "sequence"), strict=False))
+    names: dict[str, str] = {}
+    for value in model.graph.inputs:
+        length = "decoder_sequence" if value.name == DECODER_IDS else "sequence"
+        for dim, name in zip(value.shape or (), ("batch", length), strict=False):
+            names.setdefault(str(dim), name)
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is not None:
             value.shape = ir.Shape(

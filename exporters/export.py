@@ -10,29 +10,47 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from toolkit import Budget, CompressedEmbedding, compress
+from toolkit import Budget, compress
 from toolkit.config import LightTokenConfig, PaperConfig
-from toolkit.errors import InputError
+from toolkit.errors import BudgetError, InputError
 from toolkit.files import folder_aside
+from toolkit.importance import zipf_prior
 from toolkit.manifest import MANIFEST_NAME, Footprint, Manifest
 from toolkit.progress import Progress
 
-from .bundle import MODEL_NAME, model_nbytes, write_bundle
-from .check import check_model
+from .body import Inputs, check_body, shrink_body
+from .bundle import model_nbytes, write_bundle
+from .check import check_model, check_same
 from .facts import TOKENIZER
-from .find import TableUse, find_token_table
+from .find import TableUse, find_tables
 from .heads import find_heads, serves_heads_alone
-from .layer import graph_tensors
+from .inputs import FixShapes, Int32Inputs
+from .layouts import LAYOUTS, check_layout
+from .ort_format import SUFFIX, save_ort
+from .part import table_values
+from .pooling import AddPooling
 from .prior import corpus_importance, token_importance
+from .products import Product
 from .rewrite import CompressTable, check_opset, inline_decoder
 from .source import LoadedModel, load_graph, load_source
+from .tables import PackedTable, choose_tables, out_of_reach, share_out
+from .targets import TARGETS, find_target
 
 DECODES = ("function", "inline")
-HEADS = ("packed", "dense")
+FORMATS = ("onnx", "ort")
+_STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
+HEADS = ("packed", "nbits", "dense")
 _PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 
 # What each part of the work takes of the whole, on a small encoder.
-_SHARES = {"export": 0.0, "compress": 0.25, "rewrite": 0.8, "check": 0.85, "write": 0.97}
+_SHARES = {
+    "export": 0.0,
+    "body": 0.2,
+    "compress": 0.25,
+    "rewrite": 0.8,
+    "check": 0.85,
+    "write": 0.97,
+}
 
 
 @dataclass(frozen=True)
@@ -41,13 +59,27 @@ class ExportOptions:
 
     Attributes:
         exporter: auto, dynamo or optimum.
+        target: where it is to run, see ``exporters.targets``; it decides what is None below.
         decode: "function" keeps the decode graph a function of the model, "inline" dissolves it.
-        head: what an output head reads that shares the table: the "packed" one, or a "dense" copy
-            that stays for it. Packed, the recipe's codebooks are sums (``LightTokenConfig.split``),
-            which heads read several times faster.
+        head: what an output head reads that shares the table: the "packed" one, "nbits", a copy in
+            4 bits (MatMulNBits), or a "dense" one in float32. Packed, the recipe's codebooks are
+            sums (``LightTokenConfig.split``), which heads read several times faster.
+        batch: texts that the graph takes, no other number; with ``sequence``.
+        sequence: tokens of each text.
+        format: "onnx", or "ort", onnxruntime's own, for minimal builds of it.
+        body: form of the weights beside the tables, see ``exporters.body.shrink_body``.
+        body_block: numbers that share a scale, in a body of int4.
+        table: name of the table to pack; by default the largest that token ids look up.
+        all_tables: pack every table that ids look up and that is large enough, see
+            ``find_large_tables``; each gets the budget's ratio, or its share of the bytes.
         method: of compression.
         seed: equal seeds give equal bytes.
+        layout: of the bundle's folder: "flat", or what "transformers-js" looks for.
+        with_pooling: let the graph give ``sentence_embedding`` too, pooled as the model's folder
+            says.
         revision: branch, tag or commit of a hub id.
+        trust_remote_code: run the Python code that a model brings.
+        with_past: let a decoder take and give the keys and values of the tokens before.
         name: what the bundle calls its source; by default the hub id, folder or file name.
         corpus: a text file, one text a line, to count tokens in; the tokenizer's prior is used
             without.
@@ -55,20 +87,44 @@ class ExportOptions:
     """
 
     exporter: str = "auto"
-    decode: str = "function"
-    head: str = "packed"
+    target: str = "cpu"
+    decode: str | None = None
+    head: str | None = None
+    batch: int | None = None
+    sequence: int | None = None
+    format: str = "onnx"
+    body: str = "fp32"
+    body_block: int = 128
+    table: str | None = None
+    all_tables: bool = False
     method: str = "lighttoken"
     seed: int = 0
+    layout: str = "flat"
+    with_pooling: bool = False
     revision: str | None = None
+    trust_remote_code: bool = False
+    with_past: bool = False
     name: str | None = None
     corpus: Path | None = None
     config: LightTokenConfig | PaperConfig | None = None
 
     def __post_init__(self) -> None:
-        if self.decode not in DECODES:
+        if self.decode not in (None, *DECODES):
             raise InputError(f"decode {self.decode!r} is unknown; choose from {', '.join(DECODES)}")
-        if self.head not in HEADS:
+        if self.head not in (None, *HEADS):
             raise InputError(f"head {self.head!r} is unknown; choose from {', '.join(HEADS)}")
+        if self.format not in FORMATS:
+            raise InputError(f"format {self.format!r} is unknown; choose from {', '.join(FORMATS)}")
+        if (self.batch is None) != (self.sequence is None):
+            raise InputError("batch and sequence come together: both are fixed, or neither")
+        if min(size for size in (self.batch, self.sequence, 1) if size is not None) < 1:
+            raise InputError(f"batch {self.batch} x sequence {self.sequence} holds no token")
+        check_body(self.body, self.body_block)
+        find_target(self.target, self.body)
+        if self.table is not None and self.all_tables:
+            raise InputError(f"give table ({self.table}) or all_tables, one of them")
+        if self.layout not in LAYOUTS:
+            raise InputError(f"layout {self.layout!r} is unknown; choose from {', '.join(LAYOUTS)}")
 
 
 def export(
@@ -99,67 +155,164 @@ def export(
         InputError, BudgetError, MissingDependencyError, CheckError: one line each; nothing is
             left behind.
     """
-    chosen, out = options or ExportOptions(), Path(out)
+    chosen, out = _decided(options or ExportOptions()), Path(out)
+    target = TARGETS[chosen.target]
     say = _Said(progress)
     if force:
         _check_replaceable(out)
     with folder_aside(out, force=force) as aside, tempfile.TemporaryDirectory() as work:
         say("export", "exporting to ONNX")
         place = keep_original or Path(work)
-        loaded = load_source(source, place, exporter=chosen.exporter, revision=chosen.revision)
+        loaded = load_source(
+            source,
+            place,
+            exporter=chosen.exporter,
+            revision=chosen.revision,
+            trust_remote_code=chosen.trust_remote_code,
+            with_past=chosen.with_past,
+        )
+        layout = check_layout(chosen.layout, loaded)
+        path = aside / layout.model
         model = load_graph(loaded.path)
         check_opset(model)
-        table = find_token_table(model.graph)
-        heads = find_heads(model.graph, table) if chosen.head == "packed" else []
-        tied = not serves_heads_alone(table, heads)
+        tables = choose_tables(model.graph, chosen.table, chosen.all_tables)
+        ids_input = tables[0].ids_input
+        original = {table.name: table for table in tables}
+        graph = loaded.path
+        if chosen.body != "fp32" or chosen.head == "nbits":
+            say("body", "making the rest of the model smaller")
+            graph = _shrink(loaded, tables, chosen, Path(work) / "body")
+            model = load_graph(graph)
+            tables = [_again(model.graph, table.name) for table in tables]
+        if chosen.with_pooling:
+            _add_pooling(model, loaded)
 
         say("compress", "compressing the table")
-        embedding = compress(
-            table_values(table),
-            budget,
-            method=chosen.method,
-            seed=chosen.seed,
-            importance=importance_of(loaded.folder / TOKENIZER, table.rows, chosen.corpus),
-            config=_for_heads(chosen) if heads else chosen.config,
-            progress=say.part("compress", "rewrite"),
-        )
+        tokenizer = loaded.folder / TOKENIZER
+        packed = _pack(tables, original, budget, chosen, tokenizer, say.part("compress", "rewrite"))
 
         say("rewrite", "rewriting the graph")
-        name, ids_input = table.name, table.ids_input
-        CompressTable(name, embedding, heads=bool(heads))(model)
+        for table in packed:
+            heads = bool(table.heads)
+            CompressTable(table.name, table.embedding, heads=heads, floats=target.floats)(model)
+        if target.int32:
+            Int32Inputs()(model)
+        if chosen.batch is not None and chosen.sequence is not None:
+            FixShapes(chosen.batch, chosen.sequence)(model)
         if chosen.decode == "inline":
             inline_decoder(model)
-        ir.save(model, aside / MODEL_NAME, external_data=f"{MODEL_NAME}.data")
+        path.parent.mkdir(exist_ok=True)
+        ir.save(model, path, external_data=layout.data)
 
         say("check", "checking every token id and the whole model")
-        parity = check_model(
-            aside / MODEL_NAME, loaded.path, name, embedding, tied=tied, heads=bool(heads)
-        )
+        parity = check_model(path, graph, packed, uncompressed=loaded.path)
+        nbytes = model_nbytes(path)
+        if chosen.format == "ort":
+            path = _as_ort(path, layout.data)
+            nbytes = path.stat().st_size
 
         say("write", "writing the bundle")
         manifest = Manifest(
             source=replace(loaded.source, name=chosen.name or loaded.source.name),
             task=loaded.facts.task,
             exporter=loaded.exporter,
-            decode=chosen.decode,
+            target=chosen.target,
+            batch=chosen.batch,
+            sequence=chosen.sequence,
+            decode=str(chosen.decode),
             opset=model.opset_imports[""],
-            rows=embedding.rows,
-            width=embedding.width,
-            table=name,
+            rows=packed[0].embedding.rows,
+            width=packed[0].embedding.width,
+            table=packed[0].name,
             ids_input=ids_input,
-            tied_head=tied,
-            packed_heads=len(heads),
+            tied_head=any(table.tied for table in packed),
+            packed_heads=sum(table.heads for table in packed),
+            body=chosen.body,
+            body_block=chosen.body_block if chosen.body == "int4" else None,
             method=chosen.method,
             seed=chosen.seed,
-            footprint=_footprint(embedding, aside, loaded, planes=bool(heads)),
+            footprint=_footprint(packed, nbytes, loaded),
             parity=parity,
             pooling=loaded.facts.pooling,
             max_length=loaded.facts.max_length,
+            model=path.relative_to(aside).as_posix(),
+            cached=any((value.name or "").startswith("past") for value in model.graph.inputs),
+            pooled=chosen.with_pooling,
+            tables=tuple(table.described() for table in packed),
             made_with=_versions(),
         )
         manifest = write_bundle(aside, loaded, manifest)
         say.done()
     return manifest
+
+
+def _decided(options: ExportOptions) -> ExportOptions:
+    """With what the target decides, where nothing else was asked for."""
+    target = find_target(options.target, options.body)
+    decode, head = options.decode or target.decode, options.head or target.head
+    sizes = (options.batch, options.sequence)
+    if target.static and options.batch is None:
+        sizes = _STATIC
+    if options.format == "ort" and options.layout != "flat":
+        raise InputError(f"layout {options.layout} is for .onnx files; leave one of the two out")
+    return replace(options, decode=decode, head=head, batch=sizes[0], sequence=sizes[1])
+
+
+def _as_ort(path: Path, data: str) -> Path:
+    """The bundle's model in onnxruntime's format, in place of the .onnx file."""
+    target = path.with_suffix(SUFFIX)
+    save_ort(path, target)
+    check_same(path, target)
+    path.unlink()
+    path.with_name(data).unlink(missing_ok=True)
+    return target
+
+
+def _shrink(loaded: LoadedModel, tables: list[TableUse], chosen: ExportOptions, work: Path) -> Path:
+    """The model with a smaller body, its tables as they were."""
+    work.mkdir()
+    first = tables[0]
+    ids_inputs = {look.ids_input for table in tables for look in table.lookups}
+    importance = importance_of(loaded.folder / TOKENIZER, first.rows, chosen.corpus)
+    if importance is None:
+        importance = zipf_prior(first.rows)
+    names = frozenset(table.name for table in tables)
+    kept = names | {
+        str(head.weight.name) for table in tables for head in find_heads(table.graph, table)
+    }
+    return shrink_body(
+        loaded.path,
+        work,
+        chosen.body,
+        Inputs(tuple(sorted(ids_inputs)), importance, chosen.seed),
+        kept=kept,
+        heads=(lambda model: _head_products(model, names)) if chosen.head == "nbits" else None,
+        block=chosen.body_block,
+    )
+
+
+def _head_products(model: ir.Model, names: frozenset[str]) -> list[Product]:
+    """Output heads that share a table, as products with it or with their copy of it."""
+    products = []
+    for table in find_tables(model.graph):
+        for head in find_heads(table.graph, table) if table.name in names else ():
+            own = head.weight.is_initializer() and head.weight is not table.value
+            weight = head.weight if own else table.value
+            products.append(Product(head.node, weight, by_rows=not own, bias=head.bias))
+    return [product for product in products if product.node.op_type != "MatMulNBits"]
+
+
+def _again(graph: ir.Graph, name: str) -> TableUse:
+    return next(table for table in find_tables(graph) if table.name == name)
+
+
+def _add_pooling(model: ir.Model, loaded: LoadedModel) -> None:
+    if loaded.facts.pooling is None:
+        raise InputError(
+            f"{loaded.source.name} says nothing of pooling (no modules.json with a Pooling module "
+            "beside it); leave --with-pooling out"
+        )
+    AddPooling(loaded.facts.pooling)(model)
 
 
 def _for_heads(chosen: ExportOptions) -> LightTokenConfig | PaperConfig | None:
@@ -180,24 +333,62 @@ def importance_of(tokenizer: Path, rows: int, corpus: Path | None) -> NDArray[np
     return prior if corpus is None else corpus_importance(tokenizer, corpus, rows, prior)
 
 
-def table_values(table: TableUse) -> NDArray[np.floating]:
-    """The table as an array [V, d]."""
-    assert table.value.const_value is not None
-    return table.value.const_value.numpy()
+def _pack(
+    tables: list[TableUse],
+    original: dict[str, TableUse],
+    budget: Budget,
+    chosen: ExportOptions,
+    tokenizer: Path,
+    report: Callable[[float, str], None],
+) -> list[PackedTable]:
+    """Compress each table by its share of the budget, one after another."""
+    packed = []
+    for index, (table, share) in enumerate(zip(tables, share_out(budget, tables), strict=True)):
+        heads = find_heads(table.graph, table) if chosen.head == "packed" else []
+        of_tokens = table.ids_input == tables[0].ids_input  # positions and types have no tokenizer
+        try:
+            embedding = compress(
+                table_values(table),
+                share,
+                method=chosen.method,
+                seed=chosen.seed,
+                importance=importance_of(tokenizer, table.rows, chosen.corpus)
+                if of_tokens
+                else None,
+                config=_for_heads(chosen) if heads else chosen.config,
+                progress=_of(report, index, len(tables)),
+            )
+        except BudgetError as error:
+            raise (out_of_reach(error, table) if len(tables) > 1 else error) from error
+        tied = not serves_heads_alone(table, heads)
+        stood = original[table.name]
+        packed.append(
+            PackedTable(table.name, embedding, len(heads), tied, stood.nbytes, stood.form)
+        )
+    return packed
 
 
-def _footprint(
-    embedding: CompressedEmbedding, aside: Path, loaded: LoadedModel, *, planes: bool
-) -> Footprint:
-    tensors = graph_tensors(embedding, planes=planes)
-    parts = {name: array.nbytes for name, array in tensors.items()}
-    packed = sum(parts.values())
+def _of(
+    report: Callable[[float, str], None], index: int, count: int
+) -> Callable[[float, str], None]:
+    """Progress of one of several equal parts."""
+    return lambda share, what: report((index + share) / count, what)
+
+
+def _footprint(packed: list[PackedTable], nbytes: int, loaded: LoadedModel) -> Footprint:
+    several = len(packed) > 1
+    parts = {
+        f"{table.name}.{name}" if several else name: count
+        for table in packed
+        for name, count in table.parts().items()
+    }
+    held, dense = sum(parts.values()), sum(table.embedding.dense_nbytes for table in packed)
     return Footprint(
-        ratio=embedding.dense_nbytes / packed,
-        bits_per_parameter=8 * packed / (embedding.rows * embedding.width),
-        embedding_bytes=packed,
-        dense_bytes=embedding.dense_nbytes,
-        model_bytes=model_nbytes(aside / MODEL_NAME),
+        ratio=dense / held,
+        bits_per_parameter=8 * held / (dense // 4),
+        embedding_bytes=held,
+        dense_bytes=dense,
+        model_bytes=nbytes,
         original_model_bytes=model_nbytes(loaded.path),
         by_part=parts,
     )

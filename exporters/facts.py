@@ -17,17 +17,21 @@ _TASKS = {
     "LMHeadModel": "text-generation",
     "Model": "feature-extraction",
 }
+# The same of models that have an encoder and a decoder.
+_TEXT_TO_TEXT = ("ForConditionalGeneration", "MTModel")
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
 # Their first position is the one after the padding id's, so some of the positions go unused.
 _POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xmod"}
 # Modules of sentence-transformers that a bundle's pipeline stands for; dropout does nothing.
 _MODULES = {"Transformer", "Pooling", "Normalize", "Dropout"}
 
+CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 _SMALL_FILES = (
-    "config.json",
+    CONFIG,
     "generation_config.json",
-    "tokenizer_config.json",
+    TOKENIZER_CONFIG,
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
@@ -56,6 +60,8 @@ class Facts:
         pooling: for sentence encoders.
         max_length: tokens that texts are cut to.
         assets: files to copy, relative to the folder.
+        remote_code: the folder, or a repository that it names, brings Python code for the model.
+        model_type: transformers' word for the family, None where config.json has none.
     """
 
     task: str
@@ -63,6 +69,8 @@ class Facts:
     pooling: Pooling | None
     max_length: int | None
     assets: tuple[str, ...]
+    remote_code: bool = False
+    model_type: str | None = None
 
 
 def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
@@ -82,11 +90,13 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         raise InputError(f"{folder / 'config.json'} names architecture {architecture!r}; repair it")
     pooling, pooling_files = _pooling(folder)
     return Facts(
-        task="feature-extraction" if pooling else _task(architecture, is_onnx),
+        task="feature-extraction" if pooling else _task(architecture, config, is_onnx),
         architecture=architecture,
         pooling=pooling,
         max_length=_max_length(folder, config),
         assets=tuple(name for name in (*_assets(folder), *pooling_files)),
+        remote_code="auto_map" in config,
+        model_type=config.get("model_type"),
     )
 
 
@@ -107,9 +117,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _task(architecture: str | None, is_onnx: bool) -> str:
+def _task(architecture: str | None, config: dict[str, Any], is_onnx: bool) -> str:
     if architecture is None:
         return "feature-extraction"
+    if config.get("is_encoder_decoder") and architecture.endswith(_TEXT_TO_TEXT):
+        return "text2text-generation"
     for ending, task in _TASKS.items():
         if architecture.endswith(ending):
             return task

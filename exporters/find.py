@@ -1,80 +1,150 @@
 """Which tables a graph looks tokens up in: found by use, never by name."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from toolkit.errors import InputError
 
+from .forms import (
+    FLOATS,
+    above,
+    constant,
+    dequantizes,
+    is_blocks,
+    is_op,
+    remakes,
+    shape_of,
+    stored,
+    type_of,
+)
+
 # Ops between a graph input and a Gather's indices that leave every id what it is.
-_PASS_THROUGH = {"Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
-_FLOATS = {
-    ir.DataType.FLOAT,
-    ir.DataType.FLOAT16,
-    ir.DataType.BFLOAT16,
-    ir.DataType.DOUBLE,
+_PASS_THROUGH = {
+    *("Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"),
+    *("Slice", "Expand", "Transpose"),
 }
+# Of several tables, those worth packing: with fewer rows codebooks of 256 entries take more than
+# the rows do, and a table of a hundredth of the largest decides nothing.
+MIN_ROWS = 256
+MIN_SHARE = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Where a graph looks rows up.
+
+    Attributes:
+        gather: the Gather or GatherBlockQuantized.
+        rows: the value [.., d] that others read: the gather's own, or where integers are gathered
+            what a DequantizeLinear makes of them.
+        ids_input: the graph input that the ids come from.
+    """
+
+    gather: ir.Node
+    rows: ir.Value
+    ids_input: str
+
+    @property
+    def ids(self) -> ir.Value:
+        """The indices."""
+        value = self.gather.inputs[1]
+        assert value is not None
+        return value
+
+    @property
+    def dtype(self) -> ir.DataType:
+        """The rows' type."""
+        dtype = type_of(self.rows)
+        assert dtype is not None
+        return dtype
+
+
+@dataclass(frozen=True, eq=False)
 class TableUse:
     """An embedding table and who reads it.
 
     Attributes:
-        value: the initializer [rows, width].
-        gathers: nodes that look rows up in it by ids from the input ``ids_input``.
+        graph: the model's.
+        value: the stored table, the first of whose dimensions is V: an initializer, or the output
+            of a Constant node.
+        width: d.
+        lookups: where rows are looked up by ids of a graph input.
+        floats: values that hold the whole table [V, d] as floats: the stored one, or what a Cast or
+            a DequantizeLinear makes of it.
         others: every other reader, such as an output head that shares the table.
     """
 
+    graph: ir.Graph
     value: ir.Value
-    ids_input: str
-    gathers: tuple[ir.Node, ...]
+    width: int
+    lookups: tuple[Lookup, ...]
+    floats: tuple[ir.Value, ...]
     others: tuple[ir.Node, ...]
 
     @property
     def name(self) -> str:
-        """The initializer's name."""
+        """What the graph calls the stored table."""
         return self.value.name or ""
 
     @property
     def rows(self) -> int:
         """V."""
-        return int(_dims(self.value)[0])
+        return shape_of(self.value)[0]
 
     @property
-    def width(self) -> int:
-        """d."""
-        return int(_dims(self.value)[1])
+    def ids_input(self) -> str:
+        """The graph input that the first look-up's ids come from."""
+        return self.lookups[0].ids_input
+
+    @property
+    def gathers(self) -> tuple[ir.Node, ...]:
+        """The nodes that look rows up, each once."""
+        return tuple(dict.fromkeys(lookup.gather for lookup in self.lookups))
+
+    @property
+    def readers(self) -> tuple[ir.Node, ...]:
+        """What stands between the stored table and the first look-up's rows, from these up."""
+        first = self.lookups[0]
+        after = [] if first.rows is first.gather.outputs[0] else [first.rows.producer()]
+        nodes = (*after, first.gather, *above(first.gather.inputs[0]))
+        return tuple(node for node in nodes if node is not None)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the table as stored in the graph."""
-        assert self.value.const_value is not None
-        return self.value.const_value.nbytes
+        """Bytes of the table as stored in the graph, scales and zero points included."""
+        held = {value for node in self.readers for value in node.inputs if value is not None}
+        tensors = [constant(value) for value in held - {self.lookups[0].ids}]
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+    @property
+    def form(self) -> str:
+        """How it is stored, for people: ``float16``, ``uint8, DequantizeLinear``."""
+        tensor = constant(self.value)
+        assert tensor is not None
+        through = [node.op_type for node in self.readers if not is_op(node, "Gather", "Reshape")]
+        return ", ".join([tensor.dtype.name.lower(), *reversed(through)])
 
 
 def find_tables(graph: ir.Graph) -> list[TableUse]:
-    """Every float matrix that rows are gathered from by ids of a graph input, largest first."""
-    tables = []
-    for value in graph.initializers.values():
-        if value.const_value is None or len(_dims(value)) != 2 or value.dtype not in _FLOATS:
-            continue
-        inputs: dict[ir.Node, str] = {}
-        for node, index in value.uses():
-            name = _ids_input(node) if index == 0 else None
-            if name is not None:
-                inputs[node] = name
-        if inputs:
-            others = tuple(node for node, _ in value.uses() if node not in inputs)
-            tables.append(TableUse(value, next(iter(inputs.values())), tuple(inputs), others))
-    return sorted(tables, key=lambda table: -table.nbytes)
+    """Every matrix that float rows are looked up in by ids of a graph input, largest first."""
+    found: dict[ir.Value, list[Lookup]] = {}
+    for node in graph.all_nodes():
+        for lookup in _lookups(node):
+            table = stored(node.inputs[0])
+            assert table is not None
+            found.setdefault(table, []).append(lookup)
+    tables = [_table(graph, value, tuple(lookups)) for value, lookups in found.items()]
+    return sorted(tables, key=lambda table: -table.rows * table.width)
 
 
-def find_token_table(graph: ir.Graph) -> TableUse:
-    """The largest table looked up by ids.
+def find_token_table(graph: ir.Graph, name: str | None = None) -> TableUse:
+    """The largest table looked up by ids, or the one called ``name``.
 
     Raises:
-        InputError: the graph has none; the message names the inputs that were traced.
+        InputError: the graph has none; the message names the inputs that were traced. Or it has
+            none of this name; the message lists those that it has.
     """
     tables = find_tables(graph)
     if not tables:
@@ -83,15 +153,92 @@ def find_token_table(graph: ir.Graph) -> TableUse:
             f"no token table: no float matrix is looked up by ids from a graph input ({inputs}); "
             "give a model that takes token ids"
         )
-    return tables[0]
+    named = [table for table in tables if name in (None, table.name)]
+    if not named:
+        known = ", ".join(f"{table.name} ({table.rows} x {table.width})" for table in tables)
+        raise InputError(f"no table {name!r} is looked up by ids; choose from {known}")
+    return named[0]
+
+
+def find_large_tables(graph: ir.Graph) -> list[TableUse]:
+    """The largest table, and every other of :data:`MIN_ROWS` rows and :data:`MIN_SHARE` of it.
+
+    Raises:
+        InputError: the graph has none.
+    """
+    largest, *others = find_tables(graph) or [find_token_table(graph)]
+    enough = MIN_SHARE * largest.rows * largest.width
+    large = [t for t in others if t.rows >= MIN_ROWS and t.rows * t.width >= enough]
+    return [largest, *large]
+
+
+def _lookups(node: ir.Node) -> Iterator[Lookup]:
+    """What ``node`` looks up; nothing where it is no look-up by ids."""
+    if not (is_op(node, "Gather") or is_blocks(node)):
+        return
+    table, name = stored(node.inputs[0]), _ids_input(node)
+    if table is None or name is None or not _width(node, table):
+        return
+    if type_of(node.outputs[0]) in FLOATS:
+        yield Lookup(node, node.outputs[0], name)
+        return
+    for reader, index in node.outputs[0].uses():
+        rows = reader.outputs[0]
+        if index == 0 and _by_columns(reader, node, table) and type_of(rows) in FLOATS:
+            yield Lookup(node, rows, name)
+
+
+def _width(gather: ir.Node, table: ir.Value) -> int:
+    """Columns of the rows that are looked up in ``table``, 0 where it is no matrix."""
+    shape = shape_of(table)
+    if is_op(gather, "Gather"):
+        grouped = any(is_op(node, "Reshape") for node in above(gather.inputs[0]))
+        return shape[1] if len(shape) == 2 and not grouped else 0
+    # Two numbers of 4 bits to a byte, where the type does not say so.
+    packed = type_of(table) == ir.DataType.UINT8
+    columns = 8 // gather.attributes.get_int("bits", 4) if packed else 1
+    for size in shape[1:]:
+        columns *= size
+    return columns if len(shape) > 1 else 0
+
+
+def _by_columns(node: ir.Node, gather: ir.Node, table: ir.Value) -> bool:
+    """Whether it dequantises gathered rows, by one scale or one for each column."""
+    blocks = node.attributes.get_int("block_size", 0)
+    if not (dequantizes(node) and remakes(node)) or blocks:
+        return False
+    scales = shape_of(node.inputs[1])
+    if scales in ((), (1,)):
+        return True
+    ids = gather.inputs[1]
+    last = len(ids.shape) if ids is not None and ids.shape is not None else -1
+    return scales == shape_of(table)[1:] and node.attributes.get_int("axis", 1) in (-1, last)
+
+
+def _table(graph: ir.Graph, value: ir.Value, lookups: tuple[Lookup, ...]) -> TableUse:
+    """Follow every reader of the stored table."""
+    gathers = {lookup.gather for lookup in lookups}
+    read = {lookup.rows.producer() for lookup in lookups}
+    held, others = [value], []
+    for whole in held:  # grows
+        for node, index in whole.uses():
+            if index == 0 and node in gathers:
+                # Of gathered integers someone may want the integers.
+                after = [] if node in read else [user for user, _ in node.outputs[0].uses()]
+                others += [user for user in after if user not in read]
+            elif index == 0 and remakes(node):
+                held.append(node.outputs[0])
+            else:
+                others.append(node)
+    width = _width(lookups[0].gather, value)
+    floats = tuple(whole for whole in held if type_of(whole) in FLOATS)
+    return TableUse(graph, value, width, lookups, floats, tuple(dict.fromkeys(others)))
 
 
 def _ids_input(gather: ir.Node) -> str | None:
     """The integer graph input whose values reach the Gather's indices unchanged, or None."""
-    if gather.op_type != "Gather" or gather.domain not in ("", "ai.onnx"):
-        return None
-    axis = gather.attributes.get("axis")
-    if axis is not None and axis.as_int() not in (0, -2):
+    axis = "axis" if is_op(gather, "Gather") else "gather_axis"
+    if gather.attributes.get_int(axis, 0) not in (0, -2):
         return None
     value = gather.inputs[1]
     while value is not None:
@@ -106,7 +253,3 @@ def _ids_input(gather: ir.Node) -> str | None:
             return None
         value = node.inputs[0]
     return None
-
-
-def _dims(value: ir.Value) -> tuple[int, ...]:
-    return tuple(value.const_value.shape.numpy()) if value.const_value is not None else ()

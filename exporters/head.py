@@ -35,7 +35,11 @@ _ROWS_AT_ONCE = 512
 
 
 def build_head_graph(
-    embedding: CompressedEmbedding, *, opset: int, dtype: ir.DataType = ir.DataType.FLOAT
+    embedding: CompressedEmbedding,
+    *,
+    opset: int,
+    dtype: ir.DataType = ir.DataType.FLOAT,
+    name: str = NAME,
 ) -> PackedLayer:
     """Hidden states of ``dtype`` [.., d] to logits of ``dtype`` [.., V], codes in planes."""
 
@@ -43,7 +47,7 @@ def build_head_graph(
         return project(op, embedding, hidden, v, dtype, opset)
 
     return build_layer(
-        embedding, body, name=NAME, value="hidden", opset=opset, dtype=dtype, planes=True
+        embedding, body, name=name, value="hidden", opset=opset, dtype=dtype, planes=True
     )
 
 

@@ -23,7 +23,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """A dense table that tokens are looked up in, and the nodes that read it."""
+    """A table that is not packed and that tokens are looked up in, and the nodes that read it.
+
+    Attributes:
+        form: how it is stored: ``float``, or ``uint8, DequantizeLinear``.
+    """
 
     name: str
     rows: int
@@ -32,6 +36,7 @@ class Table:
     ids_input: str
     gathers: tuple[str, ...]
     others: tuple[str, ...]
+    form: str
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ def inspect_model(path: Path) -> Inspection:
                 use.ids_input,
                 tuple(_label(node) for node in use.gathers),
                 tuple(_label(node) for node in use.others),
+                use.form,
             )
             for use in find_tables(model.graph)
         ),

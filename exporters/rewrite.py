@@ -7,34 +7,47 @@ import onnx_ir.passes.common as common_passes
 from toolkit import CompressedEmbedding
 from toolkit.errors import InputError
 
-from .decode import build_decode_graph
+from . import decode, head
 from .find import TableUse, find_tables
-from .head import build_head_graph
 from .heads import Head, find_heads
-from .layer import DOMAIN, MIN_OPSET, VERSION
+from .layer import DOMAIN, MIN_OPSET, VERSION, PackedLayer
 
 _FUNCTIONS_IR_VERSION = 8  # the first in which a model may hold functions
 
 
 class CompressTable(ir.passes.InPlacePass):
-    """Replace every Gather from one table by a node that decodes the packed rows.
+    """Replace every look-up in one table by a node that decodes the packed rows.
 
     The packed tensors become initializers named after the table, and the decode graph a function
     of the model, so that any onnxruntime runs the file. Where something else reads the table too,
-    the dense table stays for it; ``TableUse.others`` says so beforehand.
+    the table stays for it; ``TableUse.others`` says so beforehand. What nobody reads any more goes:
+    the table, its scales, what made floats of them.
+
+    A model's second table has a second function, ``CompressedEmbedding2``: another layout is
+    another body. Functions of one name and several ``overload`` would be the standard's way, and
+    onnxruntime 1.31 knows them; but 1.20 and 1.22 take the last for all nodes, without a word.
 
     Args:
         table: name of the initializer to replace.
         embedding: its compressed form, of the same shape.
         heads: let output heads that share the table read the same packed tensors, which then stand
             in planes; else the dense table stays for them.
+        floats: decode in floats, where a target has no integer products.
     """
 
-    def __init__(self, table: str, embedding: CompressedEmbedding, *, heads: bool = False) -> None:
+    def __init__(
+        self,
+        table: str,
+        embedding: CompressedEmbedding,
+        *,
+        heads: bool = False,
+        floats: bool = False,
+    ) -> None:
         super().__init__()
         self.table = table
         self.embedding = embedding
         self.heads = heads
+        self.floats = floats
 
     def requires(self, model: ir.Model) -> None:
         """The table is there, of the embedding's shape, and the opset has the operators."""
@@ -52,12 +65,8 @@ class CompressTable(ir.passes.InPlacePass):
         """Rewrite ``model`` in place."""
         use = self._use(model)
         assert use is not None
-        assert use.value.dtype is not None
-        opset, wanted = model.opset_imports[""], use.value.dtype
-        # Kernels know these two; what else a table is of goes through float32.
-        dtype = wanted if wanted in (ir.DataType.FLOAT, ir.DataType.FLOAT16) else ir.DataType.FLOAT
         heads = find_heads(model.graph, use) if self.heads else []
-        decoder = build_decode_graph(self.embedding, opset=opset, dtype=dtype, planes=bool(heads))
+        decoder, projector = self._layers(model, use, heads)
         taken = _names(model.graph)
         stored = []
         for name, array in decoder.tensors.items():
@@ -65,46 +74,97 @@ class CompressTable(ir.passes.InPlacePass):
             value = ir.val(tensor.name, const_value=tensor)
             model.graph.register_initializer(value)
             stored.append(value)
-        for gather in use.gathers:
-            name = _free(f"{gather.name or 'embedding'}_packed", taken)
-            ids = gather.inputs[1]
-            assert ids is not None
-            nodes = [decoder.node(ids, stored, name)]
-            _replace(gather, _cast(nodes, wanted, taken))
-        if heads:
-            layer = build_head_graph(self.embedding, opset=opset, dtype=dtype)
-            for head in heads:
-                name = _free(f"{head.node.name or 'head'}_packed", taken)
-                nodes = _to(head.hidden, dtype, wanted, taken)
-                hidden = nodes[-1].outputs[0] if nodes else head.hidden
-                nodes = _cast([*nodes, layer.node(hidden, stored, name)], wanted, taken)
-                _replace(head.node, _with_bias(nodes, head, taken))
-                _drop(model.graph, head.weight, keep=use.value)
+        for lookup in use.lookups:
+            name = _free(f"{lookup.gather.name or 'embedding'}_packed", taken)
+            nodes = [decoder.node(lookup.ids, stored, name)]
+            _replace(lookup.rows, _cast(nodes, lookup.dtype, taken))
+        for each in heads:
+            name = _free(f"{each.node.name or 'head'}_packed", taken)
+            nodes = _to(each.hidden, _type(projector), each.dtype, taken)
+            hidden = nodes[-1].outputs[0] if nodes else each.hidden
+            nodes = _cast([*nodes, projector.node(hidden, stored, name)], each.dtype, taken)
+            _replace(each.node.outputs[0], _with_bias(nodes, each, taken))
+        for layer in (decoder, projector) if heads else (decoder,):
             model.functions[layer.function.identifier()] = layer.function
-        model.functions[decoder.function.identifier()] = decoder.function
         model.opset_imports[DOMAIN] = VERSION
         model.ir_version = max(model.ir_version, _FUNCTIONS_IR_VERSION)
-        if not use.value.uses():
-            del model.graph.initializers[self.table]
-            if use.value in model.graph.inputs:  # one that callers may override
-                model.graph.inputs.remove(use.value)
         return ir.passes.PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
-        """No Gather reads the dense table by ids any more."""
+        """Nothing looks rows up in the dense table any more."""
         if self._use(model) is not None:
             raise ir.passes.PostconditionError(f"a Gather still reads {self.table!r}")
+
+    def _layers(
+        self, model: ir.Model, use: TableUse, heads: list[Head]
+    ) -> tuple[PackedLayer, PackedLayer]:
+        """The decoder and the head; float16 where all that they replace is."""
+        wanted = {lookup.dtype for lookup in use.lookups} | {each.dtype for each in heads}
+        # Kernels know these two; what else a table is of goes through float32.
+        dtype = ir.DataType.FLOAT16 if wanted == {ir.DataType.FLOAT16} else ir.DataType.FLOAT
+        opset = model.opset_imports[""]
+        decoder = decode.build_decode_graph(
+            self.embedding,
+            opset=opset,
+            dtype=dtype,
+            planes=bool(heads),
+            name=_function_name(model, decode.NAME),
+            floats=self.floats,
+        )
+        projector = head.build_head_graph(
+            self.embedding, opset=opset, dtype=dtype, name=_function_name(model, head.NAME)
+        )
+        return decoder, projector
 
     def _use(self, model: ir.Model) -> TableUse | None:
         tables = {table.name: table for table in find_tables(model.graph)}
         return tables.get(self.table)
 
 
-def _replace(old: ir.Node, new: list[ir.Node]) -> None:
-    graph = old.graph  # the main one, or a branch of it
+def _function_name(model: ir.Model, name: str) -> str:
+    """``name`` for the first packed table of a model, ``name2`` for the second."""
+    taken = {function.name for function in model.functions.values() if function.domain == DOMAIN}
+    return next(
+        each
+        for count in range(1, len(taken) + 2)
+        if (each := f"{name}{count if count > 1 else ''}") not in taken
+    )
+
+
+def _type(layer: PackedLayer) -> ir.DataType:
+    return ir.DataType(int(layer.attributes["to"]))
+
+
+def _replace(old: ir.Value, new: list[ir.Node]) -> None:
+    """Let the last of ``new`` make ``old``, and remove what nobody needs any more."""
+    maker = old.producer()
+    assert maker is not None
+    graph = maker.graph  # the main one, or a branch of it
     assert graph is not None
-    before, after = old.outputs[0], new[-1].outputs[0]
-    ir.convenience.replace_nodes_and_values(graph, old, [old], new, [before], [after])
+    inputs = set(maker.inputs)
+    ir.convenience.replace_nodes_and_values(graph, maker, [maker], new, [old], [new[-1].outputs[0]])
+    for value in inputs:
+        _drop(value)
+
+
+def _drop(value: ir.Value | None) -> None:
+    """Remove a value that nobody reads: its initializer, or the node that makes it, and so on."""
+    if value is None or value.uses() or value.is_graph_output():
+        return
+    maker, graph = value.producer(), value.graph
+    if maker is not None:
+        if any(output.uses() or output.is_graph_output() for output in maker.outputs):
+            return
+        inputs = set(maker.inputs)
+        assert maker.graph is not None
+        maker.graph.remove(maker, safe=True)
+        for each in inputs:
+            _drop(each)
+    elif value.is_initializer() and graph is not None:
+        assert value.name is not None
+        del graph.initializers[value.name]
+        if value in graph.inputs:  # one that callers may override
+            graph.inputs.remove(value)
 
 
 def _to(value: ir.Value, dtype: ir.DataType, now: ir.DataType, taken: set[str]) -> list[ir.Node]:
@@ -132,18 +192,6 @@ def _with_bias(nodes: list[ir.Node], head: Head, taken: set[str]) -> list[ir.Nod
     product = nodes[-1].outputs[0]
     product.name = _free(f"{nodes[-1].name}_without_bias", taken)
     return [*nodes, ir.node("Add", [product, head.bias], name=_free("head_bias", taken))]
-
-
-def _drop(graph: ir.Graph, weight: ir.Value, keep: ir.Value) -> None:
-    """Remove what made a head's weight, once no one reads it: a Transpose, or a copy."""
-    if weight.uses() or weight is keep:
-        return
-    maker = weight.producer()
-    if maker is not None:
-        assert maker.graph is not None
-        maker.graph.remove(maker, safe=True)
-    elif weight.name is not None and weight.name in graph.initializers:
-        del graph.initializers[weight.name]
 
 
 def _names(graph: ir.Graph) -> set[str]:

@@ -38,9 +38,18 @@ class LoadedModel:
 
 
 def load_source(
-    source: str, work: Path, *, exporter: str = "auto", revision: str | None = None
+    source: str,
+    work: Path,
+    *,
+    exporter: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    with_past: bool = False,
 ) -> LoadedModel:
     """Resolve ``source`` and export it to ONNX under ``work`` if it is not ONNX yet.
+
+    With ``trust_remote_code`` the Python code that a model brings is run, without it such a model
+    is refused. ``with_past`` asks for a decoder with a cache.
 
     Raises:
         InputError: nothing is there, an id that cannot be fetched, a file that is no ONNX, a
@@ -48,15 +57,17 @@ def load_source(
     """
     path = Path(source).expanduser()
     if path.is_file():
-        return _from_onnx(path)
+        return _from_onnx(path, with_past)
     if path.is_dir():
-        return _from_folder(path, Source(path.name, "folder", ""), work, exporter)
-    folder = find_folder(source, revision)
-    return _from_folder(folder, Source(source, "hub", "", revision), work, exporter)
+        found = Source(path.name, "folder", "")
+    else:
+        path = find_folder(source, revision, code=trust_remote_code)
+        found = Source(source, "hub", "", revision)
+    return _from_folder(path, found, work, exporter, trust_remote_code, with_past)
 
 
-def find_folder(source: str, revision: str | None = None) -> Path:
-    """The folder of a model: as given, or downloaded from the hub.
+def find_folder(source: str, revision: str | None = None, *, code: bool = False) -> Path:
+    """The folder of a model: as given, or downloaded from the hub, its Python files if ``code``.
 
     Raises:
         InputError: nothing is there, or the hub cannot be asked.
@@ -66,21 +77,20 @@ def find_folder(source: str, revision: str | None = None) -> Path:
         return path
     if path.suffix == ".onnx" or source.startswith((".", "/", "~")):
         raise InputError(f"{source} is not here; give a hub id, a model folder or an .onnx file")
-    return _download(source, revision)
+    return _download(source, revision, code)
 
 
-def _from_onnx(path: Path) -> LoadedModel:
-    load_graph(path)
+def _from_onnx(path: Path, with_past: bool) -> LoadedModel:
+    if with_past:
+        raise InputError(f"{path.name} is ONNX already, with a cache or without; drop --with-past")
+    outputs = {value.name for value in load_graph(path).graph.outputs}
     folder = path.parent
     if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
         folder = folder.parent  # the hub's layout: onnx/model.onnx below the tokenizer
-    return LoadedModel(
-        path,
-        folder,
-        read_facts(folder, is_onnx=True),
-        Source(path.name, "onnx", sha256(path)),
-        "none",
-    )
+    facts = read_facts(folder, is_onnx=True)
+    if facts.task == "text2text-generation" and "logits" not in outputs:
+        facts = replace(facts, task="feature-extraction")  # the encoder in a file of its own
+    return LoadedModel(path, folder, facts, Source(path.name, "onnx", sha256(path)), "none")
 
 
 def load_graph(path: Path) -> ir.Model:
@@ -116,14 +126,16 @@ def _check_external(tensor: ir.ExternalTensor, model: Path) -> None:
         raise InputError(f"{file} is too short for the weights of {model.name}; copy it again")
 
 
-def _from_folder(folder: Path, source: Source, work: Path, exporter: str) -> LoadedModel:
+def _from_folder(
+    folder: Path, source: Source, work: Path, exporter: str, trust: bool, with_past: bool
+) -> LoadedModel:
     weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     if not weights:
         found = next(
             (p for p in (folder / "model.onnx", folder / "onnx/model.onnx") if p.is_file()), None
         )
         if found is not None:
-            return _from_onnx(found)
+            return _from_onnx(found, with_past)
         raise InputError(
             f"{folder} holds no model.safetensors, pytorch_model.bin or model.onnx; "
             "give the folder that `save_pretrained` wrote"
@@ -131,16 +143,39 @@ def _from_folder(folder: Path, source: Source, work: Path, exporter: str) -> Loa
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no config.json; give the folder save_pretrained wrote")
     facts = read_facts(folder)
-    path, used = backends.export_onnx(folder, facts, work / "original", exporter)
+    if facts.remote_code and not trust and not _is_known(facts):
+        raise InputError(
+            f"{source.name} needs Python code of its own (auto_map in its config.json); "
+            "--trust-remote-code would run that repository's code here, so read it first"
+        )
+    path, used = backends.export_onnx(
+        folder,
+        facts,
+        work / "original",
+        exporter,
+        trust_remote_code=trust,
+        with_past=with_past,
+    )
     digest = sha256(weights[0]) if len(weights) == 1 else _digest_of_digests(weights)
     return LoadedModel(path, folder, facts, replace(source, sha256=digest), used)
+
+
+def _is_known(facts: Facts) -> bool:
+    """Whether transformers has the model's code itself; many a repository still carries its own.
+
+    Both names count: there are models of the type "bert" whose class is another one.
+    """
+    import transformers
+
+    has_class = facts.architecture is None or hasattr(transformers, facts.architecture)
+    return facts.model_type in transformers.CONFIG_MAPPING and has_class
 
 
 def _digest_of_digests(paths: list[Path]) -> str:
     return hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None, code: bool) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -158,9 +193,10 @@ def _download(name: str, revision: str | None) -> Path:
         )
 
     folder_hint = "or give a folder that holds the model"
+    files = [*_HUB_FILES, "*.py"] if code else _HUB_FILES
     try:
-        folder = fetch([*_HUB_FILES, "*.safetensors"])
-        return folder if any(folder.glob("*.safetensors")) else fetch([*_HUB_FILES, _WEIGHTS[1]])
+        folder = fetch([*files, "*.safetensors"])
+        return folder if any(folder.glob("*.safetensors")) else fetch([*files, _WEIGHTS[1]])
     except HFValidationError as error:
         raise InputError(
             f"{name!r} is neither a file, nor a folder, nor a hub id (owner/name)"

@@ -11,6 +11,7 @@ from toolkit.matrix import read_matrix
 
 from .facts import TOKENIZER
 from .find import find_token_table
+from .part import table_values
 from .source import find_folder, load_graph
 
 
@@ -32,9 +33,8 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     if path.suffix in (".npy", ".safetensors"):
         return SourceTable(read_matrix(path), path.parent / TOKENIZER)
     if path.suffix == ".onnx":
-        table = find_token_table(load_graph(path).graph).value.const_value
-        assert table is not None
-        return SourceTable(table.numpy(), path.parent / TOKENIZER)
+        table = find_token_table(load_graph(path).graph)
+        return SourceTable(table_values(table), path.parent / TOKENIZER)
     folder = find_folder(source, revision)
     import transformers
 

@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from toolkit.errors import FormatError, InputError
-from toolkit.manifest import MODEL_NAME, Manifest, read_manifest, verify_files
+from toolkit.manifest import Manifest, read_manifest, verify_files
 from toolkit.tensors import TensorInfo, describe
 
 from . import native
@@ -121,12 +121,15 @@ def open_session(
         manifest = read_manifest(path)
         if verify:
             verify_files(path, manifest)
-        path = path / MODEL_NAME
+        path = path / manifest.model
         if not path.is_file():
             raise FormatError(f"{path} is missing; copy the whole bundle again")
     elif not path.is_file():
         raise InputError(f"{path} is not here; give a bundle folder or an .onnx file")
     options = _options(threads)
+    if path.suffix == ".ort":  # mapped whole, its weights used where they lie
+        options.add_session_config_entry("session.use_memory_mapped_ort_model", "1")
+        options.add_session_config_entry("session.use_ort_model_bytes_for_initializers", "1")
     # Elsewhere the function's standard operators stay on the device that the rest runs on.
     native_op = op and names[0] == CPU and native.register(options)
     raw = _load(path, names, options)

@@ -13,6 +13,8 @@ Array = NDArray[Any]
 Int64 = NDArray[np.int64]
 
 _SAFE_ROWS = 1000  # ids below it are valid in any real vocabulary
+_MASKS = ("attention_mask", "encoder_attention_mask")
+DECODER_IDS = "decoder_input_ids"  # what an encoder-decoder has beside the encoder's ids
 
 
 def draw_ids(rng: np.random.Generator, batch: int, length: int, rows: int | None) -> Int64:
@@ -28,11 +30,16 @@ def draw_ids(rng: np.random.Generator, batch: int, length: int, rows: int | None
 
 
 def build_feeds(
-    inputs: Sequence[TensorInfo], ids_input: str | None, ids: Int64
+    inputs: Sequence[TensorInfo],
+    ids_input: str | None,
+    ids: Int64,
+    decoder_ids: Int64 | None = None,
 ) -> dict[str, Array]:
     """``ids`` int64 [batch, length] with full masks, zero types, increasing positions, no cache.
 
-    Symbolic dimensions of the graph's ``inputs`` become batch and length; those of a cache 0.
+    Symbolic dimensions of the graph's ``inputs`` become batch and length; those of a cache 0, but
+    a cache of what an encoder gave is as long as the encoder's mask. ``decoder_ids`` int64
+    [batch, length] go to an input :data:`DECODER_IDS`; without them it gets zeros.
 
     Raises:
         InputError: the graph fixes another batch or length, or an input's type has no numpy
@@ -45,7 +52,10 @@ def build_feeds(
         if info.name == ids_input:
             _check_fixed(info, shape, batch, length)
             values: Array = ids
-        elif info.name == "attention_mask":
+        elif info.name == DECODER_IDS and decoder_ids is not None:
+            _check_fixed(info, shape, batch, length)
+            values = decoder_ids
+        elif info.name in _MASKS:
             values = np.ones(shape)
         elif info.name == "position_ids":
             values = np.broadcast_to(np.arange(shape[-1]), shape)
@@ -76,7 +86,7 @@ def _free(name: str, axis: int, size: str | None, batch: int, length: int) -> in
     if axis == 0:
         return batch
     if _is_cache(name):
-        return 0
+        return length if ".encoder." in name else 0
     # "past_sequence_length" alone is empty; "past_sequence_length + 1" counts the text as well.
     if size is not None and "past" in size and "+" not in size:
         return 0

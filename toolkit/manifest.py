@@ -7,7 +7,7 @@ the two may import the other.
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import FormatError
@@ -65,6 +65,27 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class StoredTable:
+    """A table of the model that was packed.
+
+    Attributes:
+        name: in the original graph.
+        bytes: packed.
+        dense_bytes: in float32, which ratios count from.
+        original_bytes: in the original file, which may have held it quantised.
+        form: how it stood there: ``float``, or ``uint8, DequantizeLinear``.
+    """
+
+    name: str
+    rows: int
+    width: int
+    bytes: int
+    dense_bytes: int
+    original_bytes: int
+    form: str
+
+
+@dataclass(frozen=True)
 class StoredFile:
     """A file of the bundle."""
 
@@ -83,7 +104,17 @@ class Manifest:
         ids_input: the graph input that carries token ids.
         tied_head: the output head, or another reader, still holds the table in float32.
         packed_heads: output heads that read the packed table.
+        target: where it is meant to run, a name of ``exporters.targets``.
+        batch: texts that the graph takes, no other number; None for any.
+        sequence: tokens of each.
+        body: form of the weights beside the tables: fp32, fp16, int8 or int4.
+        body_block: numbers of an int4 body that share a scale.
         max_length: tokens that the tokenizer cuts a text to; None for no limit.
+        model: where the model is in the bundle's folder, with forward slashes.
+        cached: the graph takes and gives keys and values of the tokens before.
+        pooled: the graph has an output ``sentence_embedding`` too, made as ``pooling`` says.
+        tables: every table that was packed, the largest first; () in bundles of older versions,
+            which hold one.
         made_with: versions of the packages that made the bundle.
         files: every file but the manifest itself.
     """
@@ -105,6 +136,15 @@ class Manifest:
     pooling: Pooling | None = None
     max_length: int | None = None
     packed_heads: int = 0
+    target: str = "cpu"
+    batch: int | None = None
+    sequence: int | None = None
+    body: str = "fp32"
+    body_block: int | None = None
+    model: str = MODEL_NAME
+    cached: bool = False
+    pooled: bool = False
+    tables: tuple[StoredTable, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
     version: int = BUNDLE_VERSION
@@ -147,12 +187,24 @@ def read_manifest(folder: Path) -> Manifest:
         data["footprint"] = Footprint(**data["footprint"])
         data["parity"] = Parity(**data["parity"])
         data["pooling"] = Pooling(**data["pooling"]) if data["pooling"] else None
+        data["tables"] = tuple(StoredTable(**entry) for entry in data.get("tables", ()))
         data["files"] = {name: _stored_file(entry) for name, entry in data["files"].items()}
-        return Manifest(**data)
+        manifest = Manifest(**data)
+        _check_inside(manifest.model)
+        return manifest
     except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"{path} is damaged ({error}); export the bundle again") from error
+
+
+def _check_inside(name: str) -> None:
+    """A manifest may come from anyone: the model that it names is one of the bundle's own files."""
+    if not isinstance(name, str):
+        raise TypeError(f"its model is {name!r}, no path")
+    rooted = PurePosixPath(name).is_absolute() or Path(name).is_absolute()
+    if rooted or ".." in Path(name).parts:
+        raise ValueError(f"its model is {name!r}, outside of the bundle")
 
 
 def _stored_file(entry: dict[str, Any]) -> StoredFile:

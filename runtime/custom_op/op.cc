@@ -13,6 +13,7 @@
 #undef ORT_API_MANUAL_INIT
 
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <sstream>
 #include <stdexcept>
@@ -34,6 +35,7 @@ namespace {
 // The oldest onnxruntime that this library loads into, 1.20; newer headers build it all the same.
 constexpr std::uint32_t kApiVersion = 20;
 constexpr const char* kDomain = "ai.lighttoken";
+constexpr int kTables = 16;  // of one model; what a model has beyond them, its functions decode
 constexpr std::int64_t kFloat32 = 1, kFloat16 = 10;  // of onnx.TensorProto.DataType
 
 // Runs `work` and turns what it throws into a status; nothing may be thrown into onnxruntime.
@@ -315,7 +317,10 @@ class OutputHead {
 // What both operators are to onnxruntime: a first input, then the parts, and one output.
 template <typename Op, typename Layer>
 struct LayerOp : Ort::CustomOpBase<Op, Layer, /*WithStatus=*/true> {
-  LayerOp() {
+  // `table` counts the packed tables of a model. Each has a function of its own there, and thereby a
+  // name: CompressedEmbedding, CompressedEmbedding2.
+  LayerOp(const char* name, int table)
+      : name_(table > 1 ? name + std::to_string(table) : std::string(name)) {
     this->version = kApiVersion;
     this->InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* raw) -> OrtStatusPtr {
       return guarded([&] {
@@ -338,6 +343,8 @@ struct LayerOp : Ort::CustomOpBase<Op, Layer, /*WithStatus=*/true> {
         [&] { *kernel = std::make_unique<Layer>(Ort::ConstKernelInfo(raw)).release(); });
   }
 
+  const char* GetName() const { return name_.c_str(); }
+
   // One variadic input of mixed types.
   std::size_t GetInputTypeCount() const { return 1; }
   ONNXTensorElementDataType GetInputType(std::size_t) const {
@@ -354,10 +361,13 @@ struct LayerOp : Ort::CustomOpBase<Op, Layer, /*WithStatus=*/true> {
   ONNXTensorElementDataType GetOutputType(std::size_t) const {
     return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   }
+
+ private:
+  std::string name_;
 };
 
 struct EmbeddingOp : LayerOp<EmbeddingOp, Embedding> {
-  const char* GetName() const { return "CompressedEmbedding"; }
+  explicit EmbeddingOp(int table) : LayerOp("CompressedEmbedding", table) {}
 
   static void infer_shape(Ort::ShapeInferContext& context, Ort::ShapeInferContext::Shape& shape) {
     shape.emplace_back(context.GetAttrInt("width"));
@@ -365,7 +375,7 @@ struct EmbeddingOp : LayerOp<EmbeddingOp, Embedding> {
 };
 
 struct HeadOp : LayerOp<HeadOp, OutputHead> {
-  const char* GetName() const { return "CompressedHead"; }
+  explicit HeadOp(int table) : LayerOp("CompressedHead", table) {}
 
   static void infer_shape(Ort::ShapeInferContext& context, Ort::ShapeInferContext::Shape& shape) {
     if (shape.empty()) throw std::invalid_argument("hidden states need a dimension");
@@ -381,12 +391,14 @@ extern "C" LIGHTTOKEN_EXPORT OrtStatus* ORT_API_CALL RegisterCustomOps(OrtSessio
   if (!api) return nullptr;  // an older onnxruntime: the function body runs
   Ort::InitApi(api);
   return guarded([&] {
-    static const EmbeddingOp embedding;
-    static const HeadOp head;
+    static std::deque<EmbeddingOp> embeddings;  // never moves what it holds
+    static std::deque<HeadOp> heads;
     static const Ort::CustomOpDomain domain = [] {
       Ort::CustomOpDomain made(kDomain);
-      made.Add(&embedding);
-      made.Add(&head);
+      for (int table = 1; table <= kTables; ++table) {
+        made.Add(&embeddings.emplace_back(table));
+        made.Add(&heads.emplace_back(table));
+      }
       return made;
     }();
     Ort::ThrowOnError(Ort::GetApi().AddCustomOpDomain(options, domain));

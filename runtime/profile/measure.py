@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit.errors import InputError
-from toolkit.manifest import MODEL_NAME, read_manifest, verify_files
+from toolkit.manifest import read_manifest, verify_files
 from toolkit.progress import Progress
 
 from ..providers import provider_names
@@ -118,7 +118,7 @@ def _subjects(paths: Sequence[Path], task: WorkerSpec) -> list[_Subject]:
             verify_files(path, manifest)
             ids_input = manifest.ids_input
             rows = manifest.rows if rows is None else min(rows, manifest.rows)
-            path = path / MODEL_NAME
+            path = path / manifest.model
         if not path.is_file():
             raise InputError(f"{path} is not here; give a bundle folder or an .onnx file")
         spec = replace(task, model=str(path.resolve()), ids_input=ids_input)

@@ -34,6 +34,50 @@ def test_json_has_the_figures_of_the_manifest(lighttoken, tiny_model: Path, tmp_
     assert outcome.json["parity_max_abs_error"] <= 1e-5
 
 
+def two_tables(folder: Path) -> Path:
+    text = """
+        <ir_version: 8, opset_import: ["" : 18]>
+        two (int64[b,s] input_ids) => (float[b,s,16] x, float[b,s,24] y) {
+            x = Gather(small, input_ids) y = Gather(large, input_ids)
+        }
+    """
+    model = onnx.parser.parse_model(text)
+    for name, width in (("small", 16), ("large", 24)):
+        values = np.random.default_rng(width).normal(size=(500, width)).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    onnx.save(model, folder / "two.onnx")
+    return folder / "two.onnx"
+
+
+def test_one_of_two_tables_or_both(lighttoken, tmp_path: Path):
+    source, fast = two_tables(tmp_path), ("--ratio", 3, "--effort", "fast", "--json")
+    named = lighttoken("export", source, tmp_path / "one", "--table", "small", *fast)
+    assert [table["name"] for table in named.json["tables"]] == ["small"]
+    both = lighttoken("export", source, tmp_path / "both", "--all-tables", *fast)
+    assert [table["name"] for table in both.json["tables"]] == ["large", "small"]
+    assert both.json["embedding_bytes"] == sum(table["bytes"] for table in both.json["tables"])
+    shown = lighttoken("inspect", tmp_path / "both").out
+    assert "packed tables" in shown
+    assert all(name in shown for name in ("large", "small", "500 x 24", "500 x 16"))
+    told = lighttoken("export", source, tmp_path / "told", "--all-tables", *fast[:-1]).out
+    assert "500 + 500 ids" in told
+
+
+def test_a_table_that_is_not_there(fails, tmp_path: Path):
+    source = two_tables(tmp_path)
+    line = fails("export", source, tmp_path / "out", "--table", "words")
+    assert line.endswith("choose from large (500 x 24), small (500 x 16)")
+    both = fails("export", source, tmp_path / "out", "--table", "small", "--all-tables")
+    assert "one of them" in both
+    assert leftovers(tmp_path) == ["two.onnx"]
+
+
+def test_a_cache_is_refused_where_there_is_no_decoder(fails, tiny_model: Path, tmp_path: Path):
+    said = fails("export", tiny_model, tmp_path / "out", "--ratio", 5, "--with-past")
+    assert "--with-past is for decoders" in said
+    assert leftovers(tmp_path) == []
+
+
 def test_max_bytes_is_kept(lighttoken, tiny_model: Path, tmp_path: Path):
     outcome = lighttoken("export", tiny_model, tmp_path / "out", "--max-bytes", 14_000, "--json")
     assert outcome.json["embedding_bytes"] <= 14_000

@@ -1,6 +1,7 @@
 """Small ONNX models written as text, packed tables of given parts, and tiny transformers."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -145,13 +146,6 @@ _OTHER_NAMES = {
     "LlamaForCausalLM": _SIZES | {"num_key_value_heads": 2},
     "ModernBertModel": _SIZES
     | {f"{role}_token_id": i for i, role in enumerate(["pad", "bos", "eos", "cls", "sep"])},
-    "XLNetModel": {
-        "vocab_size": 300,
-        "d_model": 32,
-        "n_layer": 2,
-        "n_head": 4,
-        "d_inner": 48,
-    },
 }
 
 
@@ -234,3 +228,20 @@ def exported(encoder_folder, quick, tmp_path_factory):
         budget=BUDGET,
         source=encoder_folder,
     )
+
+
+@pytest.fixture
+def repool(tmp_path):
+    """``repool(folder, mode, normalize=...)``: a copy of an encoder that pools in another way."""
+
+    def copy(folder, mode, *, normalize):
+        target = tmp_path / f"pooled-by-{mode}"
+        shutil.copytree(folder, target)
+        modules = json.loads((folder / "modules.json").read_text())
+        kept = [module for module in modules if normalize or "Normalize" not in module["type"]]
+        (target / "modules.json").write_text(json.dumps(kept))
+        flag = "pooling_mode_cls_token" if mode == "cls" else f"pooling_mode_{mode}_tokens"
+        (target / "1_Pooling" / "config.json").write_text(json.dumps({flag: True}))
+        return target
+
+    return copy

@@ -14,23 +14,15 @@ from exporters.facts import read_facts
 from exporters.find import find_token_table
 from toolkit.errors import InputError, MissingDependencyError
 
-ARCHITECTURES = {  # -> whether an output head shares the token table
+# -> whether an output head shares the token table. test_coverage.py has every family.
+ARCHITECTURES = {
     "BertModel": False,
-    "RobertaModel": False,
-    "XLMRobertaModel": False,
-    "DistilBertModel": False,
-    "MPNetModel": False,
-    "ElectraModel": False,
-    "AlbertModel": False,
-    "ModernBertModel": False,
-    "BertForMaskedLM": True,
     "BertForPreTraining": False,  # exported without its heads
     "BertForSequenceClassification": False,
     "GPT2LMHeadModel": True,
     "LlamaForCausalLM": False,
 }
-UNSUPPORTED = {"XLNetModel": "torch.onnx.export finds no aten.sub for its attention mask"}
-OPTIMUM = ["BertModel", "BertForMaskedLM", "GPT2LMHeadModel"]
+OPTIMUM = ["BertModel", "GPT2LMHeadModel"]
 OUTPUTS = {"feature-extraction": "last_hidden_state"}
 
 needs_optimum = pytest.mark.skipif(not has_optimum(), reason="needs optimum")
@@ -62,15 +54,7 @@ def assert_as_torch(path, model, output):
     np.testing.assert_allclose(got[kept], wanted[kept], atol=1e-5)
 
 
-def architectures():
-    for name in ARCHITECTURES:
-        yield pytest.param(name, id=name)
-    for name, reason in UNSUPPORTED.items():
-        mark = pytest.mark.xfail(reason=reason, strict=True, raises=InputError)
-        yield pytest.param(name, id=name, marks=mark)
-
-
-@pytest.mark.parametrize("architecture", list(architectures()))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_dynamo_exports_what_torch_computes(tiny_model, tiny_folder, tmp_path, architecture):
     folder = tiny_folder(architecture)
     facts = read_facts(folder)
@@ -97,7 +81,7 @@ def test_optimum_exports_what_torch_computes(tiny_model, tiny_folder, tmp_path, 
 
 @pytest.fixture
 def failing_dynamo(monkeypatch):
-    def fail(folder, facts):
+    def fail(*_, **__):
         raise RuntimeError("first line\nsecond line") from ValueError("the root\nof it")
 
     monkeypatch.setattr("exporters.dynamo.export", fail)
@@ -151,8 +135,30 @@ def test_an_unknown_exporter_is_refused(tiny_folder, tmp_path):
         export_onnx(folder, read_facts(folder), tmp_path, "tracer")
 
 
+@pytest.mark.parametrize(
+    ("architecture", "exporter", "line"),
+    [
+        ("BertModel", "auto", "for decoders .* BertModel is for feature-extraction; leave it out"),
+        ("LlamaForCausalLM", "dynamo", "dynamo exporter makes no cache .* choose optimum"),
+    ],
+)
+def test_a_cache_that_cannot_be_made_is_refused(
+    tiny_folder, tmp_path, architecture, exporter, line
+):
+    folder = tiny_folder(architecture)
+    with pytest.raises(InputError, match=line):
+        export_onnx(folder, read_facts(folder), tmp_path, exporter, with_past=True)
+
+
+@pytest.mark.usefixtures("without_optimum")
+def test_a_cache_needs_optimum(tiny_folder, tmp_path):
+    folder = tiny_folder("LlamaForCausalLM")
+    with pytest.raises(MissingDependencyError, match=r"pip install 'lighttoken\[optimum\]'"):
+        export_onnx(folder, read_facts(folder), tmp_path, "auto", with_past=True)
+
+
 def test_an_interrupt_is_not_taken_for_a_failed_export(tiny_folder, tmp_path, monkeypatch):
-    def interrupt(folder, facts):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("exporters.dynamo.export", interrupt)
@@ -163,6 +169,7 @@ def test_an_interrupt_is_not_taken_for_a_failed_export(tiny_folder, tmp_path, mo
 
 def test_exporting_is_silent_and_leaves_no_traces_in_the_nodes(tiny_folder, tmp_path, capfd):
     folder = tiny_folder("DistilBertModel")
+    capfd.readouterr()  # saving it may say something
     path, _ = export_onnx(folder, read_facts(folder), tmp_path, "dynamo")
     assert capfd.readouterr() == ("", "")
     model = ir.load(path)

@@ -11,6 +11,7 @@ from exporters.check import CheckError, check_model, check_stays_packed
 from exporters.find import find_token_table
 from exporters.layer import graph_tensors
 from exporters.rewrite import CompressTable, inline_decoder
+from exporters.tables import PackedTable
 from toolkit.embedding import LowRank
 
 ROWS, WIDTH = 700, 24
@@ -57,7 +58,7 @@ def save(graph, tmp_path):
 @pytest.mark.parametrize("body", [PLAIN, UNTIED])
 def test_a_right_model_passes(save, embedding, body, inline):
     packed, original = save(body, embedding, change=inline_decoder if inline else None)
-    parity = check_model(packed, original, "t", embedding, tied=False)
+    parity = check_model(packed, original, [PackedTable("t", embedding)])
     assert parity.lookup <= 1e-4 * np.abs(embedding.dense()).max()
     assert parity.rewrite <= 1e-3 * np.abs(embedding.dense()).max()
     assert parity.compression > 1  # a random table: nothing of it is kept
@@ -65,7 +66,7 @@ def test_a_right_model_passes(save, embedding, body, inline):
 
 def test_a_model_whose_head_keeps_the_dense_table_passes(save, embedding):
     packed, original = save(TIED, embedding)
-    parity = check_model(packed, original, "t", embedding, tied=True)
+    parity = check_model(packed, original, [PackedTable("t", embedding, tied=True)])
     assert parity.rewrite <= 1e-3 * np.abs(embedding.dense()).max()
 
 
@@ -77,7 +78,7 @@ def test_a_half_precision_model_passes(save, pack_table):
         signature="(int64[b,s] input_ids) => (float16[b,s,o] y)",
         dtype=np.float16,
     )
-    check_model(packed, original, "t", embedding, tied=False)
+    check_model(packed, original, [PackedTable("t", embedding)])
 
 
 def test_half_precision_weights_that_are_widened_at_load_are_no_unpacking(save, pack_table):
@@ -90,7 +91,7 @@ def test_half_precision_weights_that_are_widened_at_load_are_no_unpacking(save, 
         wide=normal(WIDTH, 2000, dtype=np.float16),
         high=normal(2000, 3, dtype=np.float16),
     )
-    check_stays_packed(packed, "t", pack_table(ROWS, WIDTH), tied=False)
+    check_stays_packed(packed, [PackedTable("t", pack_table(ROWS, WIDTH))])
 
 
 def test_a_table_of_large_values_passes(save, embedding):
@@ -102,7 +103,7 @@ def test_a_table_of_large_values_passes(save, embedding):
         ),
     )
     packed, original = save(PLAIN, large)
-    check_model(packed, original, "t", large, tied=False)
+    check_model(packed, original, [PackedTable("t", large)])
 
 
 def test_masked_scores_of_minus_infinity_agree(save, embedding):
@@ -111,7 +112,7 @@ def test_masked_scores_of_minus_infinity_agree(save, embedding):
         embedding,
         minus=np.array([0, 0, -np.inf, 0, 0], np.float32),
     )
-    assert np.isfinite(check_model(packed, original, "t", embedding, tied=False).rewrite)
+    assert np.isfinite(check_model(packed, original, [PackedTable("t", embedding)]).rewrite)
 
 
 def altering(name, change):
@@ -131,7 +132,7 @@ def test_one_altered_bit_is_noticed_whichever_row_it_is_in(save, embedding):
 
     packed, original = save(PLAIN, embedding, change=altering("stages.0.codes", flip))
     with pytest.raises(CheckError, match=r"decode graph and lookup\(\) differ by"):
-        check_model(packed, original, "t", embedding, tied=False)
+        check_model(packed, original, [PackedTable("t", embedding)])
 
 
 def test_another_change_of_the_model_is_noticed(save, embedding):
@@ -140,19 +141,19 @@ def test_another_change_of_the_model_is_noticed(save, embedding):
 
     packed, original = save(PLAIN, embedding, change=other_weights)
     with pytest.raises(CheckError, match="the original with its table replaced differ by"):
-        check_model(packed, original, "t", embedding, tied=False)
+        check_model(packed, original, [PackedTable("t", embedding)])
 
 
 def test_rows_that_are_nan_never_pass(save, embedding):
     packed, original = save(PLAIN, embedding, change=altering("mean", lambda mean: mean * np.nan))
     with pytest.raises(CheckError, match="differ by inf"):
-        check_model(packed, original, "t", embedding, tied=False)
+        check_model(packed, original, [PackedTable("t", embedding)])
 
 
 def test_outputs_that_are_nan_never_pass_even_where_the_originals_are(save, embedding):
     packed, original = save(PLAIN, embedding, w=np.full((WIDTH, 5), np.nan, np.float32))
     with pytest.raises(CheckError, match="differ by inf"):
-        check_model(packed, original, "t", embedding, tied=False)
+        check_model(packed, original, [PackedTable("t", embedding)])
 
 
 def test_a_dense_table_left_in_the_file_is_noticed(save, embedding):
@@ -162,7 +163,7 @@ def test_a_dense_table_left_in_the_file_is_noticed(save, embedding):
 
     packed, _ = save(PLAIN, embedding, change=keep)
     with pytest.raises(CheckError, match="the file still holds a dense table, t"):
-        check_stays_packed(packed, "t", embedding, tied=False)
+        check_stays_packed(packed, [PackedTable("t", embedding)])
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,19 @@ def test_an_unpacking_that_onnxruntime_folds_is_noticed(graph, tmp_path, pack_ta
     CompressFolded(embedding)(model)
     ir.save(model, tmp_path / "packed.onnx")
     with pytest.raises(CheckError, match=f"onnxruntime *{what}"):
-        check_stays_packed(tmp_path / "packed.onnx", "t", embedding, tied=False)
+        check_stays_packed(tmp_path / "packed.onnx", [PackedTable("t", embedding)])
+
+
+def test_what_is_folded_of_the_original_too_is_the_models_own(save, embedding):
+    """As large as many tables at load, but not made of this one: DeBERTa's relative positions."""
+    own = "wide = Expand(w, many) x = Gather(t, input_ids) y = Sub(x, wide)"
+    packed, original = save(
+        own, embedding, w=normal(1, 1, WIDTH), many=np.array([1, 3 * ROWS + 1, 1])
+    )
+    table = PackedTable("t", embedding)
+    with pytest.raises(CheckError, match="unpacks at load"):
+        check_stays_packed(packed, [table])
+    check_stays_packed(packed, [table], original)
 
 
 class CompressFolded:
@@ -200,7 +213,7 @@ class CompressFolded:
 
 def test_other_weights_as_large_as_the_table_are_no_dense_table(save, embedding):
     packed, _ = save(UNTIED, embedding)
-    check_stays_packed(packed, "t", embedding, tied=False)
+    check_stays_packed(packed, [PackedTable("t", embedding)])
 
 
 def test_a_file_that_onnx_refuses_is_named_in_one_line(save, embedding):
@@ -209,7 +222,7 @@ def test_a_file_that_onnx_refuses_is_named_in_one_line(save, embedding):
 
     packed, original = save(PLAIN, embedding, change=spoil)
     with pytest.raises(CheckError, match=r"onnx\.checker refuses the model") as error:
-        check_model(packed, original, "t", embedding, tied=False)
+        check_model(packed, original, [PackedTable("t", embedding)])
     assert "\n" not in str(error.value)
 
 
@@ -221,7 +234,7 @@ def test_tables_that_two_inputs_look_up_are_checked_for_both(save, embedding, in
         signature="(int64[b,s] input_ids, int64[b,s] labels) => (float[b,s,o] y)",
         change=inline_decoder if inline else None,
     )
-    check_model(packed, original, "t", embedding, tied=False)
+    check_model(packed, original, [PackedTable("t", embedding)])
 
 
 @pytest.mark.parametrize("inline", [False, True])
@@ -239,7 +252,7 @@ def test_lookups_in_a_branch_are_checked(save, embedding, inline):
         embedding,
         change=inline_decoder if inline else None,
     )
-    check_model(packed, original, "t", embedding, tied=False)
+    check_model(packed, original, [PackedTable("t", embedding)])
 
 
 @pytest.mark.parametrize("shape", ["b,s", "1,7", "b,7", "2,s"])
@@ -249,7 +262,7 @@ def test_sizes_that_the_graph_fixes_are_kept(save, embedding, shape):
         embedding,
         signature=f"(int64[{shape}] input_ids) => (float[{shape},24] y)",
     )
-    check_model(packed, original, "t", embedding, tied=False)
+    check_model(packed, original, [PackedTable("t", embedding)])
 
 
 def test_a_model_that_onnxruntime_cannot_run_is_told_in_one_line(save, embedding):
@@ -259,7 +272,7 @@ def test_a_model_that_onnxruntime_cannot_run_is_told_in_one_line(save, embedding
 
     packed, original = save(PLAIN, embedding, change=unknown)
     with pytest.raises(CheckError, match=r"onnxruntime cannot run the model: .*nobody") as error:
-        check_model(packed, original, "t", embedding, tied=False)
+        check_model(packed, original, [PackedTable("t", embedding)])
     assert "\n" not in str(error.value)
 
 
@@ -267,7 +280,7 @@ def test_a_brain_float_table_passes(save, embedding):
     packed, original = save(
         "x = Gather(t, input_ids) y = Cast<to = 1>(x)", embedding, dtype=ml_dtypes.bfloat16
     )
-    check_model(packed, original, "t", embedding, tied=False)
+    check_model(packed, original, [PackedTable("t", embedding)])
 
 
 def test_ids_that_are_no_matrix_are_refused_in_one_line(save, embedding):
@@ -277,7 +290,7 @@ def test_ids_that_are_no_matrix_are_refused_in_one_line(save, embedding):
         signature="(int64[n] input_ids) => (float[n,24] y)",
     )
     with pytest.raises(CheckError, match=r"input_ids has shape .* need") as error:
-        check_model(packed, original, "t", embedding, tied=False)
+        check_model(packed, original, [PackedTable("t", embedding)])
     assert "\n" not in str(error.value)
 
 

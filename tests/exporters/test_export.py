@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 
 from exporters import ExportOptions, export
+from exporters.backends import has_optimum
 from exporters.check import CheckError
 from exporters.find import find_token_table
 from exporters.prior import token_importance
@@ -22,6 +23,7 @@ from toolkit.errors import BudgetError, InputError
 from toolkit.files import sha256
 from toolkit.manifest import Pooling, describe_files, read_manifest, verify_files
 
+needs_optimum = pytest.mark.skipif(not has_optimum(), reason="needs optimum")
 IDS = np.random.default_rng(4).integers(0, 300, (4, 13))
 FEEDS = {"input_ids": IDS, "attention_mask": (np.arange(13) < np.array([[13], [2], [7], [1]])) + 0}
 FEEDS["token_type_ids"] = IDS % 2
@@ -232,7 +234,7 @@ def test_a_head_reads_the_packed_table_too(onnx_file, quick, tmp_path, decode):
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("exporter", ["dynamo", "optimum"])
+@pytest.mark.parametrize("exporter", ["dynamo", pytest.param("optimum", marks=needs_optimum)])
 @pytest.mark.parametrize("architecture", ["BertForMaskedLM", "GPT2LMHeadModel"])
 def test_tied_transformers_hold_one_packed_table(
     tiny_folder, quick, tmp_path, architecture, exporter
@@ -246,8 +248,29 @@ def test_tied_transformers_hold_one_packed_table(
     assert dense not in sizes
 
 
+@pytest.mark.parametrize("architecture", ["BertForMaskedLM", "GPT2LMHeadModel"])
+@pytest.mark.parametrize("body", ["fp32", "int4"])
+def test_a_head_of_few_bits_leaves_no_dense_table(tiny_folder, quick, tmp_path, architecture, body):
+    out = tmp_path / "out"
+    options = quick(head="nbits", body=body, body_block=16)
+    manifest = export(str(tiny_folder(architecture)), out, Budget(ratio=6), options=options)
+    assert (manifest.packed_heads, manifest.tied_head, manifest.body) == (0, False, body)
+    model = ir.load(out / "model.onnx")
+    sizes = [v.const_value.size for v in model.graph.initializers.values()]
+    assert manifest.rows * manifest.width not in sizes
+    heads = [
+        n for n in model.graph if n.op_type == "MatMulNBits" and n.attributes["N"].value == 300
+    ]
+    assert len(heads) == 1
+    others = [n for n in model.graph if n.op_type == "MatMulNBits" and n not in heads]
+    assert bool(others) == (body == "int4")
+    assert 0 < manifest.parity.compression < 1
+
+
 def test_an_unknown_head_is_refused(quick):
-    with pytest.raises(InputError, match="head 'int3' is unknown; choose from packed, dense"):
+    with pytest.raises(
+        InputError, match="head 'int3' is unknown; choose from packed, nbits, dense"
+    ):
         quick(head="int3")
 
 

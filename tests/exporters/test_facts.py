@@ -52,6 +52,18 @@ def test_the_architecture_names_the_task(folder, architecture, task):
     assert (facts.task, facts.architecture, facts.pooling) == (task, architecture, None)
 
 
+@pytest.mark.parametrize("architecture", ["T5ForConditionalGeneration", "MarianMTModel"])
+def test_an_encoder_decoder_makes_text_of_text(folder, architecture):
+    config = {"architectures": [architecture], "is_encoder_decoder": True}
+    assert read_facts(folder({"config.json": config})).task == "text2text-generation"
+
+
+def test_other_conditional_generation_is_not_taken_for_it(folder):
+    config = {"architectures": ["LlavaForConditionalGeneration"]}
+    with pytest.raises(InputError, match="is not supported yet"):
+        read_facts(folder({"config.json": config}))
+
+
 @pytest.mark.parametrize("config", [{}, {"architectures": None}, {"architectures": []}])
 def test_without_an_architecture_features_are_extracted(folder, config):
     facts = read_facts(folder({"config.json": config}))

@@ -8,6 +8,7 @@ from exporters.check import CheckError, check_model
 from exporters.find import find_token_table
 from exporters.heads import find_heads, serves_heads_alone
 from exporters.rewrite import CompressTable, inline_decoder
+from exporters.tables import PackedTable
 
 ROWS, WIDTH = 150, 12
 TABLE = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32)
@@ -139,7 +140,7 @@ def test_the_check_replaces_what_heads_read_too(tied, embedding, tmp_path, kind)
     model = tied(FOUND[kind])
     CompressTable("t", embedding, heads=True)(model)
     ir.save(model, packed)
-    parity = check_model(packed, original, "t", embedding, tied=False, heads=True)
+    parity = check_model(packed, original, [PackedTable("t", embedding, heads=1)])
     assert parity.rewrite <= 1e-6 * np.square(embedding.dense()).sum(axis=1).max()
     with pytest.raises(CheckError, match=r"the rewritten model and the original|unpacks at load"):
-        check_model(packed, original, "t", embedding, tied=False, heads=False)
+        check_model(packed, original, [PackedTable("t", embedding)])

@@ -45,6 +45,7 @@ def test_the_table_and_all_who_read_it_are_named(model, tmp_path):
     (table,) = inspect_model(tmp_path / "m.onnx").tables
     assert (table.name, table.rows, table.width, table.ids_input) == ("t", 50, 8, "ids")
     assert (table.gathers, table.others) == (("Gather",), ("Transpose",))
+    assert table.form == "float"
 
 
 def test_a_bundle_shows_its_packed_layer_and_no_dense_token_table(exported):

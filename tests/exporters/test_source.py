@@ -50,6 +50,23 @@ def test_the_config_of_an_onnx_file_may_lie_one_folder_up(save, tmp_path):
     assert (loaded.folder, loaded.facts.task) == (tmp_path, "fill-mask")
 
 
+def test_an_encoder_in_a_file_of_its_own_gives_features(graph, save, tmp_path):
+    config = {"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    decoder = graph(BODY[0].replace(" y)", " logits)"), "logits = Gather(t, input_ids)", t=TABLE)
+    ir.save(decoder, tmp_path / "decoder_model.onnx")
+    files = [save(tmp_path / "encoder_model.onnx"), tmp_path / "decoder_model.onnx"]
+    tasks = [load_source(str(path), tmp_path / "work").facts.task for path in files]
+    assert tasks == ["feature-extraction", "text2text-generation"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_cache_cannot_be_asked_of_what_is_onnx_already(save, tmp_path, folder):
+    path = save(tmp_path / "model.onnx")
+    with pytest.raises(InputError, match=r"model\.onnx is ONNX already.*drop --with-past"):
+        load_source(str(tmp_path if folder else path), tmp_path / "work", with_past=True)
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "onnx/model.onnx"])
 def test_a_folder_without_weights_gives_its_onnx_file(save, tmp_path, name):
     path = save(tmp_path / name)
@@ -59,15 +76,17 @@ def test_a_folder_without_weights_gives_its_onnx_file(save, tmp_path, name):
 def test_a_folder_is_exported_below_the_work_folder(tiny_folder, tmp_path):
     folder = tiny_folder("BertModel")
     before = sorted(folder.iterdir())
-    loaded = load_source(str(folder), tmp_path, exporter="optimum")
+    loaded = load_source(str(folder), tmp_path, exporter="dynamo")
     assert loaded.path == tmp_path / "original" / "model.onnx"
-    assert (loaded.exporter, loaded.source.kind) == ("optimum", "folder")
+    assert (loaded.exporter, loaded.source.kind) == ("dynamo", "folder")
     assert loaded.source.sha256 == sha256(folder / "model.safetensors")
     assert sorted(folder.iterdir()) == before
 
 
 def test_every_shard_of_the_weights_counts_in_the_digest(tiny_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("exporters.backends.export_onnx", lambda *_: (tmp_path / "x", "dynamo"))
+    monkeypatch.setattr(
+        "exporters.backends.export_onnx", lambda *_, **__: (tmp_path / "x", "dynamo")
+    )
     folder = tmp_path / "sharded"
     shutil.copytree(tiny_folder("BertModel"), folder)
     digests = []

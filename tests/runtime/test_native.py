@@ -55,6 +55,13 @@ def kernels(open_kernel, small_embedding):
     return named
 
 
+@pytest.fixture(scope="module")
+def pack_layouts(small_table):
+    """Two tables of layouts that differ."""
+    wide = np.concatenate([small_table, small_table[:, ::-1]], axis=1)
+    return compress(small_table, Budget(ratio=10)), compress(wide, Budget(ratio=5))
+
+
 def rows_of(session, ids, dtype=np.int64):
     return session.run(None, {"ids": np.asarray(ids, dtype)})[0]
 
@@ -398,6 +405,42 @@ def test_models_of_every_float_type_give_what_the_graph_gives(library, small_emb
     np.testing.assert_allclose(y, wanted_y, atol=0.05 * np.ptp(wanted_y))
     chosen = np.take_along_axis(wanted_y, y.argmax(axis=1)[:, None], 1)[:, 0]
     np.testing.assert_allclose(chosen, wanted_y.max(axis=1), rtol=2e-3)  # float16 has ties
+
+
+def test_two_tables_of_a_model_have_a_kernel_each(library, pack_layouts, tmp_path):
+    """Their functions have different names, and the library knows them; none is left to inline."""
+    first, second = pack_layouts
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 18]> g (int64[b, s] ids) => (x, y, z)'
+        "{ x = Gather(t, ids) y = Gather(u, ids) h = Transpose(u) z = MatMul(y, h) }"
+    )
+    for name, embedding in (("t", first), ("u", second)):
+        tensor = onnx.numpy_helper.from_array(embedding.dense(), name)
+        model.graph.initializer.append(tensor)
+    packed = ir.from_proto(model)
+    CompressTable("t", first)(packed)
+    CompressTable("u", second, heads=True)(packed)
+    for output in packed.graph.outputs:
+        output.dtype = ir.DataType.FLOAT
+    content = ir.to_proto(packed).SerializeToString()
+    options = ort.SessionOptions()
+    options.register_custom_ops_library(str(library))
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ids = np.arange(60).reshape(3, 20)
+    x, y, z = ort.InferenceSession(content, options).run(None, {"ids": ids})
+    np.testing.assert_array_equal(x, first.lookup(ids))
+    np.testing.assert_array_equal(y, second.lookup(ids))
+    wanted = second.logits(second.lookup(ids))
+    np.testing.assert_allclose(z, wanted, atol=0.05 * np.ptp(wanted))
+    run = [
+        n.op_type
+        for n in onnx.load(tmp_path / "optimized.onnx", load_external_data=False).graph.node
+        if n.domain == "ai.lighttoken"
+    ]
+    assert sorted(run) == ["CompressedEmbedding", "CompressedEmbedding2", "CompressedHead"]
+    plain = ort.InferenceSession(content).run(None, {"ids": ids})
+    np.testing.assert_array_equal(plain[0], x)
+    np.testing.assert_array_equal(plain[1], y)
 
 
 @pytest.mark.parametrize("make", [decode_model, head_model])

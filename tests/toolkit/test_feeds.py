@@ -64,6 +64,35 @@ def test_caches_are_empty():
     assert feeds["past_key_values.0.key"].dtype == np.float16
 
 
+def test_an_encoder_decoder_gets_ids_for_both():
+    inputs = [
+        TensorInfo("input_ids", "int64", ("batch", "sequence")),
+        TensorInfo("decoder_input_ids", "int32", ("batch", "decoder_sequence")),
+    ]
+    feeds = build_feeds(inputs, "input_ids", IDS, IDS[::-1])
+    np.testing.assert_array_equal(feeds["input_ids"], IDS)
+    np.testing.assert_array_equal(feeds["decoder_input_ids"], IDS[::-1])
+    assert feeds["decoder_input_ids"].dtype == np.int32
+    assert not build_feeds(inputs, "input_ids", IDS)["decoder_input_ids"].any()
+
+
+def test_what_an_encoder_gave_is_as_long_as_its_mask():
+    cache = ("batch", 4, "encoder_sequence_length", 16)
+    past = ("batch", 4, "past_decoder_sequence_length", 16)
+    inputs = [
+        TensorInfo("input_ids", "int64", ("batch", "decoder_sequence_length")),
+        TensorInfo("encoder_attention_mask", "int64", ("batch", "encoder_sequence_length")),
+        TensorInfo("encoder_hidden_states", "float32", ("batch", "encoder_sequence_length", 8)),
+        TensorInfo("past_key_values.0.encoder.key", "float32", cache),
+        TensorInfo("past_key_values.0.decoder.key", "float32", past),
+    ]
+    feeds = build_feeds(inputs, "input_ids", IDS)
+    np.testing.assert_array_equal(feeds["encoder_attention_mask"], np.ones((2, 3)))
+    assert feeds["encoder_hidden_states"].shape == (2, 3, 8)
+    assert feeds["past_key_values.0.encoder.key"].shape == (2, 4, 3, 16)
+    assert feeds["past_key_values.0.decoder.key"].shape == (2, 4, 0, 16)
+
+
 def test_fixed_length_is_said():
     with pytest.raises(InputError, match="exactly 128 tokens, asked for 3; use 128"):
         build_feeds([TensorInfo("input_ids", "int64", ("b", 128))], "input_ids", IDS)

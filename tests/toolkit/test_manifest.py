@@ -13,6 +13,7 @@ from toolkit.manifest import (
     Pooling,
     Source,
     StoredFile,
+    StoredTable,
     describe_files,
     read_manifest,
     verify_files,
@@ -92,6 +93,10 @@ def changed(**changes):
         changed(files=[1]),
         changed(files={"model.onnx": {"bytes": 3}}),
         changed(unknown=1),
+        changed(tables=[{"name": "t"}]),
+        changed(model="/etc/passwd"),
+        changed(model="onnx/../../model.onnx"),
+        changed(model=None),
         json.dumps({"version": 1}),
     ],
 )
@@ -100,6 +105,21 @@ def test_a_damaged_manifest_is_refused_in_one_line(tmp_path, text):
         FormatError, match=r"lighttoken.json is damaged \(.*export the bundle again"
     ):
         read_manifest(write(tmp_path, text))
+
+
+def test_a_manifest_of_before_layouts_means_the_model_beside_it(tmp_path):
+    data = json.loads(MANIFEST.to_json())
+    del data["model"], data["pooled"]
+    assert read_manifest(write(tmp_path, json.dumps(data))) == MANIFEST
+
+
+def test_tables_read_as_they_were_written_and_old_manifests_have_none(tmp_path):
+    table = StoredTable("t", 707, 48, 5407, 135744, 33936, "uint8, DequantizeLinear")
+    manifest = replace(MANIFEST, tables=(table, replace(table, name="u")))
+    assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
+    data = json.loads(manifest.to_json())
+    del data["tables"]
+    assert read_manifest(write(tmp_path, json.dumps(data))).tables == ()
 
 
 def test_text_in_another_encoding_is_damage_too(tmp_path):

@@ -37,6 +37,15 @@ def no_op_option(command: Command) -> Command:
     return click.option("--no-op", is_flag=True, help="Leave the native kernel out.")(command)
 
 
+def trust_option(command: Command) -> Command:
+    """``--trust-remote-code``, off unless a person says so."""
+    return click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Run the Python code that the model's repository brings; read it first.",
+    )(command)
+
+
 def budget_options(command: Command) -> Command:
     """``--ratio``, ``--max-bytes`` and ``--min-cosine``; see :func:`read_budget`."""
     ratio = click.option(

@@ -9,7 +9,15 @@ import click
 from toolkit.errors import InputError
 from toolkit.manifest import read_manifest
 
-from .console import json_option, no_op_option, out, plain_table, print_json, progress
+from .console import (
+    json_option,
+    no_op_option,
+    out,
+    plain_table,
+    print_json,
+    progress,
+    trust_option,
+)
 
 _EXAMPLE = """\b
 Example:
@@ -27,6 +35,7 @@ Example:
 )
 @click.option("--against", help="The original: a folder, hub id or .onnx [default: the source]")
 @click.option("--threads", type=int, help="Threads that one operator may use.")
+@trust_option
 @no_op_option
 @json_option
 def command(
@@ -34,6 +43,7 @@ def command(
     pairs: Path,
     against: str | None,
     threads: int | None,
+    trust_remote_code: bool,
     no_op: bool,
     as_json: bool,
 ) -> None:
@@ -54,9 +64,8 @@ def command(
     scored = read_pairs(pairs)
     with tempfile.TemporaryDirectory() as work, progress("opening the original") as report:
         packed = open_pipeline(bundle, threads=threads, op=not no_op)
-        original = open_pipeline(
-            original_onnx(manifest, against, Path(work)), like=bundle, threads=threads, verify=False
-        )
+        path = original_onnx(manifest, against, Path(work), trust_remote_code=trust_remote_code)
+        original = open_pipeline(path, like=bundle, threads=threads, verify=False)
         assert isinstance(packed, FeatureExtraction)
         assert isinstance(original, FeatureExtraction)
         result = evaluate_pairs(packed, original, scored, report)

@@ -1,5 +1,6 @@
 """``lighttoken export``: a model in, a checked bundle out."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .console import (
     say,
     size,
     training_options,
+    trust_option,
 )
 
 _EXAMPLE = """\b
@@ -26,6 +28,7 @@ Examples:
   lighttoken export sentence-transformers/all-MiniLM-L6-v2 minilm
   lighttoken export ./my-model small --ratio 50
   lighttoken export model.onnx small --max-bytes 2000000
+  lighttoken export model.onnx small --all-tables
 """
 
 
@@ -41,21 +44,75 @@ Examples:
     help="How a model that is not ONNX yet becomes it.",
 )
 @click.option(
+    "--target",
+    "place",
+    default="cpu",
+    show_default=True,
+    metavar="NAME",
+    help="Where it is to run: cpu, wasm, webgpu, cuda, xnnpack, qnn, nnapi or coreml.",
+)
+@click.option(
     "--decode",
     type=click.Choice(["function", "inline"]),
-    default="function",
-    show_default=True,
-    help="Decode graph as a function of the model, or dissolved into it.",
+    help="Decode graph as a function of the model, or dissolved into it [default: the target's].",
 )
 @click.option(
     "--head",
-    type=click.Choice(["packed", "dense"]),
-    default="packed",
+    type=click.Choice(["packed", "nbits", "dense"]),
+    help="What an output head reads that shares the table: it, 4 bits or float32 of its own "
+    "[default: packed on the CPU, elsewhere nbits].",
+)
+@click.option("--table", help="Name of the table to pack [default: the largest that ids look up]")
+@click.option(
+    "--all-tables",
+    is_flag=True,
+    help="Pack every table that ids look up, of 256 rows and a hundredth of the largest at least; "
+    "--max-bytes is shared out by size.",
+)
+@click.option(
+    "--body",
+    type=click.Choice(["fp32", "fp16", "int8", "int4"]),
+    default="fp32",
     show_default=True,
-    help="What an output head reads that shares the table; for a packed one codebooks are split.",
+    help="Form of the weights beside the table.",
+)
+@click.option(
+    "--body-block",
+    type=click.Choice(["16", "32", "64", "128", "256"]),
+    default="128",
+    show_default=True,
+    help="Numbers of an int4 body that share a scale: fewer are closer, and take more bytes.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["flat", "transformers-js"]),
+    default="flat",
+    show_default=True,
+    help="Of the bundle's folder; transformers-js has onnx/model.onnx, as that library wants it.",
+)
+@click.option(
+    "--with-pooling",
+    is_flag=True,
+    help="Pool and normalise in the graph too, as output sentence_embedding.",
+)
+@click.option(
+    "--with-past",
+    is_flag=True,
+    help="A decoder with a cache: takes and gives keys and values of the tokens before.",
+)
+@click.option("--batch", type=int, help="Fix the number of texts; with --sequence.")
+@click.option("--sequence", type=int, help="Fix the number of tokens.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["onnx", "ort"]),
+    default="onnx",
+    show_default=True,
+    help="ort: onnxruntime's own, with the operators that a minimal build needs.",
 )
 @training_options
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
+@trust_option
 @click.option(
     "--corpus",
     type=click.Path(path_type=Path),
@@ -73,10 +130,22 @@ def command(
     effort: str,
     split_codebooks: bool,
     exporter: str,
-    decode: str,
-    head: str,
+    place: str,
+    decode: str | None,
+    head: str | None,
+    table: str | None,
+    all_tables: bool,
+    body: str,
+    body_block: str,
+    batch: int | None,
+    sequence: int | None,
+    form: str,
+    layout: str,
+    with_pooling: bool,
+    with_past: bool,
     seed: int,
     revision: str | None,
+    trust_remote_code: bool,
     corpus: Path | None,
     force: bool,
     as_json: bool,
@@ -93,11 +162,23 @@ def command(
 
     options = ExportOptions(
         exporter=exporter,
+        target=place,
         decode=decode,
         head=head,
+        table=table,
+        all_tables=all_tables,
+        body=body,
+        body_block=int(body_block),
+        batch=batch,
+        sequence=sequence,
+        format=form,
+        layout=layout,
+        with_pooling=with_pooling,
+        with_past=with_past,
         method=method,
         seed=seed,
         revision=revision,
+        trust_remote_code=trust_remote_code,
         corpus=corpus,
         config=config,
     )
@@ -125,9 +206,14 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "table": manifest.table,
         "rows": manifest.rows,
         "width": manifest.width,
+        "tables": [asdict(table) for table in manifest.tables],
         "tied_head": manifest.tied_head,
         "packed_heads": manifest.packed_heads,
+        "target": manifest.target,
+        "body": manifest.body,
         "task": manifest.task,
+        "model": manifest.model,
+        "pooled": manifest.pooled,
         "exporter": manifest.exporter,
         "decode": manifest.decode,
         "opset": manifest.opset,
@@ -140,12 +226,14 @@ def print_export(manifest: Manifest, target: Path) -> None:
     """The same for people."""
     footprint, parity = manifest.footprint, manifest.parity
     table = plain_table("", "before", "after", "")
-    table.add_row(
-        f"token table, {manifest.rows:,} x {manifest.width}",
-        size(footprint.dense_bytes),
-        size(footprint.embedding_bytes),
-        f"{footprint.ratio:.1f}x",
-    )
+    several = len(manifest.tables) > 1
+    for each in manifest.tables:
+        table.add_row(
+            f"{each.name if several else 'token table'}, {each.rows:,} x {each.width}",
+            size(each.dense_bytes),
+            size(each.bytes),
+            f"{each.dense_bytes / each.bytes:.1f}x",
+        )
     table.add_row(
         "whole model",
         size(footprint.original_model_bytes),
@@ -153,8 +241,15 @@ def print_export(manifest: Manifest, target: Path) -> None:
         f"{footprint.original_model_bytes / footprint.model_bytes:.2f}x",
     )
     out.print(table)
+    for each in manifest.tables:
+        if each.original_bytes < each.dense_bytes:
+            say(
+                f"{each.name} stood in the original as {each.form}, {size(each.original_bytes)}: "
+                f"now {each.original_bytes / each.bytes:.1f} times smaller (ratios are of float32)"
+            )
+    checked = " + ".join(f"{each.rows:,}" for each in manifest.tables)
     say(
-        f"rewrite checked on all {manifest.rows:,} ids and on the whole model: "
+        f"rewrite checked on all {checked} ids and on the whole model: "
         f"off by {max(parity.lookup, parity.rewrite):.2g} at most"
     )
     if manifest.tied_head:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from toolkit.manifest import MANIFEST_NAME, MODEL_NAME, read_manifest, verify_files
+from toolkit.manifest import MANIFEST_NAME, read_manifest, verify_files
 
 from .console import json_option, out, plain_table, print_json, say, size
 
@@ -29,7 +29,7 @@ def command(model: Path, top: int, as_json: bool) -> None:
     if model.is_dir() or (model / MANIFEST_NAME).is_file():
         manifest = read_manifest(model)
         verify_files(model, manifest)
-        path = model / MODEL_NAME
+        path = model / manifest.model
     found = inspect_model(path)
     if as_json:
         data = asdict(found)
@@ -46,12 +46,27 @@ def command(model: Path, top: int, as_json: bool) -> None:
             f"{size(footprint.dense_bytes)} -> {size(footprint.embedding_bytes)}, "
             f"{footprint.ratio:.1f}x, {footprint.bits_per_parameter:.2f} bits a parameter",
         )
+        if len(manifest.tables) > 1:
+            packed = plain_table("packed tables", "rows x width", "float32", "packed", "stood as")
+            for entry in manifest.tables:
+                packed.add_row(
+                    entry.name,
+                    f"{entry.rows:,} x {entry.width}",
+                    size(entry.dense_bytes),
+                    size(entry.bytes),
+                    entry.form,
+                )
+            say()
+            out.print(packed)
     if found.tables:
-        tables = plain_table("dense tables", "rows x width", "bytes", "ids from", "also read by")
+        tables = plain_table(
+            "dense tables", "rows x width", "stored as", "bytes", "ids from", "also read by"
+        )
         for table in found.tables:
             tables.add_row(
                 table.name,
                 f"{table.rows:,} x {table.width}",
+                table.form,
                 size(table.nbytes),
                 table.ids_input,
                 ", ".join(table.others) or "-",

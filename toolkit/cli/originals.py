@@ -12,7 +12,7 @@ from pathlib import Path
 
 from toolkit.errors import InputError
 from toolkit.files import write_aside
-from toolkit.manifest import MANIFEST_NAME, MODEL_NAME, Manifest, Source
+from toolkit.manifest import MANIFEST_NAME, Manifest, Source, read_manifest
 
 
 def remember(source: Source, given: str) -> None:
@@ -34,7 +34,9 @@ def recall(manifest: Manifest) -> str | None:
     return manifest.source.name if manifest.source.kind == "hub" else None
 
 
-def original_onnx(manifest: Manifest, against: str | None, work: Path) -> Path:
+def original_onnx(
+    manifest: Manifest, against: str | None, work: Path, *, trust_remote_code: bool = False
+) -> Path:
     """The uncompressed model as an .onnx file, exported under ``work`` where necessary.
 
     Raises:
@@ -48,11 +50,17 @@ def original_onnx(manifest: Manifest, against: str | None, work: Path) -> Path:
         )
     path = Path(given).expanduser()
     if (path / MANIFEST_NAME).is_file():
-        return path / MODEL_NAME
+        return path / read_manifest(path).model
     from exporters import load_source
 
     exporter = manifest.exporter if manifest.exporter != "none" else "auto"
-    return load_source(given, work, exporter=exporter, revision=manifest.source.revision).path
+    return load_source(
+        given,
+        work,
+        exporter=exporter,
+        revision=manifest.source.revision,
+        trust_remote_code=trust_remote_code,
+    ).path
 
 
 def _file() -> Path:

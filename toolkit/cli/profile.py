@@ -7,7 +7,7 @@ import click
 
 from toolkit.manifest import MANIFEST_NAME, read_manifest
 
-from .console import err, json_option, no_op_option, out, print_json, progress
+from .console import err, json_option, no_op_option, out, print_json, progress, trust_option
 
 _EXAMPLE = """\b
 Examples:
@@ -29,6 +29,7 @@ Examples:
 @click.option("--runs", type=int, default=50, show_default=True, help="Timed calls a process.")
 @click.option("--repeats", type=int, default=5, show_default=True, help="Processes a model.")
 @click.option("--provider", default="cpu", show_default=True, help="Execution provider.")
+@trust_option
 @no_op_option
 @json_option
 def command(
@@ -40,6 +41,7 @@ def command(
     runs: int,
     repeats: int,
     provider: str,
+    trust_remote_code: bool,
     no_op: bool,
     as_json: bool,
 ) -> None:
@@ -64,7 +66,10 @@ def command(
             if (Path(source) / MANIFEST_NAME).is_file():
                 others.append(Path(source))
             else:
-                others.append(original_onnx(manifest, source, Path(work) / str(index)))
+                place = Path(work) / str(index)
+                others.append(
+                    original_onnx(manifest, source, place, trust_remote_code=trust_remote_code)
+                )
         result = profile(
             bundle,
             others,

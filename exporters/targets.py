@@ -1,0 +1,109 @@
+"""What each target of an export needs, as data, and why."""
+
+from dataclasses import dataclass
+
+from toolkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Target:
+    """A place where a bundle is to run.
+
+    Attributes:
+        decode: the decode graph as a "function" of the model, which a native kernel may take over,
+            or "inline", for what knows no functions.
+        floats: decode in floats and not in integers; the values are the same.
+        head: what an output head reads that shares the table, unless one is asked for.
+        bodies: forms of the other weights that run there.
+        int32: graph inputs are int32 and not int64.
+        static: shapes are fixed, to ``--batch`` and ``--sequence``.
+        why: the reasons, for people.
+    """
+
+    decode: str = "function"
+    floats: bool = False
+    head: str = "nbits"
+    bodies: tuple[str, ...] = ("fp32", "fp16", "int8", "int4")
+    int32: bool = False
+    static: bool = False
+    why: str = ""
+
+
+TARGETS = {
+    "cpu": Target(
+        head="packed",
+        bodies=("fp32", "int8", "int4"),
+        why="Integer products are the fastest standard decode, and the native kernel replaces the "
+        "function where it is built. Half precision is left out: onnxruntime's CPU kernels lack "
+        "it, so that weights would grow back to float32 at load.",
+    ),
+    "wasm": Target(
+        bodies=("fp32", "int8", "int4"),
+        why="As the CPU, without a native kernel: custom operators cannot be loaded in a browser, "
+        "and a head that walks the packed table in standard operators takes longer than 4 bits.",
+    ),
+    "webgpu": Target(
+        decode="inline",
+        floats=True,
+        bodies=("fp32", "fp16", "int4"),
+        why="It has no MatMulInteger, so that products are in floats and int8 bodies are out. "
+        "Half precision needs a GPU with shader-f16. Codes stay bytes: onnxruntime-web 1.30 "
+        "gathers them there, older ones on the CPU.",
+    ),
+    "cuda": Target(
+        floats=True,
+        bodies=("fp32", "fp16", "int4"),
+        why="MatMulInteger takes no unsigned left side there, so that decoding is in floats; "
+        "int8 bodies would fall back to the CPU for the same reason.",
+    ),
+    "xnnpack": Target(
+        decode="inline",
+        floats=True,
+        bodies=("fp32",),
+        static=True,
+        why="It takes float products of fixed shapes; everything else stays with the CPU provider, "
+        "which shares the memory.",
+    ),
+    "qnn": Target(
+        decode="inline",
+        floats=True,
+        bodies=("fp32", "fp16"),
+        int32=True,
+        static=True,
+        why="The HTP compiles fixed shapes and 32-bit indices, and knows neither functions nor "
+        "onnxruntime's own operators.",
+    ),
+    "nnapi": Target(
+        decode="inline",
+        floats=True,
+        bodies=("fp32",),
+        int32=True,
+        static=True,
+        why="Gather takes float data and int32 indices; look-ups of bytes stay with the CPU "
+        "provider, the rest is float32 of fixed shapes.",
+    ),
+    "coreml": Target(
+        decode="inline",
+        floats=True,
+        bodies=("fp32", "fp16"),
+        static=True,
+        why="Partitions need fixed shapes; Gather takes floats and int64, so that look-ups of "
+        "bytes stay with the CPU provider.",
+    ),
+}
+
+
+def find_target(name: str, body: str) -> Target:
+    """The target ``name``.
+
+    Raises:
+        InputError: there is none of this name, or ``body`` does not run there.
+    """
+    if name not in TARGETS:
+        raise InputError(f"target {name!r} is unknown; choose from {', '.join(TARGETS)}")
+    target = TARGETS[name]
+    if body not in target.bodies:
+        raise InputError(
+            f"a body of {body} does not run on {name}; choose from {', '.join(target.bodies)}"
+        )
+    return target
