@@ -88,7 +88,11 @@ def same(ids: Ids, wanted: Ids) -> int:
 @click.option("--tokens", default=200, show_default=True, help="Of the greedy text.")
 @click.option("--texts", default=64, show_default=True, help="Drawn for the loss, 128 tokens each.")
 @click.option("--start", default=1, show_default=True, help="The token to begin with.")
-@click.option("--vocabulary", type=click.Path(exists=True, path_type=Path), help="JSON with the tokens under `vocab`.")
+@click.option(
+    "--vocabulary",
+    type=click.Path(exists=True, path_type=Path),
+    help="JSON with the tokens under `vocab`.",
+)
 @click.option("--json", "as_json", is_flag=True)
 def command(
     model: Path,

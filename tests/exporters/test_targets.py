@@ -146,3 +146,9 @@ def test_shapes_that_cannot_be_fixed_are_refused(graph):
     FixShapes(2, 4)(model)
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
     assert session.get_inputs()[0].shape == [2, 4]
+
+
+def test_the_page_says_what_the_table_says():
+    from tests.targets_page import FILE, page
+
+    assert FILE.read_text(encoding="utf-8") == page(), "run python -m tests.targets_page"

@@ -1,0 +1,34 @@
+"""The target qnn on the emulator of Qualcomm's NPU that the package onnxruntime-qnn brings.
+
+It lies in build/providers/qnn, where `make test-providers` puts it.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "build" / "providers" / "qnn"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (FOLDER / "onnxruntime_qnn" / "libQnnHtp.so").exists(),
+        reason=f"no onnxruntime-qnn in {FOLDER}: make test-providers",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def found(run_target):
+    return run_target("qnn", sys.executable, PYTHONPATH=str(FOLDER))
+
+
+def test_values_are_near_the_cpus(found, assert_alike):
+    assert_alike(found, 0.02)  # the NPU computes in float16
+
+
+def test_everything_but_look_ups_of_bytes_is_taken(found):
+    taken = found.placed["QNNExecutionProvider"]
+    assert {"MatMul", "Where", "LayerNormalization", "Softmax", "Gelu"} <= taken.keys()
+    assert found.placed.get("CPUExecutionProvider", {}).keys() <= {"Gather"}
