@@ -73,13 +73,13 @@ def shrink_body(
         The new model's path; ``path`` itself where there is nothing to do.
 
     Raises:
-        InputError: an unknown form or block, or fp16 and int8 of a model that onnxruntime's own
-            converter does not take.
+        InputError: an unknown form or block, int8 or int4 of a model without float32 products, or
+            fp16 and int8 of one that onnxruntime's own converter does not take.
     """
     check_body(form, block)
-    if heads is not None:
-        model = ir.load(path)
-        found = heads(model)
+    model = ir.load(path)
+    found = [] if heads is None else heads(model)
+    if found:
         quantize_products(model, found, _moments(path, found, inputs), block=_HEAD_BLOCK)
         common_passes.RemoveUnusedNodesPass()(model)
         path = _save(model, work, "heads")
@@ -91,10 +91,19 @@ def shrink_body(
         model = ir.load(path)
         quantize_tables(model, kept)
         if form == "int4":
-            found = find_products(model, kept)
+            found = _some_products(model, kept)
             quantize_products(model, found, _moments(path, found, inputs), block=block)
         path = _save(model, work, form)
     return path
+
+
+def _some_products(model: ir.Model, kept: frozenset[str]) -> list[Product]:
+    products = find_products(model, kept)
+    if not products:
+        raise InputError(
+            "the model has no product with float32 weights left to make smaller; use --body fp32"
+        )
+    return products
 
 
 def _moments(path: Path, products: list[Product], inputs: Inputs) -> Iterator[Moments]:
@@ -120,7 +129,7 @@ def _to_int8(path: Path, work: Path, kept: frozenset[str]) -> Path:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = ir.load(path)
-    found = {product.node for product in find_products(model, kept)}
+    found = {product.node for product in _some_products(model, kept)}
     others = [
         node.name
         for node in model.graph.all_nodes()

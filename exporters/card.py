@@ -26,7 +26,7 @@ up. Made with [LightToken](https://pypi.org/project/lighttoken/), without labels
 Largest difference of any output, on random ids: {rewrite:.2g} against the same model with its table
 replaced by the decoded one (the rewrite), {compression:.2g} against the original (the compression).
 What that costs on your task: `lighttoken evaluate BUNDLE --pairs FILE`.
-{tied}
+{body}{tied}
 ## Run
 
 {files} {inputs}{pooled}
@@ -71,6 +71,19 @@ than `model.required_operators.config` lists (`--include_ops_by_config`)."""
 _ORT_CREATE = """\
 const session = await ort.InferenceSession.create("{model}");"""
 
+_BODIES = {
+    "fp16": """
+The other weights, and what is computed, are in half precision.
+""",
+    "int8": """
+The other weights are int8, their products of integers (`MatMulInteger`).
+""",
+    "int4": """
+The other weights have 4 bits, {block} to a scale (`MatMulNBits`), rounded by what they do to the
+model's outputs.
+""",
+}
+
 _TIED = """
 The output head shares the table and keeps it in float32: only the look-up is packed.
 """
@@ -104,6 +117,7 @@ def model_card(manifest: Manifest) -> str:
         rewrite=parity.rewrite,
         compression=parity.compression,
         tables=_tables(manifest),
+        body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
         tied=_PACKED_HEAD if manifest.packed_heads else _TIED if manifest.tied_head else "",
         model_path=layout.model,
         files=(_FILES if layout.data else _ORT_FILES).format(**names),

@@ -292,14 +292,19 @@ def _shrink(loaded: LoadedModel, tables: list[TableUse], chosen: ExportOptions, 
 
 
 def _head_products(model: ir.Model, names: frozenset[str]) -> list[Product]:
-    """Output heads that share a table, as products with it or with their copy of it."""
+    """Output heads that share a table, as products with it or with their copy of it.
+
+    Of float32 tables: heads of others have few bits already, or stay what they are.
+    """
     products = []
     for table in find_tables(model.graph):
-        for head in find_heads(table.graph, table) if table.name in names else ():
+        if table.name not in names or table.value.dtype != ir.DataType.FLOAT:
+            continue
+        for head in find_heads(table.graph, table):
             own = head.weight.is_initializer() and head.weight is not table.value
             weight = head.weight if own else table.value
             products.append(Product(head.node, weight, by_rows=not own, bias=head.bias))
-    return [product for product in products if product.node.op_type != "MatMulNBits"]
+    return products
 
 
 def _again(graph: ir.Graph, name: str) -> TableUse:

@@ -253,6 +253,16 @@ def test_a_column_of_zeros_stays_zero(graph):
     np.testing.assert_allclose(rows, w, atol=np.ptp(w, axis=0).max() / 509)
 
 
+@pytest.mark.parametrize("form", ["int8", "int4"])
+def test_a_model_without_float_products_is_refused(graph, tmp_path, work, form):
+    w = np.ones((256, 32), np.float16)
+    ir.save(
+        graph("(int64[n] ids) => (float16[n, 32] y)", "y = Gather(w, ids)", w=w), tmp_path / "m"
+    )
+    with pytest.raises(InputError, match="no product with float32 weights"):
+        shrink_body(tmp_path / "m", work, form, INPUTS, kept=KEPT)
+
+
 def test_what_is_not_there_is_refused_in_one_line(path, work):
     with pytest.raises(InputError, match=f"choose from {', '.join(BODIES)}"):
         shrink_body(path, work, "int3", INPUTS, kept=KEPT)

@@ -144,6 +144,20 @@ def test_a_head_that_shares_quantised_numbers_reads_the_packed_table(
     assert "CompressedHead" in ops
 
 
+def test_a_quantised_head_keeps_what_it_has_where_four_bits_are_asked_for(
+    decoder_onnx, quick, tmp_path
+):
+    source = tmp_path / "source" / "q.onnx"
+    source.parent.mkdir()
+    TOOLS["dynamic"].call(decoder_onnx, source)
+    options = quick(head="nbits")
+    manifest = export(str(source), tmp_path / "out", Budget(ratio=5), options=options)
+    assert (manifest.packed_heads, manifest.tied_head) == (0, True)
+    left = ir.load(tmp_path / "out" / "model.onnx").graph
+    assert "MatMulNBits" not in {node.op_type for node in left}
+    assert manifest.parity.compression < 1  # it still multiplies by what it multiplied by
+
+
 def test_a_head_of_floats_beside_blocks_stays(decoder_onnx, quick, tmp_path):
     """The quantiser leaves a head alone that turns the table: it has floats of its own then."""
     source = tmp_path / "source" / "q.onnx"
