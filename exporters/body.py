@@ -24,18 +24,20 @@ _PRODUCTS = ("MatMul", "Gemm")
 _HEAD_BLOCK = 32  # a head's errors reach the answer as they are
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inputs:
     """What the model is fed with where rounding looks at what products are made of.
 
     Attributes:
         ids_inputs: the graph's inputs that take token ids.
         importance: of each id, float64 [V].
+        text: running ids, to feed in place of drawn ones.
         seed: of the draws.
     """
 
     ids_inputs: tuple[str, ...]
     importance: NDArray[np.float64]
+    text: NDArray[np.int64] | None = None
     seed: int = 0
 
 
@@ -108,7 +110,9 @@ def _some_products(model: ir.Model, kept: frozenset[str]) -> list[Product]:
 
 def _moments(path: Path, products: list[Product], inputs: Inputs) -> Iterator[Moments]:
     widths = {str(product.inputs.name): product.shape[1] for product in products}
-    return moments_of(path, widths, inputs.ids_inputs, inputs.importance, seed=inputs.seed)
+    return moments_of(
+        path, widths, inputs.ids_inputs, inputs.importance, text=inputs.text, seed=inputs.seed
+    )
 
 
 def _to_fp16(path: Path, work: Path) -> Path:

@@ -29,7 +29,7 @@ from .layouts import LAYOUTS, check_layout
 from .ort_format import SUFFIX, save_ort
 from .part import table_values
 from .pooling import AddPooling
-from .prior import corpus_importance, token_importance
+from .prior import corpus_ids, corpus_importance, token_importance
 from .products import Product
 from .rewrite import CompressTable, check_opset, inline_decoder
 from .source import LoadedModel, load_graph, load_source
@@ -38,6 +38,7 @@ from .targets import TARGETS, find_target
 
 DECODES = ("function", "inline")
 FORMATS = ("onnx", "ort")
+_TEXT_IDS = 1_000_000  # of a corpus, to round an int4 body by
 _STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
 HEADS = ("packed", "nbits", "dense")
 _PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -81,8 +82,8 @@ class ExportOptions:
         trust_remote_code: run the Python code that a model brings.
         with_past: let a decoder take and give the keys and values of the tokens before.
         name: what the bundle calls its source; by default the hub id, folder or file name.
-        corpus: a text file, one text a line, to count tokens in; the tokenizer's prior is used
-            without.
+        corpus: a text file, one text a line, to count tokens in, and to round an int4 body by; the
+            tokenizer's prior is used without.
         config: constants of the method; its own without.
     """
 
@@ -273,9 +274,13 @@ def _shrink(loaded: LoadedModel, tables: list[TableUse], chosen: ExportOptions, 
     work.mkdir()
     first = tables[0]
     ids_inputs = {look.ids_input for table in tables for look in table.lookups}
-    importance = importance_of(loaded.folder / TOKENIZER, first.rows, chosen.corpus)
+    tokenizer = loaded.folder / TOKENIZER
+    importance = importance_of(tokenizer, first.rows, chosen.corpus)
+    text = None
     if importance is None:
         importance = zipf_prior(first.rows)
+    if chosen.corpus is not None:
+        text = corpus_ids(tokenizer, chosen.corpus, first.rows, _TEXT_IDS)
     names = frozenset(table.name for table in tables)
     kept = names | {
         str(head.weight.name) for table in tables for head in find_heads(table.graph, table)
@@ -284,7 +289,7 @@ def _shrink(loaded: LoadedModel, tables: list[TableUse], chosen: ExportOptions, 
         loaded.path,
         work,
         chosen.body,
-        Inputs(tuple(sorted(ids_inputs)), importance, chosen.seed),
+        Inputs(tuple(sorted(ids_inputs)), importance, text, chosen.seed),
         kept=kept,
         heads=(lambda model: _head_products(model, names)) if chosen.head == "nbits" else None,
         block=chosen.body_block,

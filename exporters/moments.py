@@ -25,19 +25,21 @@ def moments_of(
     ids_inputs: Iterable[str],
     importance: NDArray[np.float64],
     *,
+    text: NDArray[np.int64] | None = None,
     seed: int = 0,
 ) -> Iterator[Moments]:
     """Sums of x x^T, float64 [k, k], over rows x of the values of a model that ``widths`` names.
 
     No text is needed: ids are drawn one by one, each as often as its importance says. What a
     layer does to such sentences tells which directions its products see at all, and that is what
-    rounding has to know.
+    rounding has to know. A real text tells it a little better.
 
     Args:
         path: the model, in float32.
         widths: k of each value wanted.
         ids_inputs: the graph's inputs that take token ids.
         importance: of each id, float64 [V].
+        text: running ids to feed in place of drawn ones.
         seed: of the draws.
 
     Yields:
@@ -46,11 +48,11 @@ def moments_of(
     part: dict[str, int] = {}
     for name, width in widths.items():
         if part and sum(k * k for k in part.values()) + width * width > _AT_ONCE:
-            yield _run(path, part, set(ids_inputs), importance, seed)
+            yield _run(path, part, set(ids_inputs), importance, text, seed)
             part = {}
         part[name] = width
     if part:
-        yield _run(path, part, set(ids_inputs), importance, seed)
+        yield _run(path, part, set(ids_inputs), importance, text, seed)
 
 
 def _run(
@@ -58,6 +60,7 @@ def _run(
     widths: dict[str, int],
     ids_inputs: set[str],
     importance: NDArray[np.float64],
+    text: NDArray[np.int64] | None,
     seed: int,
 ) -> Moments:
     moments = {name: np.zeros((k, k)) for name, k in widths.items()}
@@ -70,7 +73,11 @@ def _run(
             feeds: dict[str, NDArray[Any]] = {}
             for name in ids_inputs:
                 shape = _shape(next(info for info in inputs if info.name == name))
-                ids = rng.choice(len(weights), shape, p=weights)
+                if text is None:
+                    ids = rng.choice(len(weights), shape, p=weights)
+                else:
+                    starts = rng.integers(max(1, len(text) - shape[-1]), size=shape[:-1])
+                    ids = np.take(text, starts[..., None] + np.arange(shape[-1]), mode="wrap")
                 feeds |= build_feeds(inputs, name, ids) if not feeds else {name: ids}
             for name, rows in zip(widths, session.run(list(widths), feeds), strict=True):
                 flat = rows.reshape(-1, rows.shape[-1])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,33 @@ def corpus_importance(
     Raises:
         InputError: no tokenizer.json, no such file, a file that is no UTF-8 text, or an empty one.
     """
+    counts = np.zeros(rows)
+    for ids in _corpus_ids(tokenizer, corpus):
+        np.add.at(counts, ids[ids < rows], 1)
+    if not counts.any():
+        raise InputError(f"{corpus} holds no text; give one text a line")
+    base = zipf_prior(rows) if prior is None else prior / prior.sum()
+    return counts + _PRIOR_SHARE * counts.sum() * base
+
+
+def corpus_ids(tokenizer: Path, corpus: Path, rows: int, count: int) -> NDArray[np.int64]:
+    """At most ``count`` token ids from the beginning of a text file, int64, as they follow.
+
+    Raises:
+        InputError: as ``corpus_importance``.
+    """
+    found: list[NDArray[np.int64]] = []
+    held = 0
+    for ids in _corpus_ids(tokenizer, corpus):
+        found.append(ids[ids < rows])
+        held += len(found[-1])
+        if held >= count:
+            break
+    return np.concatenate(found or [np.empty(0, np.int64)])[:count]
+
+
+def _corpus_ids(tokenizer: Path, corpus: Path) -> Iterator[NDArray[np.int64]]:
+    """Ids of each line."""
     from tokenizers import Tokenizer
 
     if not tokenizer.is_file():
@@ -76,19 +104,13 @@ def corpus_importance(
     encoder = Tokenizer.from_file(str(tokenizer))
     encoder.no_padding()
     encoder.no_truncation()
-    counts = np.zeros(rows)
     try:
         with corpus.open(encoding="utf-8") as file:
             while lines := file.readlines(_CORPUS_BYTES):
                 for encoding in encoder.encode_batch([line.strip() for line in lines]):
-                    ids = np.array(encoding.ids, dtype=np.int64)
-                    np.add.at(counts, ids[ids < rows], 1)
+                    yield np.array(encoding.ids, dtype=np.int64)
     except UnicodeDecodeError as error:
         raise InputError(f"{corpus} is no UTF-8 text ({error.reason}); convert it") from error
-    if not counts.any():
-        raise InputError(f"{corpus} holds no text; give one text a line")
-    base = zipf_prior(rows) if prior is None else prior / prior.sum()
-    return counts + _PRIOR_SHARE * counts.sum() * base
 
 
 def _names(model: dict[str, Any]) -> dict[int, str]:

@@ -61,8 +61,8 @@ TARGETS = {
         floats=True,
         bodies=("fp32",),
         static=True,
-        why="It takes float products of fixed shapes; everything else stays with the CPU provider, "
-        "which shares the memory.",
+        why="It takes float products of matrices with constants, and Softmax, of fixed shapes; "
+        "everything else stays with the CPU provider, which shares the memory.",
     ),
     "qnn": Target(
         decode="inline",
@@ -71,7 +71,9 @@ TARGETS = {
         int32=True,
         static=True,
         why="The HTP compiles fixed shapes and 32-bit indices, and knows neither functions nor "
-        "onnxruntime's own operators.",
+        "onnxruntime's own operators; look-ups of bytes stay with the CPU provider. One text at a "
+        "time: LayerNormalization after a sum with what all texts share, such as positions, is "
+        "wrong from the second text on in onnxruntime-qnn 2.7's emulator.",
     ),
     "nnapi": Target(
         decode="inline",

@@ -198,6 +198,21 @@ def test_moments_are_those_of_what_products_read(path, tmp_path):
     assert (np.linalg.eigvalsh(moments["flat"]) > -1e-3).all()
 
 
+def test_moments_of_a_text_are_of_its_windows(path):
+    text = np.array([7, 3, 7, 3] * 40)
+    parts = moments_of(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=text)
+    moments = next(iter(parts))["tokens"] / (32 * 8 * 64)
+    rows = weights()["table"][[7, 3]]
+    np.testing.assert_allclose(moments, rows.T @ rows / 2, atol=1e-3)
+
+
+def test_a_text_shorter_than_a_window_is_repeated(path):
+    parts = moments_of(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=np.array([5]))
+    row = weights()["table"][[5]]
+    count = 32 * 8 * 64
+    np.testing.assert_allclose(next(iter(parts))["tokens"] / count, row.T @ row, atol=1e-3)
+
+
 def test_moments_that_do_not_fit_together_come_in_parts(path, monkeypatch):
     monkeypatch.setattr("exporters.moments._AT_ONCE", 1)
     parts = list(moments_of(path, {"x": WIDTH, "flat": INNER}, ["ids"], np.ones(ROWS)))

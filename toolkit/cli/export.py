@@ -26,7 +26,8 @@ from .console import (
 _EXAMPLE = """\b
 Examples:
   lighttoken export sentence-transformers/all-MiniLM-L6-v2 minilm
-  lighttoken export ./my-model small --ratio 50
+  lighttoken export ./my-model small --ratio 50 --body int4
+  lighttoken export ./my-model web --target webgpu --layout transformers-js
   lighttoken export model.onnx small --max-bytes 2000000
   lighttoken export model.onnx small --all-tables
 """
@@ -116,7 +117,8 @@ Examples:
 @click.option(
     "--corpus",
     type=click.Path(path_type=Path),
-    help="Text, one a line, to count tokens in [default: the tokenizer's order]",
+    help="Text, one a line, to count tokens in and to round an int4 body by [default: the "
+    "tokenizer's order]",
 )
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @json_option
