@@ -8,11 +8,11 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op test test-native test-arm64 test-versions test-matrix test-loads test-browser coverage check format clean
+.PHONY: help .venv demo op test test-native test-arm64 test-versions test-matrix test-loads test-browser test-providers coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
-		awk -F'|' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+		awk -F'|' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 .venv: $(INSTALLED)  ## create or refresh the virtual environment
 
@@ -65,6 +65,15 @@ test-browser: $(INSTALLED)  ## run bundles in headless Chromium, on WASM and Web
 	@command -v npm > /dev/null || { echo "no npm here; install node 20 or newer" >&2; exit 1; }
 	@npm install --prefix build/browser --ignore-scripts --no-audit --no-fund --loglevel error
 	@$(BIN)/python -m pytest tests/browser -v -rs
+
+# Of the NPU there is an emulator; XNNPACK is in no wheel, but in Debian trixie's package.
+test-providers: $(INSTALLED)  ## run bundles on Qualcomm's NPU emulator and on XNNPACK
+	@test -d build/providers/qnn/onnxruntime_qnn || $(BIN)/python -m pip install -qq \
+		--disable-pip-version-check --no-deps --target build/providers/qnn onnxruntime-qnn==2.7.0 || \
+		echo "no onnxruntime-qnn for this machine, so QNN is left out" >&2
+	@sh tests/providers/trixie_root.sh build/providers/trixie || \
+		echo "no trixie here, so XNNPACK is left out" >&2
+	@$(BIN)/python -m pytest tests/providers -v -rs
 
 test-matrix:  ## run the exporters' tests with transformers 4 and 5, each in its own environment
 	@PYTHON=$(PYTHON) PIP_FLAGS="$(PIP_FLAGS)" sh tests/matrix/run.sh build/matrix

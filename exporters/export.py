@@ -254,6 +254,11 @@ def _decided(options: ExportOptions) -> ExportOptions:
     sizes = (options.batch, options.sequence)
     if target.static and options.batch is None:
         sizes = _STATIC
+    if target.most_texts is not None and (sizes[0] or 1) > target.most_texts:
+        raise InputError(
+            f"{options.target} computes a batch of {sizes[0]} wrongly; "
+            f"use --batch {target.most_texts}"
+        )
     if options.format == "ort" and options.layout != "flat":
         raise InputError(f"layout {options.layout} is for .onnx files; leave one of the two out")
     return replace(options, decode=decode, head=head, batch=sizes[0], sequence=sizes[1])

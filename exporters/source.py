@@ -101,6 +101,11 @@ def load_graph(path: Path) -> ir.Model:
     """
     if not path.is_file():
         raise InputError(f"{path} is not here; give an .onnx file")
+    if path.suffix == ".ort":
+        raise InputError(
+            f"{path} is in onnxruntime's own format, which cannot be rewritten; give the .onnx "
+            "file that it was made from"
+        )
     try:
         model = ir.load(path, format="protobuf")  # whatever it is called
         if not len(model.graph):

@@ -17,6 +17,7 @@ class Target:
         bodies: forms of the other weights that run there.
         int32: graph inputs are int32 and not int64.
         static: shapes are fixed, to ``--batch`` and ``--sequence``.
+        most_texts: a larger batch gives wrong values there; None for no limit.
         why: the reasons, for people.
     """
 
@@ -26,6 +27,7 @@ class Target:
     bodies: tuple[str, ...] = ("fp32", "fp16", "int8", "int4")
     int32: bool = False
     static: bool = False
+    most_texts: int | None = None
     why: str = ""
 
 
@@ -70,6 +72,7 @@ TARGETS = {
         bodies=("fp32", "fp16"),
         int32=True,
         static=True,
+        most_texts=1,
         why="The HTP compiles fixed shapes and 32-bit indices, and knows neither functions nor "
         "onnxruntime's own operators; look-ups of bytes stay with the CPU provider. One text at a "
         "time: LayerNormalization after a sum with what all texts share, such as positions, is "

@@ -15,11 +15,13 @@ _READ_CHUNK = 1 << 22  # bytes
 
 
 def model_files(path: Path) -> tuple[Path, ...]:
-    """The ``.onnx`` file and every external data file that it names.
+    """The ``.onnx`` file and every external data file that it names; a ``.ort`` file has none.
 
     Raises:
         FormatError: no ONNX file, or an external file is missing.
     """
+    if path.suffix == ".ort":
+        return (path,)
     try:
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, ValueError) as error:

@@ -9,8 +9,10 @@ from exporters import ExportOptions, export
 from exporters.decode import decode_model
 from exporters.inputs import FixShapes, Int32Inputs
 from exporters.ort_format import CONFIG_SUFFIX
+from exporters.source import load_graph
 from exporters.targets import TARGETS
 from runtime import open_session
+from runtime.profile.measure import profile
 from toolkit import Budget
 from toolkit.errors import InputError
 
@@ -42,7 +44,8 @@ def test_both_ways_decode_to_the_bit(pack_table, run_model, floats, parts):
 def test_a_bundle_for_each_target_runs(encoder_folder, quick, tmp_path, target):
     cell = TARGETS[target]
     out = tmp_path / "bundle"
-    sizes = {"batch": 2, "sequence": 6} if cell.static else {}
+    texts = cell.most_texts or 2
+    sizes = {"batch": texts, "sequence": 6} if cell.static else {}
     manifest = export(str(encoder_folder), out, BUDGET, options=quick(target=target, **sizes))
     assert (manifest.target, manifest.decode) == (target, cell.decode)
     assert manifest.parity.lookup == 0
@@ -54,12 +57,12 @@ def test_a_bundle_for_each_target_runs(encoder_folder, quick, tmp_path, target):
     if cell.decode == "inline":
         assert ("MatMulInteger" in operators) == (not cell.floats)
     session = open_session(out, op=False)
-    shape = (2, 6) if cell.static else (3, 5)
+    shape = (texts, 6) if cell.static else (3, 5)
     feeds = {info.name: np.ones(shape, np.int64) for info in session.inputs}
     assert all(np.isfinite(value).all() for value in session.run(feeds).values())
     if cell.static:
         with pytest.raises(InputError):
-            session.run({name: value[:1] for name, value in feeds.items()})
+            session.run({name: value[:, :5] for name, value in feeds.items()})
 
 
 def test_targets_differ_in_form_and_not_in_values(encoder_folder, quick, tmp_path):
@@ -89,6 +92,9 @@ def test_ort_format_says_what_a_minimal_build_needs(encoder_folder, quick, tmp_p
     session = open_session(out)
     feeds = {info.name: np.ones((2, 5), np.int64) for info in session.inputs}
     assert np.isfinite(next(iter(session.run(feeds).values()))).all()
+    assert profile(out, lengths=(5,), runs=1, warmup=0, repeats=1).bundle.figures
+    with pytest.raises(InputError, match="onnxruntime's own format"):
+        load_graph(out / manifest.model)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +117,7 @@ def test_wrong_options_are_one_line(changes, message):
     ("changes", "message"),
     [
         ({"format": "ort", "layout": "transformers-js"}, "is for .onnx files"),
+        ({"target": "qnn", "batch": 2, "sequence": 6}, "a batch of 2 wrongly; use --batch 1"),
     ],
 )
 def test_options_that_contradict_a_target(encoder_folder, quick, tmp_path, changes, message):

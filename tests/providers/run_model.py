@@ -16,7 +16,8 @@ import numpy as np
 import onnxruntime as ort
 
 CPU = "CPUExecutionProvider"
-# A Snapdragon 8 Gen 3. For the chip that the emulator takes by itself it compiles no floats.
+# A Snapdragon 8 Gen 3. For the chip that the emulator takes by itself, an encoder does not compile:
+# QNN_COMMON_ERROR_MEM_ALLOC.
 QNN_CHIP = "57"
 
 

@@ -1,6 +1,8 @@
 """The target qnn on the emulator of Qualcomm's NPU that the package onnxruntime-qnn brings.
 
-It lies in build/providers/qnn, where `make test-providers` puts it.
+It lies in build/providers/qnn, where `make test-providers` puts it. One text at a time: after
+an Add that broadcasts over texts, its LayerNormalization is wrong from the second text on, whether
+or not the model is compressed.
 """
 
 import sys
