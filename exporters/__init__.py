@@ -1,7 +1,8 @@
 """A model in, a bundle out: export to ONNX, rewrite the table, check, write."""
 
-from .export import ExportOptions, export
+from .export import export
 from .inspect import inspect_model
+from .options import ExportOptions
 from .source import load_source
 from .table import read_table
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,14 +18,15 @@ from toolkit.importance import zipf_prior
 from toolkit.manifest import MANIFEST_NAME, Footprint, Manifest
 from toolkit.progress import Progress
 
-from .body import Inputs, check_body, shrink_body
+from .body import Inputs, shrink_body
 from .bundle import model_nbytes, write_bundle
 from .check import check_model, check_same
 from .facts import TOKENIZER
 from .find import TableUse, find_tables
 from .heads import find_heads, serves_heads_alone
 from .inputs import FixShapes, Int32Inputs
-from .layouts import LAYOUTS, check_layout
+from .layouts import check_layout
+from .options import ExportOptions, decided
 from .ort_format import SUFFIX, save_ort
 from .part import table_values
 from .pooling import AddPooling
@@ -34,13 +35,9 @@ from .products import Product
 from .rewrite import CompressTable, check_opset, inline_decoder
 from .source import LoadedModel, load_graph, load_source
 from .tables import PackedTable, choose_tables, out_of_reach, share_out
-from .targets import TARGETS, find_target
+from .targets import TARGETS
 
-DECODES = ("function", "inline")
-FORMATS = ("onnx", "ort")
 _TEXT_IDS = 1_000_000  # of a corpus, to round an int4 body by
-_STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
-HEADS = ("packed", "nbits", "dense")
 _PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 
 # What each part of the work takes of the whole, on a small encoder.
@@ -52,80 +49,6 @@ _SHARES = {
     "check": 0.85,
     "write": 0.97,
 }
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """How to export.
-
-    Attributes:
-        exporter: auto, dynamo or optimum.
-        target: where it is to run, see ``exporters.targets``; it decides what is None below.
-        decode: "function" keeps the decode graph a function of the model, "inline" dissolves it.
-        head: what an output head reads that shares the table: the "packed" one, "nbits", a copy in
-            4 bits (MatMulNBits), or a "dense" one in float32. Packed, the recipe's codebooks are
-            sums (``LightTokenConfig.split``), which heads read several times faster.
-        batch: texts that the graph takes, no other number; with ``sequence``.
-        sequence: tokens of each text.
-        format: "onnx", or "ort", onnxruntime's own, for minimal builds of it.
-        body: form of the weights beside the tables, see ``exporters.body.shrink_body``.
-        body_block: numbers that share a scale, in a body of int4.
-        table: name of the table to pack; by default the largest that token ids look up.
-        all_tables: pack every table that ids look up and that is large enough, see
-            ``find_large_tables``; each gets the budget's ratio, or its share of the bytes.
-        method: of compression.
-        seed: equal seeds give equal bytes.
-        layout: of the bundle's folder: "flat", or what "transformers-js" looks for.
-        with_pooling: let the graph give ``sentence_embedding`` too, pooled as the model's folder
-            says.
-        revision: branch, tag or commit of a hub id.
-        trust_remote_code: run the Python code that a model brings.
-        with_past: let a decoder take and give the keys and values of the tokens before.
-        name: what the bundle calls its source; by default the hub id, folder or file name.
-        corpus: a text file, one text a line, to count tokens in, and to round an int4 body by; the
-            tokenizer's prior is used without.
-        config: constants of the method; its own without.
-    """
-
-    exporter: str = "auto"
-    target: str = "cpu"
-    decode: str | None = None
-    head: str | None = None
-    batch: int | None = None
-    sequence: int | None = None
-    format: str = "onnx"
-    body: str = "fp32"
-    body_block: int = 128
-    table: str | None = None
-    all_tables: bool = False
-    method: str = "lighttoken"
-    seed: int = 0
-    layout: str = "flat"
-    with_pooling: bool = False
-    revision: str | None = None
-    trust_remote_code: bool = False
-    with_past: bool = False
-    name: str | None = None
-    corpus: Path | None = None
-    config: LightTokenConfig | PaperConfig | None = None
-
-    def __post_init__(self) -> None:
-        if self.decode not in (None, *DECODES):
-            raise InputError(f"decode {self.decode!r} is unknown; choose from {', '.join(DECODES)}")
-        if self.head not in (None, *HEADS):
-            raise InputError(f"head {self.head!r} is unknown; choose from {', '.join(HEADS)}")
-        if self.format not in FORMATS:
-            raise InputError(f"format {self.format!r} is unknown; choose from {', '.join(FORMATS)}")
-        if (self.batch is None) != (self.sequence is None):
-            raise InputError("batch and sequence come together: both are fixed, or neither")
-        if min(size for size in (self.batch, self.sequence, 1) if size is not None) < 1:
-            raise InputError(f"batch {self.batch} x sequence {self.sequence} holds no token")
-        check_body(self.body, self.body_block)
-        find_target(self.target, self.body)
-        if self.table is not None and self.all_tables:
-            raise InputError(f"give table ({self.table}) or all_tables, one of them")
-        if self.layout not in LAYOUTS:
-            raise InputError(f"layout {self.layout!r} is unknown; choose from {', '.join(LAYOUTS)}")
 
 
 def export(
@@ -156,7 +79,7 @@ def export(
         InputError, BudgetError, MissingDependencyError, CheckError: one line each; nothing is
             left behind.
     """
-    chosen, out = _decided(options or ExportOptions()), Path(out)
+    chosen, out = decided(options or ExportOptions()), Path(out)
     target = TARGETS[chosen.target]
     say = _Said(progress)
     if force:
@@ -245,23 +168,6 @@ def export(
         manifest = write_bundle(aside, loaded, manifest)
         say.done()
     return manifest
-
-
-def _decided(options: ExportOptions) -> ExportOptions:
-    """With what the target decides, where nothing else was asked for."""
-    target = find_target(options.target, options.body)
-    decode, head = options.decode or target.decode, options.head or target.head
-    sizes = (options.batch, options.sequence)
-    if target.static and options.batch is None:
-        sizes = _STATIC
-    if target.most_texts is not None and (sizes[0] or 1) > target.most_texts:
-        raise InputError(
-            f"{options.target} computes a batch of {sizes[0]} wrongly; "
-            f"use --batch {target.most_texts}"
-        )
-    if options.format == "ort" and options.layout != "flat":
-        raise InputError(f"layout {options.layout} is for .onnx files; leave one of the two out")
-    return replace(options, decode=decode, head=head, batch=sizes[0], sequence=sizes[1])
 
 
 def _as_ort(path: Path, data: str) -> Path:
