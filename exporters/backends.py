@@ -4,11 +4,6 @@ Dynamo is the default: it keeps tied weights one, knows newer architectures and 
 transformers from 4.57 on. Optimum takes over where dynamo fails, and can be forced.
 """
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +13,7 @@ import onnx_ir.passes.common as common_passes
 from toolkit.errors import InputError, MissingDependencyError
 
 from .facts import Facts
+from .quiet import quiet, reason
 
 EXPORTERS = ("auto", "dynamo", "optimum")
 _MODEL = "model.onnx"
@@ -81,14 +77,14 @@ def has_optimum() -> bool:
 
 def _dynamo(folder: Path, facts: Facts, trust: bool) -> ir.Model:
     try:
-        with _quiet():
+        with quiet():
             from . import dynamo
 
             return dynamo.export(folder, facts, trust_remote_code=trust)
     except Exception as error:  # whatever the traced model raises
         hint = "" if has_optimum() else "; pip install 'lighttoken[optimum]' adds another way"
         raise InputError(
-            f"torch.onnx.export cannot take {folder.name} ({_reason(error)}){hint}"
+            f"torch.onnx.export cannot take {folder.name} ({reason(error)}){hint}"
         ) from error
 
 
@@ -98,7 +94,7 @@ def _optimum(folder: Path, task: str, out: Path, trust: bool) -> ir.Model:
             "the optimum exporter is not installed; pip install 'lighttoken[optimum]'"
         )
     try:
-        with _quiet():
+        with quiet():
             from optimum.exporters.onnx import main_export
 
             main_export(
@@ -112,7 +108,7 @@ def _optimum(folder: Path, task: str, out: Path, trust: bool) -> ir.Model:
                 do_validation=False,  # the export's own checks compare outputs
             )
     except Exception as error:  # whatever the traced model raises
-        raise InputError(f"optimum cannot export {folder.name} ({_reason(error)})") from error
+        raise InputError(f"optimum cannot export {folder.name} ({reason(error)})") from error
     return ir.load(out / "optimum" / _MODEL)
 
 
@@ -121,31 +117,3 @@ def _save(model: ir.Model, out: Path) -> Path:
     common_passes.ClearMetadataAndDocStringPass()(model)
     ir.save(model, out / _MODEL, external_data=_EXTERNAL)
     return out / _MODEL
-
-
-def _reason(error: Exception) -> str:
-    """The first line of the error at the root of the chain: exporters wrap it several times."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporters talk a lot; what matters is raised. Warnings and logs stay off the terminal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "transformers", "optimum")]
-    levels = [logger.level for logger in loggers]
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

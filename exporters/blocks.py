@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from toolkit.weights import BlockWeight, round_by_outputs, round_to_nearest
 
+from .edit import put_in_place, store
+from .forms import MICROSOFT
 from .moments import Moments
 from .products import Product
 
-DOMAIN = "com.microsoft"
 _LEAST_BLOCK = 16  # that MatMulNBits takes
 _INT8_ACTIVATIONS = 4  # its accuracy_level: products of integers, several times faster on CPUs
 
@@ -38,16 +39,22 @@ def quantize_products(
     left = list(products)
     for part in moments:
         for product in [p for p in left if p.inputs.name in part]:
-            weight = _matrix(product)
-            size = _block(block, weight.shape[1])
             known = part[str(product.inputs.name)]
-            _replace(model, product, round_by_outputs(weight, known, bits=bits, block=size))
+            _replace(model, product, _rounded(product, known, bits, block))
             left.remove(product)
     for product in left:
-        weight = _matrix(product)
-        size = _block(block, weight.shape[1])
-        _replace(model, product, round_to_nearest(weight, bits=bits, block=size))
-    model.opset_imports.setdefault(DOMAIN, 1)
+        _replace(model, product, _rounded(product, None, bits, block))
+    model.opset_imports.setdefault(MICROSOFT, 1)
+
+
+def _rounded(
+    product: Product, moments: NDArray[np.float64] | None, bits: int, block: int
+) -> BlockWeight:
+    weight = _matrix(product)
+    size = _block(block, weight.shape[1])
+    if moments is None:
+        return round_to_nearest(weight, bits=bits, block=size)
+    return round_by_outputs(weight, moments, bits=bits, block=size)
 
 
 def _block(wanted: int, columns: int) -> int:
@@ -74,16 +81,15 @@ def _replace(model: ir.Model, product: Product, weight: BlockWeight) -> None:
     stored = []
     for part, array in parts.items():
         value = model.graph.initializers.get(f"{name}.{part}")
-        if value is None:  # one matrix may serve several products
-            tensor = ir.tensor(array, name=f"{name}.{part}")
-            value = ir.val(tensor.name, const_value=tensor)
-            model.graph.register_initializer(value)
+        # One matrix may serve several products.
+        if value is None:
+            value = store(model.graph, f"{name}.{part}", array)
         stored.append(value)
     before = product.node
     new = ir.node(
         "MatMulNBits",
         [product.inputs, *stored],
-        domain=DOMAIN,
+        domain=MICROSOFT,
         name=before.name,
         attributes={
             "K": sums,
@@ -99,11 +105,7 @@ def _replace(model: ir.Model, product: Product, weight: BlockWeight) -> None:
         nodes.append(ir.node("Add", [new.outputs[0], product.bias], name=f"{before.name}_bias"))
     for value in (node.outputs[0] for node in nodes):
         value.dtype = ir.DataType.FLOAT
-    graph = before.graph  # the main one, or a branch of it
-    assert graph is not None
-    ir.convenience.replace_nodes_and_values(
-        graph, before, [before], nodes, [before.outputs[0]], [nodes[-1].outputs[0]]
-    )
+    put_in_place(before.outputs[0], nodes)
     if not product.weight.uses() and name is not None:
         owner = product.weight.graph or model.graph
         owner.initializers.pop(name, None)

@@ -16,7 +16,7 @@ from .blocks import quantize_products
 from .moments import Moments, moments_of
 from .other_tables import quantize_tables
 from .products import Product, find_products
-from .quiet import quiet
+from .quiet import quiet, reason
 
 BODIES = ("fp32", "fp16", "int8", "int4")
 BLOCKS = (16, 32, 64, 128, 256)
@@ -124,7 +124,7 @@ def _to_fp16(path: Path, work: Path) -> Path:
             half = convert_float_to_float16(model, keep_io_types=True)
         except Exception as error:  # whatever the converter stumbles over
             raise InputError(
-                f"onnxruntime cannot turn the model into fp16 ({_reason(error)}); use --body fp32"
+                f"onnxruntime cannot turn the model into fp16 ({reason(error)}); use --body fp32"
             ) from error
     return _save(ir.from_proto(half), work, "fp16")
 
@@ -158,7 +158,7 @@ def _to_int8(path: Path, work: Path, kept: frozenset[str]) -> Path:
             )
         except Exception as error:  # whatever the quantizer stumbles over
             raise InputError(
-                f"onnxruntime cannot turn the model into int8 ({_reason(error)}); use --body int4"
+                f"onnxruntime cannot turn the model into int8 ({reason(error)}); use --body int4"
             ) from error
     return work / "dynamic.onnx"
 
@@ -166,11 +166,6 @@ def _to_int8(path: Path, work: Path, kept: frozenset[str]) -> Path:
 def _save(model: ir.Model, work: Path, name: str) -> Path:
     ir.save(model, work / f"{name}.onnx", external_data=f"{name}.onnx.data")
     return work / f"{name}.onnx"
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 
 def check_body(form: str, block: int) -> None:

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from .body import Inputs, shrink_body
 from .bundle import model_nbytes, write_bundle
 from .check import check_model, check_same
 from .facts import TOKENIZER
-from .find import TableUse, find_tables
+from .find import TableUse, find_tables, find_token_table
 from .heads import find_heads, serves_heads_alone
 from .inputs import FixShapes, Int32Inputs
 from .layouts import check_layout
@@ -39,6 +40,8 @@ from .targets import TARGETS
 
 _TEXT_IDS = 1_000_000  # of a corpus, to round an int4 body by
 _PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
+
+_Weigh = Callable[[int], NDArray[np.float64] | None]  # the importance of each of so many rows
 
 # What each part of the work takes of the whole, on a small encoder.
 _SHARES = {
@@ -102,18 +105,19 @@ def export(
         tables = choose_tables(model.graph, chosen.table, chosen.all_tables)
         ids_input = tables[0].ids_input
         original = {table.name: table for table in tables}
+        tokenizer = loaded.folder / TOKENIZER
+        weigh = cache(lambda rows: importance_of(tokenizer, rows, chosen.corpus))
         graph = loaded.path
         if chosen.body != "fp32" or chosen.head == "nbits":
             say("body", "making the rest of the model smaller")
-            graph = _shrink(loaded, tables, chosen, Path(work) / "body")
+            graph = _shrink(loaded, tables, chosen, weigh, Path(work) / "body")
             model = load_graph(graph)
-            tables = [_again(model.graph, table.name) for table in tables]
+            tables = [find_token_table(model.graph, table.name) for table in tables]
         if chosen.with_pooling:
             _add_pooling(model, loaded)
 
         say("compress", "compressing the table")
-        tokenizer = loaded.folder / TOKENIZER
-        packed = _pack(tables, original, budget, chosen, tokenizer, say.part("compress", "rewrite"))
+        packed = _pack(tables, original, budget, chosen, weigh, say.part("compress", "rewrite"))
 
         say("rewrite", "rewriting the graph")
         for table in packed:
@@ -180,18 +184,23 @@ def _as_ort(path: Path, data: str) -> Path:
     return target
 
 
-def _shrink(loaded: LoadedModel, tables: list[TableUse], chosen: ExportOptions, work: Path) -> Path:
+def _shrink(
+    loaded: LoadedModel,
+    tables: list[TableUse],
+    chosen: ExportOptions,
+    weigh: _Weigh,
+    work: Path,
+) -> Path:
     """The model with a smaller body, its tables as they were."""
     work.mkdir()
     first = tables[0]
     ids_inputs = {look.ids_input for table in tables for look in table.lookups}
-    tokenizer = loaded.folder / TOKENIZER
-    importance = importance_of(tokenizer, first.rows, chosen.corpus)
+    importance = weigh(first.rows)
     text = None
     if importance is None:
         importance = zipf_prior(first.rows)
     if chosen.corpus is not None:
-        text = corpus_ids(tokenizer, chosen.corpus, first.rows, _TEXT_IDS)
+        text = corpus_ids(loaded.folder / TOKENIZER, chosen.corpus, first.rows, _TEXT_IDS)
     names = frozenset(table.name for table in tables)
     kept = names | {
         str(head.weight.name) for table in tables for head in find_heads(table.graph, table)
@@ -221,10 +230,6 @@ def _head_products(model: ir.Model, names: frozenset[str]) -> list[Product]:
             weight = head.weight if own else table.value
             products.append(Product(head.node, weight, by_rows=not own, bias=head.bias))
     return products
-
-
-def _again(graph: ir.Graph, name: str) -> TableUse:
-    return next(table for table in find_tables(graph) if table.name == name)
 
 
 def _add_pooling(model: ir.Model, loaded: LoadedModel) -> None:
@@ -259,7 +264,7 @@ def _pack(
     original: dict[str, TableUse],
     budget: Budget,
     chosen: ExportOptions,
-    tokenizer: Path,
+    weigh: _Weigh,
     report: Callable[[float, str], None],
 ) -> list[PackedTable]:
     """Compress each table by its share of the budget, one after another."""
@@ -273,9 +278,7 @@ def _pack(
                 share,
                 method=chosen.method,
                 seed=chosen.seed,
-                importance=importance_of(tokenizer, table.rows, chosen.corpus)
-                if of_tokens
-                else None,
+                importance=weigh(table.rows) if of_tokens else None,
                 config=_for_heads(chosen) if heads else chosen.config,
                 progress=_of(report, index, len(tables)),
             )

@@ -22,6 +22,13 @@ def is_op(node: ir.Node, *names: str) -> bool:
     return node.op_type in names and node.domain in ("", "ai.onnx")
 
 
+def is_plain_gemm(node: ir.Node) -> bool:
+    """Whether it is a Gemm that is a product and a sum, of inputs as they are but for B."""
+    factors = [node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
+    turned = node.attributes.get_int("transA", 0)
+    return is_op(node, "Gemm") and not turned and factors == [1.0, 1.0]
+
+
 def is_blocks(node: ir.Node) -> bool:
     """Whether it looks rows up in blocks of integers."""
     return node.op_type == "GatherBlockQuantized" and node.domain == MICROSOFT

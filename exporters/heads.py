@@ -14,6 +14,7 @@ from .forms import (
     dequantizes,
     is_blocks,
     is_op,
+    is_plain_gemm,
     remakes,
     shape_of,
     stored,
@@ -91,7 +92,7 @@ def _readers(weight: ir.Value, *, transposed: bool) -> Iterator[Head]:
             continue
         if is_op(node, "MatMul") and transposed:
             yield Head(node, weight)
-        if is_op(node, "Gemm") and _plain(node) and _flag(node, "transB") != transposed:
+        if is_plain_gemm(node) and _flag(node, "transB") != transposed:
             yield Head(node, weight, _input(node, 2))
 
 
@@ -169,12 +170,6 @@ def _twins(graph: ir.Graph, table: TableUse) -> Iterator[ir.Value]:
 def _swaps(node: ir.Node) -> bool:
     perm = node.attributes.get("perm")
     return perm is None or list(perm.as_ints()) == [1, 0]
-
-
-def _plain(node: ir.Node) -> bool:
-    """A Gemm that is a product and a sum, of inputs as they are but for B."""
-    factors = [node.attributes.get(name) for name in ("alpha", "beta")]
-    return not _flag(node, "transA") and all(f is None or f.as_float() == 1.0 for f in factors)
 
 
 def _flag(node: ir.Node, name: str) -> bool:

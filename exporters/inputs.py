@@ -4,6 +4,7 @@ import onnx_ir as ir
 
 from toolkit.errors import InputError
 
+from .forms import is_op
 from .layer import DOMAIN
 
 _TAKES_INT32 = {"Cast": (0,), "Gather": (1,)}  # which inputs may be of either type
@@ -87,4 +88,4 @@ class Int32Inputs(ir.passes.InPlacePass):
 def _takes(node: ir.Node, index: int) -> bool:
     if node.domain == DOMAIN:
         return index == 0
-    return node.domain in ("", "ai.onnx") and index in _TAKES_INT32.get(node.op_type, ())
+    return is_op(node, *_TAKES_INT32) and index in _TAKES_INT32[node.op_type]

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from toolkit.feeds import build_feeds
 from toolkit.tensors import TensorInfo, describe
 
+from .part import open_session
+
 Moments = dict[str, NDArray[np.float64]]
 
 _CALLS, _BATCH, _LENGTH = 32, 8, 64
@@ -94,9 +96,7 @@ def _open(path: Path, names: list[str], folder: Path) -> ort.InferenceSession:
                 value.dtype = ir.DataType.FLOAT
                 model.graph.outputs.append(value)
     ir.save(model, folder / "probed.onnx", external_data="probed.onnx.data")
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised
-    return ort.InferenceSession(str(folder / "probed.onnx"), options, ["CPUExecutionProvider"])
+    return open_session(folder / "probed.onnx")
 
 
 def _shape(ids: TensorInfo) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from .part import open_session, session_options
 from .quiet import quiet
 
 SUFFIX = ".ort"
@@ -21,12 +22,11 @@ def save_ort(model: Path, target: Path) -> Path:
     """
     from onnxruntime.tools.ort_format_model import create_config_from_models
 
-    options = ort.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised
+    options = session_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(target)
     options.add_session_config_entry("session.save_model_format", "ORT")
-    ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    open_session(model, options)
     config = target.with_name(target.stem + CONFIG_SUFFIX)
     with quiet():
         create_config_from_models([target], config, enable_type_reduction=True)

@@ -3,6 +3,9 @@
 import numpy as np
 import onnx_ir as ir
 
+from .edit import put_in_place, store
+from .forms import is_op
+
 _LEAST = 4096  # numbers: below, two more nodes take as much as they save
 _STEPS = 255
 
@@ -31,24 +34,15 @@ def quantize_tables(model: ir.Model, kept: frozenset[str]) -> None:
         least = table.min(axis=0)
         scale = (table.max(axis=0) - least) / np.float32(_STEPS)
         steps = (table - least) / np.where(scale == 0, np.float32(1), scale)
-        stored = {"codes": np.rint(steps).astype(np.uint8), "scale": scale, "least": least}
-        values = []
-        for part, array in stored.items():
-            tensor = ir.tensor(array, name=f"{name}.{part}")
-            made = ir.val(tensor.name, const_value=tensor)
-            model.graph.register_initializer(made)
-            values.append(made)
+        parts = {"codes": np.rint(steps).astype(np.uint8), "scale": scale, "least": least}
+        values = [store(model.graph, f"{name}.{part}", array) for part, array in parts.items()]
         for node in readers:
             _replace(node, *values)
         del model.graph.initializers[name]
 
 
 def _gathers_rows(node: ir.Node) -> bool:
-    return (
-        node.op_type == "Gather"
-        and node.domain in ("", "ai.onnx")
-        and node.attributes.get_int("axis", 0) in (0, -2)
-    )
+    return is_op(node, "Gather") and node.attributes.get_int("axis", 0) in (0, -2)
 
 
 def _replace(gather: ir.Node, codes: ir.Value, scale: ir.Value, least: ir.Value) -> None:
@@ -63,8 +57,4 @@ def _replace(gather: ir.Node, codes: ir.Value, scale: ir.Value, least: ir.Value)
     for node in nodes:
         node.outputs[0].dtype = ir.DataType.UINT8 if node is rows else ir.DataType.FLOAT
         node.outputs[0].name = f"{node.name}_output"
-    graph = gather.graph
-    assert graph is not None
-    ir.convenience.replace_nodes_and_values(
-        graph, gather, [gather], nodes, [gather.outputs[0]], [moved.outputs[0]]
-    )
+    put_in_place(gather.outputs[0], nodes)

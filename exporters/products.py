@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from .forms import is_op, is_plain_gemm
+
 
 @dataclass(frozen=True)
 class Product:
@@ -44,14 +46,14 @@ def find_products(model: ir.Model, kept: frozenset[str] = frozenset()) -> list[P
     """
     products = []
     for node in model.graph.all_nodes():
-        if node.domain not in ("", "ai.onnx") or len(node.inputs) < 2:
+        if not is_op(node, "MatMul", "Gemm"):
             continue
         weight = node.inputs[1]
         if weight is None or weight.name in kept or not _is_matrix(weight):
             continue
         if node.op_type == "MatMul":
             products.append(Product(node, weight, by_rows=False))
-        elif node.op_type == "Gemm" and _is_plain(node):
+        elif is_plain_gemm(node):
             bias = node.inputs[2] if len(node.inputs) > 2 else None
             by_rows = bool(node.attributes.get_int("transB", 0))
             products.append(Product(node, weight, by_rows, bias))
@@ -67,8 +69,3 @@ def _is_matrix(value: ir.Value) -> bool:
         and tensor.dtype == ir.DataType.FLOAT
         and len(tensor.shape) == 2
     )
-
-
-def _is_plain(node: ir.Node) -> bool:
-    factors = [node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
-    return not node.attributes.get_int("transA", 0) and factors == [1.0, 1.0]

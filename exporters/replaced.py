@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from .edit import put_in_place, store
 from .find import Lookup, find_tables
 from .heads import Head, find_heads
 
@@ -75,28 +76,19 @@ class _Dense:
     def look_up(self, lookup: Lookup) -> None:
         """Let a Gather of this table make the rows."""
         gather = ir.node("Gather", [self._value(lookup.dtype, turned=False), lookup.ids])
-        _instead(lookup.rows, [gather])
+        put_in_place(lookup.rows, [gather])
 
     def project(self, head: Head) -> None:
         """Let a product with this table make the logits."""
         nodes = [ir.node("MatMul", [head.hidden, self._value(head.dtype, turned=True)])]
         if head.bias is not None:
             nodes.append(ir.node("Add", [nodes[0].outputs[0], head.bias]))
-        _instead(head.node.outputs[0], nodes)
+        put_in_place(head.node.outputs[0], nodes)
 
     def _value(self, dtype: ir.DataType, *, turned: bool) -> ir.Value:
         if (dtype, turned) not in self._stored:
             array = self._values.T if turned else self._values
             name = f"{self._name}.decoded.{dtype.name}{'.turned' if turned else ''}"
-            tensor = ir.tensor(np.ascontiguousarray(array, dtype.numpy()), name=name)
-            self._stored[dtype, turned] = ir.val(name, const_value=tensor)
-            self._graph.register_initializer(self._stored[dtype, turned])
+            values = np.ascontiguousarray(array, dtype.numpy())
+            self._stored[dtype, turned] = store(self._graph, name, values)
         return self._stored[dtype, turned]
-
-
-def _instead(old: ir.Value, nodes: list[ir.Node]) -> None:
-    maker = old.producer()
-    assert maker is not None
-    assert maker.graph is not None
-    new = nodes[-1].outputs[0]
-    ir.convenience.replace_nodes_and_values(maker.graph, maker, [maker], nodes, [old], [new])

@@ -8,6 +8,7 @@ from toolkit import CompressedEmbedding
 from toolkit.errors import InputError
 
 from . import decode, head
+from .edit import put_in_place, store
 from .find import TableUse, find_tables
 from .heads import Head, find_heads
 from .layer import DOMAIN, MIN_OPSET, VERSION, PackedLayer
@@ -68,12 +69,10 @@ class CompressTable(ir.passes.InPlacePass):
         heads = find_heads(model.graph, use) if self.heads else []
         decoder, projector = self._layers(model, use, heads)
         taken = _names(model.graph)
-        stored = []
-        for name, array in decoder.tensors.items():
-            tensor = ir.tensor(array, name=_free(f"{self.table}.{name}", taken))
-            value = ir.val(tensor.name, const_value=tensor)
-            model.graph.register_initializer(value)
-            stored.append(value)
+        stored = [
+            store(model.graph, _free(f"{self.table}.{name}", taken), array)
+            for name, array in decoder.tensors.items()
+        ]
         for lookup in use.lookups:
             name = _free(f"{lookup.gather.name or 'embedding'}_packed", taken)
             nodes = [decoder.node(lookup.ids, stored, name)]
@@ -139,10 +138,8 @@ def _replace(old: ir.Value, new: list[ir.Node]) -> None:
     """Let the last of ``new`` make ``old``, and remove what nobody needs any more."""
     maker = old.producer()
     assert maker is not None
-    graph = maker.graph  # the main one, or a branch of it
-    assert graph is not None
     inputs = set(maker.inputs)
-    ir.convenience.replace_nodes_and_values(graph, maker, [maker], new, [old], [new[-1].outputs[0]])
+    put_in_place(old, new)
     for value in inputs:
         _drop(value)
 
