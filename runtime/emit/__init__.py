@@ -1,0 +1,1 @@
+"""Folders that measure a bundle on a device of the user's: what ``profile --emit`` writes."""
