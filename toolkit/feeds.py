@@ -65,6 +65,16 @@ def build_feeds(
     return feeds
 
 
+def free_dimensions(inputs: Sequence[TensorInfo], batch: int, length: int) -> dict[str, int]:
+    """Sizes of the symbolic dimensions of ``inputs``, by name, as :func:`build_feeds` fills them."""
+    return {
+        size: _free(info.name, axis, size, batch, length)
+        for info in inputs
+        for axis, size in enumerate(info.shape)
+        if isinstance(size, str)
+    }
+
+
 def _dtype(info: TensorInfo) -> np.dtype[np.generic]:
     if info.numpy_dtype is None:
         raise InputError(

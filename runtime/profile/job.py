@@ -62,6 +62,17 @@ class Job:
         """One line."""
         return json.dumps(dataclasses.asdict(self))
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Job":
+        """From parsed JSON, whose lists become tuples."""
+        lists = {
+            "grid": tuple((batch, length) for batch, length in data["grid"]),
+            "ids": tuple(tuple(row) for row in data.get("ids", ())),
+            "data": tuple(data.get("data", ())),
+            "stream": tuple(data.get("stream", ())),
+        }
+        return cls(**{**data, **lists})
+
 
 @dataclass(frozen=True)
 class Answer:

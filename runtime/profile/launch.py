@@ -4,63 +4,110 @@ import json
 import os
 import signal
 import subprocess
-import sys
+import tempfile
+import threading
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from toolkit.errors import InputError
 
-from .spec import WorkerSpec
+from .browser import run_in_browser
+from .carry import MODULE, carry
+from .job import Answer, Job
+from .places import Place
+from .watch import Watch
 
-_PACKAGES = Path(__file__).resolve().parents[2]  # the folder that holds runtime/ and toolkit/
 
+@dataclass(frozen=True)
+class Outcome:
+    """An answer, and the process's RSS as it was seen from outside.
 
-def launch(spec: WorkerSpec, timeout_s: float) -> dict[str, float | None]:
-    """Measure ``spec`` in a fresh Python process; figures by name.
-
-    Raises:
-        InputError: the process found the model unusable, crashed, or took longer than
-            ``timeout_s`` seconds.
+    Attributes:
+        samples: (seconds of the monotonic clock, bytes); empty where nobody watched.
     """
-    paths = [str(_PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])]
-    try:
-        done = subprocess.run(
-            # -P: a folder named «runtime» in the working directory must not be imported instead.
-            [sys.executable, "-P", "-m", "runtime.profile.worker"],
-            input=spec.to_json(),
-            capture_output=True,
+
+    answer: Answer
+    samples: tuple[tuple[float, int], ...] = ()
+
+
+class Launcher:
+    """Starts processes; keeps the worker's files in a folder for as long as it is open."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._folder = tempfile.TemporaryDirectory(prefix="lighttoken-")
+
+    def __enter__(self) -> "Launcher":
+        carry(Path(self._folder.name))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def run(self, place: Place, job: Job, *, watch: bool = False) -> Outcome:
+        """Measure in a fresh process at ``place``.
+
+        Raises:
+            InputError: the process found the model unusable, crashed, or took longer than the
+                timeout.
+        """
+        if place.in_browser:
+            return Outcome(run_in_browser(job, self._timeout_s))
+        command = [place.python, "-P", "-m", MODULE]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            timeout=timeout_s,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-            check=False,
+            # Its files alone, and not the working folder: something else could have their names.
+            cwd=self._folder.name,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([self._folder.name, *place.path])},
         )
-    except subprocess.TimeoutExpired as error:
+        watcher = Watch(process.pid) if watch else None
+        timer = threading.Timer(self._timeout_s, process.kill)
+        timer.start()
+        if watcher is not None:
+            watcher.start()
+        try:
+            stdout, stderr = process.communicate(job.to_json())
+        finally:
+            overdue = not timer.is_alive()
+            timer.cancel()
+            if watcher is not None:
+                watcher.stop()
+        if overdue:
+            raise InputError(
+                f"measuring {job.model} took longer than {self._timeout_s:g} s; "
+                "ask for fewer runs or shorter texts"
+            )
+        told = _last_json(stdout)
+        if process.returncode == 0 and isinstance(told.get("answer"), dict):
+            samples = tuple(watcher.samples) if watcher is not None else ()
+            return Outcome(Answer.from_dict(told["answer"]), samples)
+        if isinstance(told.get("error"), str):
+            raise InputError(f"measuring failed: {told['error']}")
         raise InputError(
-            f"measuring {spec.model} took longer than {timeout_s:g} s; "
-            "ask for fewer runs or shorter texts"
-        ) from error
-    answer = _last_json(done.stdout)
-    if done.returncode == 0 and isinstance(answer.get("figures"), dict):
-        return answer["figures"]
-    if isinstance(answer.get("error"), str):
-        raise InputError(f"measuring failed: {answer['error']}")
-    raise InputError(f"the process that measured {spec.model} {_ending(done)}")
+            f"the process that measured {job.model} {_ending(process.returncode, stderr)}"
+        )
 
 
-def _last_json(stdout: str) -> dict[str, dict[str, float | None]]:
+def _last_json(stdout: str) -> dict[str, Any]:
     try:
-        answer = json.loads(stdout.strip().rsplit("\n", 1)[-1])
+        told = json.loads(stdout.strip().rsplit("\n", 1)[-1])
     except ValueError:
         return {}
-    return answer if isinstance(answer, dict) else {}
+    return told if isinstance(told, dict) else {}
 
 
-def _ending(done: subprocess.CompletedProcess[str]) -> str:
-    if done.returncode < 0:
+def _ending(status: int, stderr: str) -> str:
+    if status < 0:
         try:
-            name = signal.Signals(-done.returncode).name
+            name = signal.Signals(-status).name
         except ValueError:
-            name = f"signal {-done.returncode}"
+            name = f"signal {-status}"
         return f"was ended by {name}; is there memory enough for the model?"
-    last = " ".join(done.stderr.strip().rsplit("\n", 1)[-1].split())[:300]
-    return f"failed with status {done.returncode} ({last or 'no message'}); report this"
+    last = " ".join(stderr.strip().rsplit("\n", 1)[-1].split())[:300]
+    return f"failed with status {status} ({last or 'no message'}); report this"

@@ -1,134 +1,181 @@
 """Plan the measuring processes of a profile, run them in turn, gather their figures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import functools
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from toolkit.errors import InputError
-from toolkit.manifest import read_manifest, verify_files
 from toolkit.progress import Progress
 
-from ..providers import provider_names
 from ..tokenize import open_tokenizer
-from .disk import model_files, read_afresh
-from .launch import launch
-from .report import Comparison, Environment, ModelProfile, ProfileReport, Statistic, metrics
-from .spec import WorkerSpec
+from .cell import Cell
+from .disk import read_afresh
+from .environment import Environment
+from .job import Job
+from .launch import Launcher
+from .places import find_place
+from .report import FAILED, Comparison, Measurement, ProfileReport
+from .subjects import Model, read_models
 
 _MOST_TOKENS = 100_000  # of the texts; they travel to each process
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """A model to measure: its display name, files, and the process's task."""
-
-    name: str
-    files: tuple[Path, ...]
-    spec: WorkerSpec
 
 
 def profile(
     bundle: str | Path,
     against: Sequence[str | Path] = (),
     *,
+    places: Sequence[str] = ("cpu",),
     lengths: Sequence[int] = (8, 128),
+    batches: Sequence[int] = (1,),
     texts: Sequence[str] = (),
-    batch: int = 1,
     runs: int = 50,
     warmup: int = 5,
     repeats: int = 5,
     threads: int = 1,
-    provider: str = "cpu",
     op: bool = True,
     timeout_s: float = 600.0,
     progress: Progress | None = None,
 ) -> ProfileReport:
-    """Measure ``bundle`` beside the models in ``against``.
+    """Measure ``bundle`` beside the models in ``against``, in each of ``places``.
 
-    Each measurement has its own fresh process. A round measures every model once; rounds go
-    forth and back (A B, B A, A B), so that a drift of the machine burdens all alike. All model
-    files are read before, in the same way, so that every load finds them in the page cache.
+    Each measure (time, time from files that are not cached, memory, memory with nothing mapped)
+    has a fresh process. A round takes every measure of every model once; rounds go forth and back
+    (A B, B A, A B), so that a drift of the machine burdens all alike. Before anything is timed, a
+    model's outputs in a place are compared with those that the same file gives on the CPU. What
+    fails in one place is told there, and the rest goes on.
 
     Args:
-        bundle: a bundle folder or an ``.onnx`` file.
-        against: more of them; the first is the one that reports compare with.
-        lengths: tokens a text, each timed by itself.
+        bundle: a bundle folder, or an ``.onnx`` or ``.ort`` file.
+        against: more of them; comparisons are of the first with each of these.
+        places: words of :data:`.places.PLACES`.
+        lengths: tokens a text.
+        batches: texts a call; each is measured with each length.
         texts: real text to feed, cut into pieces of these lengths with the tokenizer of the first
-            bundle; without any, ids are drawn as :func:`runtime.feeds.draw_ids` says.
-        batch: texts a call.
-        runs: timed calls a length.
+            bundle; without any, ids are drawn as :func:`toolkit.feeds.draw_ids` says.
+        runs: timed calls at each (batch, length).
         warmup: untimed calls before them.
         repeats: rounds.
         threads: threads that one operator may use.
-        provider: a word of :data:`runtime.providers.PROVIDERS`.
-        op: use the native kernel where it is built.
+        op: use the native kernel on the CPU, where it is built.
         timeout_s: seconds after which one process is given up.
         progress: called after each process.
 
     Raises:
-        InputError: a number out of range, or a process that failed (one line says why).
+        InputError: a number out of range, an unknown place, no model at a path, or nothing could
+            be measured at all (one line says why).
         FormatError: a damaged bundle or model.
     """
-    numbers = {"batch": batch, "runs": runs, "repeats": repeats, "threads": threads}
-    for name, number in {**numbers, **{f"length {n}": n for n in lengths}}.items():
-        if number < 1:
-            raise InputError(f"{name} must be at least 1, got {number}")
-    if warmup < 0:
-        raise InputError(f"warmup must not be negative, got {warmup}")
-    if not lengths:
-        raise InputError("no text length given; give for example 8 and 128 tokens")
-    provider_names(provider)
-
-    lengths = tuple(dict.fromkeys(lengths))
-    task = WorkerSpec("", provider, threads, lengths, runs, warmup, batch=batch, op=op)
-    paths = [Path(bundle), *map(Path, against)]
-    if texts:
-        task = replace(task, stream=_stream(texts, paths))
-    subjects = _subjects(paths, task)
-    for subject in subjects:
-        read_afresh(subject.files)
-    rounds = _run_rounds(subjects, repeats, timeout_s, progress)
-    profiles = [
-        _gather(subject, taken, lengths) for subject, taken in zip(subjects, rounds, strict=True)
-    ]
-    return ProfileReport(
-        bundle=profiles[0],
-        against=tuple(profiles[1:]),
-        comparisons=tuple(Comparison.of(profiles[0], other) for other in profiles[1:]),
-        environment=Environment.here(),
-        provider=provider,
+    _check(lengths, batches, runs=runs, repeats=repeats, threads=threads, warmup=warmup)
+    if not places:
+        raise InputError("no place given; give for example cpu")
+    models = read_models([Path(bundle), *map(Path, against)])
+    grid = tuple(dict.fromkeys(itertools.product(batches, lengths)))
+    rows = [m.manifest.rows for m in models if m.manifest is not None]
+    stream = _stream(texts, models) if texts else ()
+    task = Job(
+        measure="",
+        model="",
+        provider="",
+        grid=grid,
+        runs=runs,
+        warmup=warmup,
         threads=threads,
-        lengths=lengths,
-        batch=batch,
+        rows=min(rows, default=0),  # a bundle's vocabulary bounds the ids of every model beside it
+        stream=stream,
+    )
+    cells: list[Cell] = []
+    unreachable: list[Measurement] = []
+    for word in dict.fromkeys(places):
+        try:
+            place = find_place(word)
+        except InputError as error:
+            unreachable += [Measurement(m.name, word, FAILED, str(error)) for m in models]
+        else:
+            cells += [Cell(model, place, task, op=op) for model in models]
+    for model in models:
+        read_afresh(model.files)
+    with Launcher(timeout_s) as launcher:
+        _run(_steps(cells, launcher, repeats), progress)
+
+    by_place = {word: index for index, word in enumerate(dict.fromkeys(places))}
+    measured = [cell.measurement() for cell in cells]
+    everything = sorted((*measured, *unreachable), key=lambda one: by_place[one.place])
+    if all(one.status == FAILED for one in everything):
+        raise InputError(everything[0].note)
+    return ProfileReport(
+        subjects=tuple(model.describe() for model in models),
+        places=tuple(by_place),
+        measurements=tuple(everything),
+        comparisons=tuple(_comparisons(everything, models)),
+        environment=Environment.here(),
+        threads=threads,
+        grid=grid,
         runs=runs,
         repeats=repeats,
-        text_tokens=len(task.stream),
+        text_tokens=len(stream),
     )
 
 
-def _subjects(paths: Sequence[Path], task: WorkerSpec) -> list[_Subject]:
-    """What to measure. A bundle's vocabulary bounds the ids for every model beside it."""
-    names = _names(paths)
-    found: list[_Subject] = []
-    rows: int | None = None
-    for path, name in zip(paths, names, strict=True):
-        ids_input = None
-        if path.is_dir():
-            manifest = read_manifest(path)
-            verify_files(path, manifest)
-            ids_input = manifest.ids_input
-            rows = manifest.rows if rows is None else min(rows, manifest.rows)
-            path = path / manifest.model
-        if not path.is_file():
-            raise InputError(f"{path} is not here; give a bundle folder or an .onnx file")
-        spec = replace(task, model=str(path.resolve()), ids_input=ids_input)
-        found.append(_Subject(name, model_files(path), spec))
-    return [replace(subject, spec=replace(subject.spec, rows=rows)) for subject in found]
+_Step = tuple[str, Callable[[], object]]
 
 
-def _stream(texts: Sequence[str], paths: Sequence[Path]) -> tuple[int, ...]:
+def _steps(cells: Sequence[Cell], launcher: Launcher, repeats: int) -> list[_Step]:
+    """Every process to start, in order, and a word for what it does."""
+    steps: list[_Step] = []
+    for cell in cells:
+        steps.append((f"{cell}: values", functools.partial(cell.check, launcher)))
+    for number in range(repeats):
+        for word in dict.fromkeys(cell.place.word for cell in cells):
+            there = [cell for cell in cells if cell.place.word == word]
+            order = there if number % 2 == 0 else there[::-1]
+            for measure in ("time", "memory", "unmapped", "cold"):
+                steps += [
+                    (f"{cell}: {measure}", functools.partial(cell.take, launcher, measure))
+                    for cell in order
+                    if measure in cell.place.measures
+                ]
+            steps += [(f"{cell}: round", cell.end_round) for cell in order]
+    for cell in cells:
+        if "places" in cell.place.measures:
+            steps.append((f"{cell}: nodes", functools.partial(cell.examine, launcher)))
+    return steps
+
+
+def _run(steps: Sequence[_Step], progress: Progress | None) -> None:
+    for number, (what, step) in enumerate(steps):
+        if progress is not None:
+            progress(number / len(steps), what)
+        step()
+    if progress is not None:
+        progress(1.0, "done")
+
+
+def _comparisons(measured: Sequence[Measurement], models: Sequence[Model]) -> list[Comparison]:
+    """The first model with each other one, place by place, where both have figures."""
+    by_name = {(one.place, one.subject): one for one in measured if one.figures}
+    return [
+        Comparison.of(by_name[place, models[0].name], by_name[place, other.name])
+        for place in dict.fromkeys(one.place for one in measured)
+        for other in models[1:]
+        if {(place, models[0].name), (place, other.name)} <= by_name.keys()
+    ]
+
+
+def _check(lengths: Sequence[int], batches: Sequence[int], **numbers: int) -> None:
+    for what, many, example in (("text length", lengths, "8"), ("batch size", batches, "1")):
+        if not many:
+            raise InputError(f"no {what} given; give for example {example}")
+    sizes = {**{f"length {n}": n for n in lengths}, **{f"batch {n}": n for n in batches}}
+    for name, number in {**numbers, **sizes}.items():
+        least = 0 if name == "warmup" else 1
+        if number < least:
+            raise InputError(f"{name} must be at least {least}, got {number}")
+
+
+def _stream(texts: Sequence[str], models: Sequence[Model]) -> tuple[int, ...]:
     """Token ids of all texts, one after another."""
-    folder = next((path for path in paths if path.is_dir()), None)
+    folder = next((m.path.parent for m in models if m.manifest is not None), None)
     if folder is None:
         raise InputError("texts need a tokenizer, and no bundle is among the models; add one")
     rows = open_tokenizer(folder).split(texts)
@@ -136,40 +183,3 @@ def _stream(texts: Sequence[str], paths: Sequence[Path]) -> tuple[int, ...]:
     if not ids:
         raise InputError(f"the {len(texts)} texts hold no token; give texts with words")
     return tuple(ids)
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Last part of each path; with its folder where two would be the same."""
-    short = [path.resolve().name for path in paths]
-    return [
-        name if short.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
-        for name, path in zip(short, paths, strict=True)
-    ]
-
-
-def _run_rounds(
-    subjects: Sequence[_Subject], repeats: int, timeout_s: float, progress: Progress | None
-) -> list[list[dict[str, float | None]]]:
-    """Figures of each subject in each round."""
-    taken: list[list[dict[str, float | None]]] = [[] for _ in subjects]
-    total, done = repeats * len(subjects), 0
-    for number in range(repeats):
-        order = range(len(subjects))
-        for index in order if number % 2 == 0 else reversed(order):
-            taken[index].append(launch(subjects[index].spec, timeout_s))
-            done += 1
-            if progress is not None:
-                progress(done / total, f"measuring {subjects[index].name}")
-    return taken
-
-
-def _gather(
-    subject: _Subject, taken: list[dict[str, float | None]], lengths: tuple[int, ...]
-) -> ModelProfile:
-    disk = float(sum(file.stat().st_size for file in subject.files))
-    figures = {"disk_bytes": Statistic.of([disk] * len(taken))}
-    for metric in metrics(lengths)[1:]:
-        values = [figure for one in taken if (figure := one[metric.name]) is not None]
-        if len(values) == len(taken):
-            figures[metric.name] = Statistic.of(values)
-    return ModelProfile(subject.name, subject.spec.model, figures)

@@ -22,6 +22,7 @@ _VERBS = (
     "inspect",
     "compress",
     "op",
+    "setup",
     "doctor",
 )
 

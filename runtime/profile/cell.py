@@ -1,0 +1,184 @@
+"""One model in one place, while it is measured: each method starts one process, or a few."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from toolkit.errors import InputError
+
+from .. import native
+from .disk import drop, read_afresh
+from .job import Job
+from .launch import Launcher, Outcome
+from .parity import compare
+from .places import Place, find_place
+from .report import (
+    FAILED,
+    FUNCTION_ONLY,
+    MEASURED,
+    WRONG,
+    Measurement,
+    Parity,
+    Statistic,
+    Timeline,
+    metrics,
+)
+from .structure import Structure, examine
+from .subjects import Model
+from .timeline import timeline
+
+_UNMAPPED = {
+    "load_rss_bytes": "unmapped_load_rss_bytes",
+    "load_peak_rss_bytes": "unmapped_peak_rss_bytes",
+}
+_SAFE_ROWS = 1000  # ids below it are valid in any real vocabulary
+
+
+class Cell:
+    """What was found so far. A process that fails ends it; what was found before stays."""
+
+    def __init__(self, model: Model, place: Place, task: Job, *, op: bool) -> None:
+        self.model, self.place = model, place
+        kernel = native.find() if op and place.word == "cpu" else None
+        self._grid = model.possible(task.grid)
+        self._job = replace(
+            task,
+            model=str(model.path),
+            data=tuple(file.relative_to(model.path.parent).as_posix() for file in model.files[1:]),
+            provider=place.provider,
+            settings=dict(place.settings),
+            plugin=place.plugin,
+            library=str(kernel.path) if kernel is not None and kernel.usable else "",
+            grid=self._grid,
+            ids_input=model.ids_input,
+        )
+        self._status = MEASURED if place.timed else FUNCTION_ONLY
+        self._note = place.note
+        self._runtime = ""
+        self._parity: Parity | None = None
+        self._rounds: list[dict[str, float]] = [{}]
+        self._timeline: Timeline | None = None
+        self._structure = Structure()
+
+    def __str__(self) -> str:
+        return f"{self.model.name} on {self.place.word}"
+
+    def check(self, launcher: Launcher) -> None:
+        """Compare its outputs with those of the same file on the CPU, by standard operators."""
+        batch, length = self._grid[0]
+        ids = np.random.default_rng(self._job.seed).integers(
+            0, self._job.rows or _SAFE_ROWS, (batch, length)
+        )
+        here = replace(self._at(self._grid[0], "values"), ids=tuple(map(tuple, ids.tolist())))
+        cpu = find_place("cpu")
+        there = replace(
+            here, provider=cpu.provider, settings={}, plugin="", library="", dimensions={}
+        )
+        wanted, found = self._ask(launcher, there, cpu), self._ask(launcher, here)
+        if wanted is None or found is None:
+            return
+        self._runtime = found.answer.runtime
+        limit = max(self.place.limit, self.model.limit)
+        self._parity = compare(found.answer, wanted.answer, limit)
+        if not self._parity.error <= limit:
+            off = "not finite" if math.isinf(self._parity.error) else f"{self._parity.error:.2g}"
+            self._end(
+                WRONG,
+                f"outputs are off the CPU's by {off}, in shares of the largest value, where "
+                f"{limit:g} is allowed; nothing was timed",
+            )
+
+    def take(self, launcher: Launcher, measure: str) -> None:
+        """One measure of this round: ``time``, ``cold``, ``memory`` or ``unmapped``."""
+        if measure == "time":
+            for job in self._every_point("time"):
+                self._add(self._ask(launcher, job))
+        elif measure == "cold":
+            if drop(self.model.files):
+                self._add(self._ask(launcher, self._at(self._grid[0], "cold")))
+            read_afresh(self.model.files)
+        elif measure == "memory":
+            watch = self._timeline is None and not self.place.in_browser
+            outcome = self._ask(launcher, self._last_point("memory"), watch=watch)
+            self._add(outcome)
+            if outcome is not None and watch:
+                self._timeline = timeline(outcome.samples, outcome.answer.marks)
+        elif measure == "unmapped":
+            job = replace(self._at(self._grid[0], "memory"), load="bytes", runs=1, warmup=0)
+            outcome = self._ask(launcher, job)
+            if outcome is not None:
+                told = outcome.answer.figures
+                self._rounds[-1] |= {
+                    ours: told[name] for name, ours in _UNMAPPED.items() if name in told
+                }
+
+    def end_round(self) -> None:
+        """What is taken from now on belongs to the next one."""
+        self._rounds.append({})
+
+    def examine(self, launcher: Launcher) -> None:
+        """Where its nodes run, and what they cost."""
+        outcome = self._ask(launcher, self._last_point("places"))
+        if outcome is not None:
+            self._structure = examine(self.model, self.place, self._grid[-1], outcome.answer)
+
+    def measurement(self) -> Measurement:
+        """What there is in the end."""
+        figures = {}
+        rounds = [taken for taken in self._rounds if taken]
+        once = self.model.sizes | self._structure.figures if rounds else {}
+        for metric in metrics(self._grid):
+            values = [one[metric.name] for one in rounds if metric.name in one]
+            if metric.name in once:
+                values = [once[metric.name]] * len(rounds)
+            if values:
+                figures[metric.name] = Statistic.of(values)
+        return Measurement(
+            subject=self.model.name,
+            place=self.place.word,
+            status=self._status,
+            note=self._note,
+            runtime=self._runtime,
+            figures=figures,
+            parity=self._parity,
+            placement=self._structure.placement,
+            timeline=self._timeline,
+        )
+
+    def _at(self, point: tuple[int, int], measure: str) -> Job:
+        dimensions = self.model.dimensions(*point) if self.place.static else {}
+        return replace(self._job, measure=measure, grid=(point,), dimensions=dimensions)
+
+    def _every_point(self, measure: str) -> Iterator[Job]:
+        """One job; where shapes have to be fixed at load, one a point."""
+        if not self.place.static:
+            yield replace(self._job, measure=measure)
+            return
+        for point in self._grid:
+            yield self._at(point, measure)
+
+    def _last_point(self, measure: str) -> Job:
+        if self.place.static:
+            return self._at(self._grid[-1], measure)
+        return replace(self._job, measure=measure)
+
+    def _add(self, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            # Where each point has a session of its own, load and first result are the first one's.
+            self._rounds[-1] = outcome.answer.figures | self._rounds[-1]
+
+    def _ask(
+        self, launcher: Launcher, job: Job, place: Place | None = None, *, watch: bool = False
+    ) -> Outcome | None:
+        if self._status not in (MEASURED, FUNCTION_ONLY):
+            return None
+        try:
+            return launcher.run(place or self.place, job, watch=watch)
+        except InputError as error:
+            self._end(FAILED, str(error))
+            return None
+
+    def _end(self, status: str, note: str) -> None:
+        self._status, self._note = status, note

@@ -1,0 +1,9 @@
+"""A profile as one HTML file that needs nothing else: no script, no request, no font.
+
+:func:`.page.write_html` writes it. Each section has a module that gathers what it shows as plain
+data; ``templates/`` holds the markup, and :mod:`.svg` and the chart modules draw.
+"""
+
+from .page import to_html, write_html
+
+__all__ = ["to_html", "write_html"]

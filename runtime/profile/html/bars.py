@@ -1,0 +1,83 @@
+"""Bars in groups, each with its name and its value beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from .scale import linear
+from .svg import WIDTH, Drawing, text_width
+from .words import shorten
+
+_NAME, _VALUE = 92.0, 70.0  # units for names at the left and values at the right
+_ROW, _HEAD, _GAP, _THICK = 19.0, 20.0, 10.0, 11.0
+
+
+@dataclass(frozen=True)
+class Bar:
+    """``value`` is None where there is none; ``text`` then says why. Low and high make a whisker."""
+
+    name: str
+    style: int
+    text: str
+    value: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True)
+class BarGroup:
+    """Bars under one heading; ``aside`` stands beside it in small letters."""
+
+    name: str
+    aside: str
+    bars: tuple[Bar, ...]
+
+
+def draw_bars(key: str, title: str, groups: Sequence[BarGroup]) -> Markup:
+    """All bars of all groups on one scale from 0."""
+    height = sum(_HEAD + _ROW * len(group.bars) + _GAP for group in groups)
+    drawing = Drawing(key, title, describe(groups), height)
+    highs = [bar.high for group in groups for bar in group.bars if bar.value is not None]
+    top = max(highs, default=0.0) or 1.0
+    scale = linear([top], _NAME, WIDTH - _VALUE)
+    unit = (WIDTH - _VALUE - _NAME) / top  # the longest bar takes all there is
+    y = 0.0
+    for group in groups:
+        drawing.text(0, y + 14, shorten(group.name, 24), "head")
+        if group.aside:
+            room = int((WIDTH - text_width(group.name) - 14) / text_width("x", 11))
+            drawing.text(WIDTH, y + 14, shorten(group.aside, max(room, 8)), "small", "end")
+        y += _HEAD
+        drawing.line(scale.start, y, scale.start, y + _ROW * len(group.bars), "axis")
+        for bar in group.bars:
+            _draw(drawing, bar, y, scale.start, unit)
+            y += _ROW
+        y += _GAP
+    return drawing.markup()
+
+
+def describe(groups: Sequence[BarGroup]) -> str:
+    """The bars as sentences."""
+    return " ".join(
+        f"{group.name}{f' ({group.aside})' if group.aside else ''}: "
+        + "; ".join(f"{bar.name} {bar.text}" for bar in group.bars)
+        + "."
+        for group in groups
+    )
+
+
+def _draw(drawing: Drawing, bar: Bar, y: float, start: float, unit: float) -> None:
+    middle = y + _ROW / 2
+    drawing.text(_NAME - 6, middle + 4, shorten(bar.name, 14), "", "end")
+    if bar.value is None:
+        drawing.text(start + 6, middle + 4, bar.text, "absent")
+        return
+    group = drawing.group(f"s{bar.style}")
+    end = start + unit * max(bar.value, 0)
+    drawing.rect(start, middle - _THICK / 2, end - start, _THICK, "bar", group, hover=bar.name)
+    reach = max(end, start + unit * max(bar.high, 0))
+    if reach - end > 1 or unit * (bar.high - bar.low) > 2:
+        low = start + unit * max(bar.low, 0)
+        drawing.line(low, middle, reach, middle, "whisker")
+    drawing.text(reach + 5, middle + 4, bar.text, "value")

@@ -1,0 +1,89 @@
+"""The first model beside the second, in a few figures."""
+
+from dataclasses import dataclass
+
+from ..report import MEASURED, Comparison, ProfileReport, Statistic
+from .lookup import latency, longest
+from .words import amount, ratio_words, spread, tokens
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure. ``ratio`` and ``other`` are empty where nothing was compared."""
+
+    label: str
+    value: str
+    range: str
+    ratio: str
+    other: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Cards, where they are from, and what to know of them."""
+
+    subject: str
+    against: str
+    place: str
+    cards: tuple[Card, ...]
+    note: str
+
+
+def headline(report: ProfileReport) -> Headline:
+    """Of the first place where the first model was measured."""
+    subject = report.subjects[0].name
+    here = [one for one in report.measurements if one.subject == subject]
+    best = [one for one in here if one.status == MEASURED] or here
+    if not best:
+        return Headline(subject, "", "", (), "Nothing was measured.")
+    first = best[0]
+    comparison = next((one for one in report.comparisons if one.place == first.place), None)
+    cards = [
+        _card(report, first.figures[name], comparison, name, label)
+        for names in _wanted(report)
+        for name, label in [next((pair for pair in names if pair[0] in first.figures), ("", ""))]
+        if name
+    ]
+    against = comparison.against if comparison is not None else ""
+    return Headline(subject, against, first.place, tuple(cards), _note(report, first.place))
+
+
+def _wanted(report: ProfileReport) -> list[list[tuple[str, str]]]:
+    """Metrics and what they are called here; in each list the first that there is counts."""
+    wanted = [
+        [("disk_bytes", "On disk")],
+        [
+            ("load_rss_bytes", "Memory after load"),
+            ("load_page_bytes", "Page's memory after load"),
+            ("load_wasm_heap_bytes", "Wasm heap after load"),
+        ],
+        [("peak_rss_bytes", "Memory at its peak")],
+        [
+            ("cold_first_result_ms", "First result, files not cached"),
+            ("first_result_ms", "First result, files cached"),
+        ],
+    ]
+    point = longest(report.grid)
+    if point is not None:
+        wanted.append([(latency(*point, 50), f"{tokens(*point)}, median call")])
+    return wanted
+
+
+def _card(
+    report: ProfileReport, figure: Statistic, comparison: Comparison | None, name: str, label: str
+) -> Card:
+    unit = "bytes" if name.endswith("_bytes") else "ms"
+    ratio = other = ""
+    if comparison is not None and name in comparison.ratios:
+        ratio = ratio_words(comparison.ratios[name], unit, comparison.against)
+        theirs = report.measurement(comparison.against, comparison.place)
+        if theirs is not None and name in theirs.figures:
+            other = amount(theirs.figures[name].median, unit)
+    return Card(label, amount(figure.median, unit), spread(figure, unit), ratio, other)
+
+
+def _note(report: ProfileReport, place: str) -> str:
+    first = report.places[0] if report.places else place
+    if first == place:
+        return ""
+    return f"{first} comes first in this profile, but nothing was measured there."

@@ -1,0 +1,73 @@
+"""The page: its sections gathered and put into the template."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from toolkit.files import write_aside
+
+from ..report import ProfileReport
+from . import across, figures, headline, memory, method, partition, sizes, speed
+from .words import count
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def to_html(report: ProfileReport) -> str:
+    """The whole page as text; whatever the report holds is escaped.
+
+    Args:
+        report: of this schema, measured here or read back by :func:`..read.read_report`. It has
+            at least one subject.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = {
+        "head": headline.headline(report),
+        "sizes": sizes.sizes(report),
+        "memory": memory.memory(report),
+        "speed": speed.speed(report),
+        "bars": across.charts(report),
+        "statuses": across.statuses(report),
+        "placements": partition.placements(report),
+        "predictions": partition.predictions(report),
+        "tables": figures.tables(report),
+    }
+    contents = [
+        ("bytes", "Bytes"),
+        *([("memory", "Memory")] if sections["memory"] else []),
+        *([("latency", "Latency")] if sections["speed"] else []),
+        ("places", "Places"),
+        *([("partition", "Nodes")] if sections["placements"] else []),
+        *([("predicted", "Predicted")] if sections["predictions"] else []),
+        ("figures", "Every figure"),
+        ("method", "Method"),
+    ]
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        others=[one.name for one in report.subjects[1:]],
+        processes=f"{count(report.repeats, 'process', 'es')}",
+        contents=contents,
+        paragraphs=method.paragraphs(report),
+        settings=method.settings(report),
+        environments=method.environments(report),
+        runtimes=method.runtimes(report),
+        files=method.files(report),
+        **sections,
+    )
+
+
+def write_html(report: ProfileReport, path: Path) -> None:
+    """Write :func:`to_html` to ``path``, which is replaced if it exists.
+
+    Raises:
+        InputError: the folder of ``path`` is not here.
+    """
+    text = to_html(report)
+    with write_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")

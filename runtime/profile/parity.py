@@ -1,0 +1,33 @@
+"""Whether a model gives in one place what it gives on the CPU."""
+
+import base64
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .job import Answer
+from .report import Parity
+
+Float32 = NDArray[np.float32]
+
+
+def compare(found: Answer, wanted: Answer, limit: float) -> Parity:
+    """The largest difference over all outputs that both have, in shares of an output's largest value.
+
+    An output that is missing, of another shape, or not a number differs infinitely.
+    """
+    error = 0.0
+    for name, told in wanted.outputs.items():
+        expected = _array(told)
+        values = _array(found.outputs[name]) if name in found.outputs else None
+        if values is None or values.shape != expected.shape or not np.isfinite(values).all():
+            return Parity(float("inf"), limit)
+        if expected.size:
+            scale = float(np.abs(expected).max()) or 1.0
+            error = max(error, float(np.abs(values - expected).max()) / scale)
+    return Parity(error, limit)
+
+
+def _array(told: dict[str, Any]) -> Float32:
+    return np.frombuffer(base64.b64decode(told["data"]), "<f4").reshape(told["dims"])
