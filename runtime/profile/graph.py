@@ -5,10 +5,12 @@ graph here is onnxruntime's own copy after these steps (the basic level), with i
 """
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 import onnxruntime
 
@@ -16,11 +18,16 @@ from toolkit.errors import FormatError, InputError
 
 from ..native import register
 from ..ort_errors import ORT_ERRORS, one_line
+from ..providers import CPU
 
-_ERRORS_ONLY = 3  # onnxruntime's log severity
-_FATAL_ONLY = 4
+_FATAL_ONLY = 4  # onnxruntime's log severity
 _EXTERNAL_FROM = "1024"  # bytes: smaller tensors stay in the file, larger ones beside it
+_TENSOR = re.compile(r"^tensor\((\w+)\)$")
+_Type = tuple[ir.DataType, ir.Shape]
 _SHAPE_MAKERS = ("Shape", "Size")
+_WHOLE = frozenset(
+    [ir.DataType.BOOL, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT32, ir.DataType.UINT64]
+)
 
 
 @contextlib.contextmanager
@@ -61,12 +68,44 @@ def partitioned_graph(
                 "build it (`python -m runtime.custom_op.build`) or profile without it"
             )
         try:
-            onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            onnxruntime.InferenceSession(str(model), options, providers=[CPU])
+            told = _told_types(copy, native)
         except ORT_ERRORS as error:
             raise FormatError(
                 f"{model} cannot be loaded: {one_line(error)}; export the model again"
             ) from error
-        yield ir.load(copy).graph
+        graph = ir.load(copy).graph
+        for node in graph:
+            for value in node.outputs:
+                if value.name in told:
+                    value.dtype, value.shape = told[value.name]
+        yield graph
+
+
+def _told_types(copy: Path, native: bool) -> dict[str, _Type]:
+    """onnxruntime's own inference, which knows its own operators too; by the value's name.
+
+    The copy says nothing of values inside, a session does of its outputs: so all become outputs.
+    """
+    model = onnx.load(copy, load_external_data=False)
+    kept = {output.name for output in model.graph.output}
+    inside = {name for node in model.graph.node for name in node.output if name} - kept
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(inside))
+    every = copy.with_name("values.onnx")
+    every.write_bytes(model.SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _FATAL_ONLY
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    if native:
+        register(options)
+    session = onnxruntime.InferenceSession(str(every), options, providers=[CPU])
+    told: dict[str, _Type] = {}
+    for output in session.get_outputs():
+        tensor = _TENSOR.match(output.type)
+        if tensor is not None:
+            told[output.name] = ir.DataType[tensor.group(1).upper()], ir.Shape(output.shape)
+    return told
 
 
 def read_graph(model: Path) -> ir.Model:
@@ -132,7 +171,7 @@ def value_bytes(value: ir.Value) -> int | None:
 
 
 def shape_nodes(graph: ir.Graph) -> set[ir.Node]:
-    """Shape arithmetic: nodes whose values follow from the inputs' shapes and constants alone.
+    """Shape arithmetic: integers that follow from the inputs' shapes and constants alone.
 
     onnxruntime keeps most of these on the CPU by intention, whoever runs the rest.
     """
@@ -140,6 +179,7 @@ def shape_nodes(graph: ir.Graph) -> set[ir.Node]:
     for node in graph:
         read = [value for value in node.inputs if value is not None and constant(value) is None]
         follows = bool(read) and all(value.producer() in found for value in read)
-        if not node.domain and (node.op_type in _SHAPE_MAKERS or follows):
+        whole = all(value.dtype in _WHOLE for value in node.outputs if value.name)
+        if not node.domain and (node.op_type in _SHAPE_MAKERS or (follows and whole)):
             found.add(node)
     return found

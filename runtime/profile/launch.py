@@ -55,17 +55,20 @@ class Launcher:
         if place.in_browser:
             return Outcome(run_in_browser(job, self._timeout_s))
         command = [place.python, "-P", "-m", MODULE]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            # Its files alone, and not the working folder: something else could have their names.
-            cwd=self._folder.name,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([self._folder.name, *place.path])},
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                # Its files alone, not the working folder: something else could have their names.
+                cwd=self._folder.name,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([self._folder.name, *place.path])},
+            )
+        except OSError as error:
+            raise InputError(f"{place.python} does not start ({error.strerror})") from error
         watcher = Watch(process.pid) if watch else None
         timer = threading.Timer(self._timeout_s, process.kill)
         timer.start()

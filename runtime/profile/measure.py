@@ -14,7 +14,7 @@ from .disk import read_afresh
 from .environment import Environment
 from .job import Job
 from .launch import Launcher
-from .places import find_place
+from .places import PLACES, find_place
 from .report import FAILED, Comparison, Measurement, ProfileReport
 from .subjects import Model, read_models
 
@@ -67,8 +67,7 @@ def profile(
         FormatError: a damaged bundle or model.
     """
     _check(lengths, batches, runs=runs, repeats=repeats, threads=threads, warmup=warmup)
-    if not places:
-        raise InputError("no place given; give for example cpu")
+    places = _known(places)
     models = read_models([Path(bundle), *map(Path, against)])
     grid = tuple(dict.fromkeys(itertools.product(batches, lengths)))
     rows = [m.manifest.rows for m in models if m.manifest is not None]
@@ -86,7 +85,7 @@ def profile(
     )
     cells: list[Cell] = []
     unreachable: list[Measurement] = []
-    for word in dict.fromkeys(places):
+    for word in places:
         try:
             place = find_place(word)
         except InputError as error:
@@ -98,14 +97,14 @@ def profile(
     with Launcher(timeout_s) as launcher:
         _run(_steps(cells, launcher, repeats), progress)
 
-    by_place = {word: index for index, word in enumerate(dict.fromkeys(places))}
+    by_place = {word: index for index, word in enumerate(places)}
     measured = [cell.measurement() for cell in cells]
     everything = sorted((*measured, *unreachable), key=lambda one: by_place[one.place])
     if all(one.status == FAILED for one in everything):
         raise InputError(everything[0].note)
     return ProfileReport(
         subjects=tuple(model.describe() for model in models),
-        places=tuple(by_place),
+        places=places,
         measurements=tuple(everything),
         comparisons=tuple(_comparisons(everything, models)),
         environment=Environment.here(),
@@ -171,6 +170,16 @@ def _check(lengths: Sequence[int], batches: Sequence[int], **numbers: int) -> No
         least = 0 if name == "warmup" else 1
         if number < least:
             raise InputError(f"{name} must be at least {least}, got {number}")
+
+
+def _known(places: Sequence[str]) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(word.lower() for word in places))
+    if not words:
+        raise InputError("no place given; give for example cpu")
+    for word in words:
+        if word not in PLACES:
+            raise InputError(f"place {word!r} is unknown; there are {', '.join(PLACES)}")
+    return words
 
 
 def _stream(texts: Sequence[str], models: Sequence[Model]) -> tuple[int, ...]:

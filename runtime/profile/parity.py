@@ -13,7 +13,7 @@ Float32 = NDArray[np.float32]
 
 
 def compare(found: Answer, wanted: Answer, limit: float) -> Parity:
-    """The largest difference over all outputs that both have, in shares of an output's largest value.
+    """The largest difference over all outputs, in shares of an output's largest value.
 
     An output that is missing, of another shape, or not a number differs infinitely.
     """

@@ -1,21 +1,21 @@
 """Which execution provider takes which node, where the graph is cut, and what to change."""
 
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import onnx_ir as ir
 
-@dataclass(frozen=True)
-class Island:
-    """Connected nodes that one provider runs together.
+from toolkit.errors import InputError
 
-    Attributes:
-        provider: onnxruntime's name.
-        operators: nodes by operator, as ``Gather`` or ``com.microsoft::MatMulNBits``.
-        shapes_only: they compute nothing but shapes, which is ordinary on the CPU.
-    """
-
-    provider: str
-    operators: dict[str, int]
-    shapes_only: bool = False
+from ..providers import CPU
+from .advice import Fallen, advise
+from .cuts import Island as Island
+from .cuts import find_cuts, operator, operator_name
+from .graph import partitioned_graph, shape_nodes, type_name
+from .told import NATIVE_DOMAIN, Told, assigned, profiled, wanted_name
 
 
 @dataclass(frozen=True)
@@ -76,3 +76,116 @@ class Placement:
     untold: int = 0
     advice: tuple[str, ...] = ()
     details: tuple[PlacedNode, ...] = ()
+
+
+def place_nodes(
+    model: Path,
+    facts: Mapping[str, Any],
+    provider: str,
+    *,
+    dimensions: Mapping[str, int] | None = None,
+) -> Placement:
+    """The partition report: what the runtime told, laid over the graph that it divided.
+
+    Args:
+        model: the ``.onnx`` file that ran.
+        facts: of the measure ``places``: ``assigned`` ``[[provider, [[operator, domain, node],
+            ...]], ...]``, each entry what a provider compiles together, or ``profiled``
+            ``[[provider, operator, node, microseconds], ...]``.
+        provider: what was asked for: a word of :data:`.places.PLACES` or onnxruntime's name.
+        dimensions: symbolic dimensions that the session had fixed, by name.
+
+    Raises:
+        InputError: the facts have neither; the model is an ``.ort`` file.
+        FormatError: onnxruntime cannot load the model.
+    """
+    told = list(assigned(facts)) or list(profiled(facts))
+    if not told:
+        raise InputError(
+            "the runtime told nothing of its nodes (neither «assigned» nor «profiled»); "
+            "use onnxruntime 1.24 or newer"
+        )
+    wanted = wanted_name(provider, {one.provider for one in told})
+    native = any(one.domain == NATIVE_DOMAIN for one in told)
+    with partitioned_graph(model, dimensions=dimensions, native=native) as graph:
+        return _lay_over(graph, told, wanted, facts)
+
+
+def _lay_over(
+    graph: ir.Graph, told: list[Told], wanted: str, facts: Mapping[str, Any]
+) -> Placement:
+    source = "assigned" if facts.get("assigned") else "profiled"
+    times = {one.name: one.microseconds for one in profiled(facts)}
+    by_name = {one.name: one for one in told if one.name}
+    known = {node: by_name[node.name] for node in graph if node.name in by_name}
+    placed = {node: (one.provider, one.group) for node, one in known.items()}
+    untold = [node for node in graph if node not in known]
+    matched = {node.name for node in known}
+    unmatched = [one for one in told if one.name not in matched]
+    _fill(placed, untold, (CPU, -1) if source == "profiled" else None)
+    providers = {node: provider for node, (provider, _) in placed.items()}
+    # A provider that compiles shows in a profile as nodes of its own making: no graph to cut.
+    hidden = any(one.provider == wanted for one in unmatched) and wanted not in providers.values()
+    shapes = {node for node in shape_nodes(graph) if providers.get(node, wanted) != wanted}
+    names = {node.name for node in shapes}
+    nodes: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in told:
+        nodes[one.provider][operator_name(one.op_type, one.domain)] += 1
+    details = tuple(
+        PlacedNode(
+            node.name or "",
+            operator(node),
+            providers.get(node, ""),
+            tuple(map(type_name, node.inputs)),
+            node in shapes,
+            times.get(node.name or ""),
+        )
+        for node in graph
+    )
+    types = {node.name: node.types for node in details}
+    fallen = [
+        Fallen(operator_name(one.op_type, one.domain), types.get(one.name, ()))
+        for one in told
+        if one.provider != wanted and one.name not in names
+    ]
+    groups = {node: group for node, (_, group) in placed.items()}
+    cuts = None if hidden else find_cuts(graph, providers, shapes, groups)
+    free = any(
+        value.shape is None or any(not isinstance(size, int) for size in value.shape)
+        for value in graph.inputs
+    )
+    return Placement(
+        wanted=wanted,
+        source=source,
+        nodes={name: dict(counts.most_common()) for name, counts in nodes.items()},
+        fallback=dict(Counter(one.operator for one in fallen).most_common()),
+        islands=() if cuts is None else cuts.islands,
+        crossing_tensors=None if cuts is None else cuts.tensors,
+        crossing_bytes=None if cuts is None else cuts.bytes,
+        crossing_unsized=0 if cuts is None else cuts.unsized,
+        shape_nodes=len(shapes),
+        unmatched=len(unmatched),
+        untold=len(untold),
+        advice=() if wanted == CPU else advise(wanted, fallen, free_shapes=free),
+        details=details,
+    )
+
+
+def _fill(
+    placed: dict[ir.Node, tuple[str, int]], untold: list[ir.Node], otherwise: tuple[str, int] | None
+) -> None:
+    """Give nodes of which nothing was told to the provider of all their neighbours.
+
+    What was run and has another name was fused after the division, as only the CPU provider does:
+    ``otherwise``.
+    """
+    for node in untold:
+        around = {
+            placed[neighbour]
+            for neighbour in (*node.predecessors(), *node.successors())
+            if neighbour in placed
+        }
+        if len(around) == 1:
+            placed[node] = around.pop()
+        elif otherwise is not None:
+            placed[node] = otherwise

@@ -1,11 +1,10 @@
-"""Where a model can be measured: which process runs it, with which onnxruntime, on which provider."""
+"""Where a model can be measured: which process, with which onnxruntime, on which provider."""
 
 import importlib.util
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import onnxruntime
 
@@ -66,20 +65,17 @@ PLACES = tuple(dict.fromkeys([*PROVIDERS, "arm64", *BROWSER]))
 
 
 def find_place(word: str) -> Place:
-    """The place of this name.
+    """The place of this name, one of :data:`PLACES`.
 
     Raises:
-        InputError: an unknown name, or something that it needs is not here; one line says what.
+        InputError: something that it needs is not here; one line says what.
     """
-    word = word.lower()
     if word in BROWSER:
         return _browser(word)
     if word == "arm64":
         return _arm64()
     if word == "qnn":
         return _qnn()
-    if word not in PROVIDERS:
-        raise InputError(f"place {word!r} is unknown; there are {', '.join(PLACES)}")
     name = PROVIDERS[word]
     here = name in onnxruntime.get_available_providers()
     if word == "xnnpack":
@@ -153,4 +149,3 @@ def _browser(word: str) -> Place:
         raise InputError(missing)
     note = "headless Chromium; the GPU is one in software" if word == "webgpu" else ""
     return Place(word, word, python="", note=note)
-

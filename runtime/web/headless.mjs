@@ -15,6 +15,7 @@ const PLAIN = [
   "--disable-background-timer-throttling",
   "--enable-blink-features=ForceEagerMeasureMemory", // else it waits up to 20 s for a collection
 ];
+const LONGEST = 300; // characters of an error
 const WEBGPU = ["--enable-unsafe-webgpu", "--enable-features=Vulkan"];
 const SOFTWARE_GPU = ["--use-webgpu-adapter=swiftshader", "--use-vulkan=swiftshader"];
 
@@ -65,9 +66,15 @@ async function inside(job) {
   return measure(job, { dist: "/lib/onnxruntime-web/dist/" });
 }
 
+// Without playwright's words, onnxruntime's codes and the line of C++ that it failed in.
 function oneLine(error) {
-  const words = String(error?.message ?? error).replace(/^page\.evaluate: /, "");
-  return words.split("\n    at ")[0].replace(/\s+/g, " ").replace(/^Error: /, "").trim().slice(0, 400);
+  const words = String(error?.message ?? error).split("\n    at ")[0].replace(/\s+/g, " ");
+  const plain = words
+    .replace(/^page\.evaluate: /, "")
+    .replace(/^Error: /, "")
+    .replace(/^.*ERROR_MESSAGE: /, "")
+    .replace(/^\S+:\d+ .*?\) /, "");
+  return plain.trim().slice(0, LONGEST);
 }
 
 try {

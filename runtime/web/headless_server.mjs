@@ -20,7 +20,7 @@ const HEADERS = {
 export async function serve({ folder, names }, modules) {
   const files = new Map(); // only what is listed is ever opened
   for (const name of names) files.set(`/model/${name}`, join(folder, name));
-  for (const name of readdirSync(HERE)) files.set(`/web/${name}`, join(HERE, name));
+  for (const name of readdirSync(HERE).filter((name) => name.endsWith(".mjs"))) files.set(`/web/${name}`, join(HERE, name));
   const dist = join(modules, "node_modules", DIST);
   for (const name of readdirSync(dist)) files.set(`/lib/${DIST}/${name}`, join(dist, name));
 

@@ -17,6 +17,7 @@ _VERBS = (
     "plan",
     "export",
     "run",
+    "serve",
     "evaluate",
     "profile",
     "inspect",

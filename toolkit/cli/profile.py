@@ -1,18 +1,28 @@
-"""``lighttoken profile``: bytes, memory and latency beside the uncompressed model."""
+"""``lighttoken profile``: bytes, memory, time and where nodes run, beside other models."""
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from toolkit.manifest import MANIFEST_NAME, read_manifest
+from toolkit.files import write_aside
+from toolkit.manifest import Manifest, read_manifest
 
-from .console import err, json_option, no_op_option, out, print_json, progress, trust_option
+from .console import err, json_option, no_op_option, out, print_json, progress, say, trust_option
+from .originals import recall
+from .rivals import WORDS, rival
+
+if TYPE_CHECKING:
+    from runtime.profile.report import ProfileReport
 
 _EXAMPLE = """\b
 Examples:
   lighttoken profile minilm
-  lighttoken profile minilm --against model_quantized.onnx --length 16 --length 256
+  lighttoken profile minilm --against original --against int8 --against int4 --report report.html
+  lighttoken profile minilm --provider cpu --provider xnnpack --provider wasm --nodes
+  lighttoken profile minilm --predict coreml --predict nnapi
+  lighttoken profile minilm --emit web --out device
 """
 
 
@@ -21,68 +31,125 @@ Examples:
 @click.option(
     "--against",
     multiple=True,
-    help="A bundle, .onnx, folder or hub id; may be repeated [default: the source]",
+    help=f"{', '.join(WORDS)}, a bundle, .onnx, folder or hub id; may be repeated "
+    "[default: original]",
+)
+@click.option(
+    "--original", help="Where the original is, if it is not known here: folder, hub id or .onnx."
+)
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    default=("cpu",),
+    show_default=True,
+    help="Where to run: an execution provider, wasm, webgpu or arm64; may be repeated.",
 )
 @click.option("--length", "lengths", type=int, multiple=True, default=(8, 128), show_default=True)
-@click.option("--batch", type=int, default=1, show_default=True)
+@click.option("--batch", "batches", type=int, multiple=True, default=(1,), show_default=True)
 @click.option("--threads", type=int, default=1, show_default=True)
-@click.option("--runs", type=int, default=50, show_default=True, help="Timed calls a process.")
-@click.option("--repeats", type=int, default=5, show_default=True, help="Processes a model.")
-@click.option("--provider", default="cpu", show_default=True, help="Execution provider.")
+@click.option("--runs", type=int, help="Timed calls a process [default: 50].")
+@click.option("--repeats", type=int, help="Processes a model and measure [default: 5].")
+@click.option("--quick", is_flag=True, help="Fewer of both: 10 calls, 2 processes.")
+@click.option(
+    "--text",
+    "texts",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Feed this text instead of drawn ids.",
+)
+@click.option("--nodes", is_flag=True, help="Where the nodes run, where the graph is cut.")
+@click.option("--all", "everything", is_flag=True, help="Every figure, not the usual ones alone.")
+@click.option(
+    "--report", "page", type=click.Path(path_type=Path), help="Write an HTML page with plots."
+)
 @trust_option
 @no_op_option
 @json_option
 def command(
     bundle: Path,
     against: tuple[str, ...],
+    original: str | None,
+    providers: tuple[str, ...],
     lengths: tuple[int, ...],
-    batch: int,
+    batches: tuple[int, ...],
     threads: int,
-    runs: int,
-    repeats: int,
-    provider: str,
+    runs: int | None,
+    repeats: int | None,
+    quick: bool,
+    texts: Path | None,
+    nodes: bool,
+    everything: bool,
+    page: Path | None,
     trust_remote_code: bool,
     no_op: bool,
     as_json: bool,
 ) -> None:
-    """Measure BUNDLE beside other models, each measurement in a process of its own.
+    """Measure BUNDLE beside other models, each measure in a process of its own.
 
-    Bytes on disk, load time, memory after load, in use and at its peak, latency p50 and p95.
+    Bytes on disk and to download, load and first result from cached and from uncached files,
+    memory at every stage and at its peak, latency, throughput, energy where the machine tells, and
+    which provider runs which node. Outputs are compared with the CPU's before anything is timed.
     Models take turns, so that a busy machine burdens all alike.
     """
     from runtime.profile.measure import profile
-    from runtime.profile.render import render
-
-    from .originals import original_onnx, recall
 
     manifest = read_manifest(bundle)
-    sources: tuple[str | None, ...] = against or (recall(manifest),)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
-        others: list[Path] = []
-        for index, source in enumerate(sources):
-            if source is None:
-                err.print("the original is not known on this machine; --against adds it")
-                continue
-            if (Path(source) / MANIFEST_NAME).is_file():
-                others.append(Path(source))
-            else:
-                place = Path(work) / str(index)
-                others.append(
-                    original_onnx(manifest, source, place, trust_remote_code=trust_remote_code)
-                )
+        others = _others(
+            manifest, against, original, Path(work), trust_remote_code=trust_remote_code
+        )
         result = profile(
             bundle,
             others,
+            places=providers,
             lengths=lengths,
-            batch=batch,
-            runs=runs,
-            repeats=repeats,
+            batches=batches,
+            texts=texts.read_text(encoding="utf-8").splitlines() if texts is not None else (),
+            runs=runs or (10 if quick else 50),
+            repeats=repeats or (2 if quick else 5),
             threads=threads,
-            provider=provider,
             op=not no_op,
             progress=report,
         )
+    if page is not None:
+        _write_page(result, page)
     if as_json:
         print_json(result.to_dict())
     else:
-        out.print(render(result))
+        _show(result, nodes=nodes, everything=everything)
+        if page is not None:
+            say(f"the report with plots: {page}")
+
+
+def _others(
+    manifest: Manifest,
+    against: tuple[str, ...],
+    original: str | None,
+    work: Path,
+    *,
+    trust_remote_code: bool,
+) -> list[Path]:
+    """The models to measure beside the bundle."""
+    if not against:
+        if original is None and recall(manifest) is None:
+            err.print("the original is not known on this machine; --original adds it")
+            return []
+        against = ("original",)
+    found = []
+    for index, word in enumerate(against):
+        folder = work if word in WORDS else work / str(index)
+        found.append(rival(word, manifest, original, folder, trust_remote_code=trust_remote_code))
+    return found
+
+
+def _write_page(result: "ProfileReport", path: Path) -> None:
+    from runtime.profile.html import to_html
+
+    with write_aside(path) as aside:
+        aside.write_text(to_html(result), encoding="utf-8")
+
+
+def _show(result: "ProfileReport", *, nodes: bool, everything: bool) -> None:
+    from runtime.profile.render import render
+
+    out.print(render(result, everything=everything))

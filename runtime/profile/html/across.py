@@ -1,6 +1,5 @@
 """The places side by side."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -32,10 +31,11 @@ class Status:
 
 @dataclass(frozen=True)
 class PlaceStatus:
-    """A place's row group."""
+    """A place's row group; ``note`` is what all its rows share, and then not in them."""
 
     place: str
     runtime: str
+    note: str
     rows: tuple[Status, ...]
 
 
@@ -65,9 +65,11 @@ def statuses(report: ProfileReport) -> list[PlaceStatus]:
     found = []
     for place in report.places:
         here = [one for one in report.measurements if one.place == place]
-        rows = tuple(_status(one) for one in here)
+        notes = {one.note for one in here}
+        shared = notes.pop() if len(notes) == 1 else ""
+        rows = tuple(_status(one, "" if shared else one.note) for one in here)
         runtime = next((one.runtime for one in here if one.runtime), "")
-        found.append(PlaceStatus(place, runtime, rows))
+        found.append(PlaceStatus(place, runtime, shared, rows))
     return found
 
 
@@ -133,21 +135,15 @@ def _bar(
     return Bar(subject, style, text, figure.median, figure.low, figure.high)
 
 
-def _status(one: Measurement) -> Status:
+def _status(one: Measurement, note: str) -> Status:
     parity = ""
     if one.parity is not None:
         error, limit = (_power(n) for n in (one.parity.error, one.parity.limit))
-        parity = f"largest difference from the CPU's outputs {error} (at most {limit})"
-    return Status(
-        one.subject, one.status, STATUS_CLASS.get(one.status, "function"), one.note, parity
-    )
+        parity = f"outputs within {error} of the CPU's (limit {limit})"
+    badge = STATUS_CLASS.get(one.status, "function")
+    return Status(one.subject, one.status, badge, note, parity)
 
 
 def _power(value: float) -> str:
     """``0.012``, ``3.1e-06``."""
     return digits(value) if value == 0 or value >= 0.001 else f"{value:.1e}"
-
-
-def names(report: ProfileReport) -> Sequence[str]:
-    """The models' names, in order."""
-    return [one.name for one in report.subjects]

@@ -5,17 +5,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .scale import linear
 from .svg import WIDTH, Drawing, text_width
 from .words import shorten
 
-_NAME, _VALUE = 92.0, 70.0  # units for names at the left and values at the right
+_MOST_NAME, _VALUE = 16, 70.0  # characters of names at the left, units for values at the right
 _ROW, _HEAD, _GAP, _THICK = 19.0, 20.0, 10.0, 11.0
 
 
 @dataclass(frozen=True)
 class Bar:
-    """``value`` is None where there is none; ``text`` then says why. Low and high make a whisker."""
+    """``value`` is None where there is none, and ``text`` says why; low and high: a whisker."""
 
     name: str
     style: int
@@ -36,22 +35,26 @@ class BarGroup:
 
 def draw_bars(key: str, title: str, groups: Sequence[BarGroup]) -> Markup:
     """All bars of all groups on one scale from 0."""
-    height = sum(_HEAD + _ROW * len(group.bars) + _GAP for group in groups)
+    height = sum(_HEAD + _ROW * len(_rows(group)) + _GAP for group in groups) - _GAP
     drawing = Drawing(key, title, describe(groups), height)
     highs = [bar.high for group in groups for bar in group.bars if bar.value is not None]
     top = max(highs, default=0.0) or 1.0
-    scale = linear([top], _NAME, WIDTH - _VALUE)
-    unit = (WIDTH - _VALUE - _NAME) / top  # the longest bar takes all there is
+    named = [shorten(bar.name, _MOST_NAME) for group in groups for bar in _rows(group)]
+    start = max((text_width(name) for name in named), default=0.0) + 8
+    unit = (WIDTH - _VALUE - start) / top  # the longest bar takes all there is
     y = 0.0
     for group in groups:
         drawing.text(0, y + 14, shorten(group.name, 24), "head")
         if group.aside:
             room = int((WIDTH - text_width(group.name) - 14) / text_width("x", 11))
             drawing.text(WIDTH, y + 14, shorten(group.aside, max(room, 8)), "small", "end")
+        rows = _rows(group)
+        if not rows:
+            drawing.text(start + 6, y + 14, group.bars[0].text if group.bars else "", "absent")
         y += _HEAD
-        drawing.line(scale.start, y, scale.start, y + _ROW * len(group.bars), "axis")
-        for bar in group.bars:
-            _draw(drawing, bar, y, scale.start, unit)
+        drawing.line(start, y, start, y + _ROW * len(rows), "axis")
+        for bar in rows:
+            _draw(drawing, bar, y, start, unit)
             y += _ROW
         y += _GAP
     return drawing.markup()
@@ -67,9 +70,15 @@ def describe(groups: Sequence[BarGroup]) -> str:
     )
 
 
+def _rows(group: BarGroup) -> tuple[Bar, ...]:
+    """None if all bars are absent for the same reason: the heading then says it once."""
+    same = len({bar.text for bar in group.bars}) <= 1
+    return () if same and all(bar.value is None for bar in group.bars) else group.bars
+
+
 def _draw(drawing: Drawing, bar: Bar, y: float, start: float, unit: float) -> None:
     middle = y + _ROW / 2
-    drawing.text(_NAME - 6, middle + 4, shorten(bar.name, 14), "", "end")
+    drawing.text(start - 6, middle + 4, shorten(bar.name, _MOST_NAME), "", "end")
     if bar.value is None:
         drawing.text(start + 6, middle + 4, bar.text, "absent")
         return

@@ -30,9 +30,7 @@ class FigureTable:
 
 def tables(report: ProfileReport) -> list[FigureTable]:
     """A table a place that has any figure."""
-    return [
-        table for place in report.places if (table := _table(report, place)).groups
-    ]
+    return [table for place in report.places if (table := _table(report, place)).groups]
 
 
 def _table(report: ProfileReport, place: str) -> FigureTable:
@@ -66,8 +64,7 @@ def _row(
             else Cell(amount(found.median, metric.unit), spread(found, metric.unit))
         )
     ratios = [
-        digits(one.ratios[metric.name]) if metric.name in one.ratios else ABSENT
-        for one in compared
+        digits(one.ratios[metric.name]) if metric.name in one.ratios else ABSENT for one in compared
     ]
     return metric.label, tuple(cells), tuple(ratios)
 

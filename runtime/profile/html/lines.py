@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from .scale import Scale, linear, logarithmic, serves_log
 from .svg import WIDTH, Drawing, number, text_width
-from .words import digits, shorten
+from .words import short_digits, shorten
 
 _LEFT, _TOP, _BOTTOM, _HEIGHT = 40.0, 24.0, 36.0, 224.0
 _LABEL_ROW = 15.0
@@ -28,7 +28,7 @@ def draw_lines(
 ) -> Markup:
     """Both axes logarithmic where the values span much; y else from 0."""
     drawing = Drawing(key, title, description, _HEIGHT)
-    names = [shorten(line.name, 15) for line in lines]
+    names = [shorten(line.name, 14) for line in lines]
     right = WIDTH - max(text_width(name) for name in names) - 14
     bottom = _HEIGHT - _BOTTOM
     tops = [y for line in lines for point in line.points for y in point[1:]]
@@ -62,13 +62,13 @@ def draw_frame(
     drawing.text(0, 11, y_label, "small")
     for tick in y.ticks:
         drawing.line(_LEFT, y(tick), right, y(tick), "grid-line")
-        drawing.text(_LEFT - 5, y(tick) + 4, digits(tick), "tick", "end")
+        drawing.text(_LEFT - 5, y(tick) + 4, short_digits(tick), "tick", "end")
     last = -WIDTH
     for tick in x.ticks:
-        at, half = x(tick), text_width(digits(tick), 11) / 2
+        at, half = x(tick), text_width(short_digits(tick), 11) / 2
         drawing.line(at, bottom, at, bottom + 4, "axis")
         if at - half > last + 4:
-            drawing.text(at, bottom + 16, digits(tick), "tick", "middle")
+            drawing.text(at, bottom + 16, short_digits(tick), "tick", "middle")
             last = at + half
     drawing.line(_LEFT, bottom, right, bottom, "axis")
     drawing.text((_LEFT + right) / 2, bottom + 31, x_label, "small", "middle")
@@ -113,7 +113,7 @@ def _draw(
                 "whisker",
                 group,
             )
-    drawing.path("M" + "L".join(f"{number(x)} {number(y)}" for x, y, _ in places), "line", group)
+    drawing.path("M" + " ".join(f"{number(x)} {number(y)}" for x, y, _ in places), "line", group)
     for x, y, _ in places:
         drawing.mark(x, y, line.style, group)
     return places[-1][0], places[-1][1]

@@ -108,9 +108,7 @@ def _rows(one: Measurement, kinds: list[str]) -> list[tuple[str, tuple[str, ...]
             rows.append((label, tuple(_cell(one, name) for name in names)))
     for name, label in _PEAKS.items():
         if name in one.figures:
-            rows.append(
-                (label, tuple(_cell(one, name) if kind == "rss" else "" for kind in kinds))
-            )
+            rows.append((label, tuple(_cell(one, name) if kind == "rss" else "" for kind in kinds)))
     return rows
 
 

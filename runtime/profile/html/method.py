@@ -16,7 +16,7 @@ def paragraphs(report: ProfileReport) -> list[str]:
         "Each measure of each model ran in a fresh process (in a browser: in a fresh page) that "
         "did nothing else. A round measures every model once; rounds go forth and back, so that "
         "a drift of the machine burdens all alike. A figure is the median over the processes, "
-        "with the lowest and the highest of them in brackets or as a whisker.",
+        "with the lowest and the highest of them beside it or as a whisker.",
         "A ratio is the median over the rounds of the ratio within one round. It may differ a "
         "little from the ratio of the two medians shown.",
         "Memory is what the process holds above the bare runtime, which is the same runtime with "

@@ -8,7 +8,7 @@ from toolkit.files import write_aside
 
 from ..report import ProfileReport
 from . import across, figures, headline, memory, method, partition, sizes, speed
-from .words import count
+from .words import count, listed
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,7 +50,8 @@ def to_html(report: ProfileReport) -> str:
     ]
     return environment.get_template("page.html.j2").render(
         report=report,
-        others=[one.name for one in report.subjects[1:]],
+        others=listed([one.name for one in report.subjects[1:]]),
+        place_names=listed(report.places),
         processes=f"{count(report.repeats, 'process', 'es')}",
         contents=contents,
         paragraphs=method.paragraphs(report),

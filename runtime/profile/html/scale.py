@@ -37,14 +37,18 @@ def linear(values: Sequence[float], start: float, end: float, most: int = 5) -> 
     return Scale(ticks[0], ticks[-1], start, end, ticks)
 
 
-def logarithmic(values: Sequence[float], start: float, end: float) -> Scale:
-    """Over the positive values; ticks at 1, 2, 5 of each decade, at 1 alone if those are many."""
+def logarithmic(values: Sequence[float], start: float, end: float, *, exact: bool = False) -> Scale:
+    """Over the positive values; ticks at 1, 2, 5 of each decade, at 1 alone if those are many.
+
+    Ends are round numbers, or with ``exact`` the smallest and the largest value.
+    """
     positive = [value for value in values if value > 0] or [1.0]
-    low, high = min(positive), max(positive)
-    ticks = _decades(low, high, (1, 2, 5))
-    if len(ticks) > 6:
-        ticks = _decades(low, high, (1,))
-    return Scale(ticks[0], ticks[-1], start, end, ticks, log=True)
+    ticks = _decades(min(positive), max(positive))
+    low, high = (min(positive), max(positive)) if exact else (ticks[0], ticks[-1])
+    within = tuple(n for n in ticks if low <= n <= high)
+    if len(within) > 6:
+        within = tuple(n for n in within if math.isclose(math.log10(n) % 1, 0, abs_tol=1e-9))
+    return Scale(low, high, start, end, within, log=True)
 
 
 def serves_log(values: Sequence[float], least: float) -> bool:
@@ -58,10 +62,10 @@ def round_up(value: float) -> float:
     return next(n * power for n in (1, 2, 5, 10) if n * power >= value * (1 - 1e-9))
 
 
-def _decades(low: float, high: float, of: Sequence[int]) -> tuple[float, ...]:
+def _decades(low: float, high: float) -> tuple[float, ...]:
     """The round numbers from the one at or below ``low`` to the one at or above ``high``."""
     first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
-    every = [n * 10.0**power for power in range(first, last + 1) for n in of]
+    every = [n * 10.0**power for power in range(first, last + 1) for n in (1, 2, 5)]
     below = max(n for n in every if n <= low * (1 + 1e-9))
     above = min(n for n in every if n >= high * (1 - 1e-9) and n > below)
     return tuple(n for n in every if below <= n <= above)

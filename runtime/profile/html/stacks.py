@@ -38,7 +38,7 @@ class Stack:
 def draw_stacks(key: str, title: str, stacks: Sequence[Stack]) -> Markup:
     """A bar a whole, its parts named and counted right below it."""
     keys = [_key_rows(stack.shares) for stack in stacks]
-    height = sum(18 + _THICK + 6 + _KEY_ROW * len(rows) + 14 for rows in keys)
+    height = sum(18 + _THICK + 6 + _KEY_ROW * len(rows) + 14 for rows in keys) - 16
     described = " ".join(
         f"{stack.name}: {stack.text}, of these "
         + ", ".join(f"{share.name} {share.text}" for share in stack.shares)

@@ -96,7 +96,7 @@ class Drawing:
 
     def markup(self) -> Markup:
         """The ``<svg>``; all text in it is escaped."""
-        return Markup(ET.tostring(self._root, encoding="unicode"))  # noqa: S704
+        return Markup(ET.tostring(self._root, encoding="unicode"))
 
     def _parent(self, parent: ET.Element | None) -> ET.Element:
         return self._root if parent is None else parent

@@ -62,7 +62,7 @@ def _scales(traces: Sequence[Trace]) -> tuple[Scale, Scale]:
     first = min(marks, default=end)
     # A load of a tenth of a second before seconds of calls would be a sliver.
     if end > 15 * first:
-        return logarithmic([max(1.0, first / 20), end], _LEFT, _RIGHT), y
+        return logarithmic([max(1.0, first / 20), end], _LEFT, _RIGHT, exact=True), y
     return linear([end], _LEFT, _RIGHT), y
 
 
@@ -87,7 +87,7 @@ def _line(trace: Trace, x: Scale, y: Scale) -> str:
     points = thin(trace.timeline.points, _MOST_POINTS)
     places = [f"{number(x(ms))} {number(y(size / _MEGA))}" for ms, size in points]
     unique = [place for n, place in enumerate(places) if n == 0 or place != places[n - 1]]
-    return "M" + "L".join(unique) if unique else ""
+    return "M" + " ".join(unique) if unique else ""
 
 
 def _marks(drawing: Drawing, trace: Trace, x: Scale, y: Scale) -> None:

@@ -1,8 +1,10 @@
 """Numbers and names as a reader wants them."""
 
+import math
+from collections.abc import Sequence
+
 from ..report import Statistic
 
-_BYTE_STEPS = ((1e9, "GB", 2), (1e6, "MB", 2), (1e3, "kB", 1))
 ABSENT = "–"
 
 
@@ -13,50 +15,47 @@ def amount(value: float, unit: str) -> str:
     if unit == "bytes":
         return _bytes(value)
     if unit == "share":
-        return f"{100 * value:.3g}%"
+        return f"{digits(100 * value)}%"
     if unit == "ms" and value >= 10_000:
         return f"{digits(value / 1000)} s"
     return f"{digits(value)} {unit}"
 
 
 def digits(value: float) -> str:
-    """Three significant digits, and never an exponent: ``0.0471``, ``36.9``, ``12,345``."""
+    """Three significant digits, and never an exponent: ``0.0471``, ``44.0``, ``12,345``."""
     if value == 0:
         return "0"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    text = f"{value:.3g}"
-    return text if "e" not in text else f"{value:.6f}".rstrip("0").rstrip(".")
+    places = min(max(0, 2 - math.floor(math.log10(abs(value)))), 9)
+    return f"{value:,.{places}f}"
+
+
+def short_digits(value: float) -> str:
+    """The same without zeros at the end, for ticks."""
+    text = digits(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def spread(figure: Statistic, unit: str) -> str:
-    """``lowest – highest``; empty where all processes agree to the digits shown."""
+    """``16.8 – 17.5 MB``; empty where all processes agree to the digits shown."""
     low, high = amount(figure.low, unit), amount(figure.high, unit)
-    return "" if low == high else f"{low} – {high}"
+    if low == high:
+        return ""
+    number, _, named = low.rpartition(" ")
+    return f"{number if named and high.endswith(f' {named}') else low} – {high}"
 
 
 def ratio_words(ratio: float, unit: str, against: str) -> str:
     """«11.4 times smaller than X» where bytes are at most half, else «0.94 of X's»."""
     if unit == "bytes" and 0 < ratio <= 0.5:
-        return f"{times(1 / ratio)} times smaller than {against}"
-    return f"{_share(ratio)} of {possessive(against)}"
-
-
-def times(factor: float) -> str:
-    """A factor with three digits."""
-    return f"{factor:.3g}" if factor < 1000 else f"{factor:,.0f}"
-
-
-def possessive(name: str) -> str:
-    """``original's``."""
-    return f"{name}'s"
+        return f"{digits(1 / ratio)} times smaller than {against}"
+    return f"{ratio:.2f} of {against}'s" if ratio >= 0.1 else f"{digits(ratio)} of {against}'s"
 
 
 def shorten(text: str, most: int) -> str:
     """At most that many characters; the middle goes, since models differ at either end."""
     if len(text) <= most:
         return text
-    head = (most - 1 + 1) // 2
+    head = most // 2
     return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
 
 
@@ -65,17 +64,26 @@ def tokens(batch: int, length: int) -> str:
     return f"{length} tokens" if batch == 1 else f"{batch} × {length} tokens"
 
 
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def provider_name(name: str) -> str:
+    """``XNNPACK`` of onnxruntime's ``XNNPACKExecutionProvider``."""
+    return name.removesuffix("ExecutionProvider") or name
+
+
 def count(number: int, one: str, ending: str = "s") -> str:
     """``1 thread``, ``2 threads``."""
     return f"{number:,} {one}{'' if number == 1 else ending}"
 
 
 def _bytes(value: float) -> str:
-    for size, name, places in _BYTE_STEPS:
-        if value >= size * (1 if size < 1e6 else 0.0999):
-            return f"{value / size:,.{places}f} {name}"
-    return f"{value:.0f} B"
-
-
-def _share(ratio: float) -> str:
-    return f"{ratio:.2f}" if ratio >= 0.1 else digits(ratio)
+    if value < 100:
+        return f"{value:.0f} B"
+    if value < 100_000:
+        return f"{value / 1e3:.1f} kB"
+    if value < 1e9:
+        return f"{value / 1e6:.{2 if value < 1e8 else 1}f} MB"
+    return f"{value / 1e9:,.2f} GB"

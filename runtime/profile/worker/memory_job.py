@@ -13,7 +13,7 @@ from ..job import Job
 from .memory import Memory, peak_rss, reset_peak, snapshot
 from .session import Feeder, open_model, options_of, runtime_name
 
-# Identity of int64 ids, opset 13: whatever a runtime sets up once is there before a model is loaded.
+# Identity of int64 ids, opset 13. Whatever a runtime sets up once is there before a model loads.
 EMPTY = base64.b64decode(
     "CAg6UwoXCgNpZHMSBHNhbWUiCElkZW50aXR5OgASBWVtcHR5WhcKA2lkcxIQCg4IBxIKCgMSAWIKAxIBc2IYCgRzYW1l"
     "EhAKDggHEgoKAxIBYgoDEgFzQgQKABAN"

@@ -1,0 +1,45 @@
+"""What a runtime tells of its nodes: the facts of the measure ``places``, as data."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..providers import CPU, PROVIDERS
+
+NATIVE_DOMAIN = "ai.lighttoken"
+_NATIVE = ("CompressedEmbedding", "CompressedHead")  # others of the kind have a number behind
+_CPU_WORDS = {"wasm": CPU, "arm64": CPU}
+
+
+@dataclass(frozen=True)
+class Told:
+    """A node of which the runtime told; ``group`` numbers what a provider compiles together."""
+
+    name: str
+    op_type: str
+    domain: str
+    provider: str
+    group: int = -1
+    microseconds: float | None = None
+
+
+def assigned(facts: Mapping[str, Any]) -> Iterator[Told]:
+    """From ``[[provider, [[operator, domain, node], ...]], ...]``: how the graph was divided."""
+    for index, (provider, nodes) in enumerate(facts.get("assigned") or ()):
+        group = index if len(nodes) > 1 and provider != CPU else -1
+        for op_type, domain, name in nodes:
+            yield Told(name, op_type, domain, provider, group)
+
+
+def profiled(facts: Mapping[str, Any]) -> Iterator[Told]:
+    """From ``[[provider, operator, node, microseconds], ...]``: what ran, after fusions."""
+    for provider, op_type, name, microseconds in facts.get("profiled") or ():
+        domain = NATIVE_DOMAIN if op_type.rstrip("0123456789") in _NATIVE else ""
+        yield Told(name, op_type, domain, provider, -1, float(microseconds))
+
+
+def wanted_name(provider: str, seen: set[str]) -> str:
+    """onnxruntime's name; of the two that a browser's GPU has had, the one that is there."""
+    if provider == "webgpu" and "JsExecutionProvider" in seen:
+        return "JsExecutionProvider"
+    return _CPU_WORDS.get(provider) or PROVIDERS.get(provider, provider)

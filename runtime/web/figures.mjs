@@ -1,0 +1,17 @@
+// Figures for people.
+
+// Bytes in decimal units, three digits that matter.
+export function size(bytes) {
+  for (const [unit, factor] of [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]])
+    if (Math.abs(bytes) >= factor) return `${(bytes / factor).toPrecision(3)} ${unit}`;
+  return `${bytes} B`;
+}
+
+export function milliseconds(value) {
+  return value < 100 ? `${value.toPrecision(3)} ms` : value < 10000 ? `${value.toFixed(0)} ms` : `${(value / 1000).toFixed(1)} s`;
+}
+
+// Put texts into the elements of these ids.
+export function fill(texts) {
+  for (const [id, text] of Object.entries(texts)) document.getElementById(id).textContent = text;
+}

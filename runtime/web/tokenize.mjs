@@ -1,0 +1,41 @@
+// Text to token ids, by the rules of runtime/tokenize.py.
+
+// Open the tokenizer of a bundle; `library` is the address of @huggingface/tokenizers.
+export async function openTokenizer(bundle, manifest, library) {
+  const names = Object.keys(manifest.files);
+  const read = async (name) => (names.includes(name) ? (await fetch(bundle + name)).json() : {});
+  if (!names.includes("tokenizer.json"))
+    throw new Error("this bundle has no tokenizer.json, the one form of tokenizer that this page reads");
+  const { Tokenizer } = await import(library);
+  const settings = await read("tokenizer_config.json");
+  const roles = { ...settings, ...(await read("special_tokens_map.json")) };
+  const token = (role) => roles[role]?.content ?? roles[role];
+  const inner = new Tokenizer(await read("tokenizer.json"), settings);
+  const id = (text) => (typeof text === "string" ? inner.token_to_id(text) : undefined);
+  const config = await read("config.json");
+  return {
+    config,
+    padId: id(token("pad_token")) ?? config.pad_token_id ?? 0,
+    maskToken: token("mask_token"),
+    maskId: id(token("mask_token")),
+    textOf: (one) => inner.decode([one]) || inner.id_to_token(one),
+    encode: (text) => encode(inner, text, limit(manifest)),
+  };
+}
+
+function limit({ max_length: most, sequence }) {
+  return Math.min(most ?? Infinity, sequence ?? Infinity);
+}
+
+// {ids, types}, special tokens included. What is too long loses tokens of the text, not these.
+function encode(inner, text, most) {
+  const whole = inner.encode(text, { return_token_type_ids: true });
+  const { ids, token_type_ids: types } = whole;
+  const over = ids.length - most;
+  if (over <= 0) return { ids, types };
+  const plain = inner.encode(text, { add_special_tokens: false }).ids;
+  const before = ids.findIndex((_, at) => plain.every((one, i) => ids[at + i] === one));
+  const end = before + plain.length;
+  const cut = (row) => [...row.slice(0, end - over), ...row.slice(end)];
+  return { ids: cut(ids), types: cut(types) };
+}

@@ -1,0 +1,53 @@
+"""``lighttoken serve``: a page in which a person tries a bundle."""
+
+import webbrowser
+from pathlib import Path
+
+import click
+
+from .console import say
+
+_EXAMPLE = """\b
+Examples:
+  lighttoken serve minilm
+  lighttoken serve minilm --provider webgpu --port 9000
+"""
+
+
+@click.command(epilog=_EXAMPLE)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--port", type=click.IntRange(0, 65535), help="[default: 8025, or a free one after]")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Another one lets other machines in; their browsers then give one thread and no WebGPU.",
+)
+@click.option(
+    "--provider",
+    type=click.Choice(["wasm", "webgpu"]),
+    default="wasm",
+    show_default=True,
+    help="What runs the model at first.",
+)
+@click.option("--open/--no-open", "show", default=True, help="Open the page  [default: open]")
+def command(bundle: Path, port: int | None, host: str, provider: str, show: bool) -> None:
+    """Try BUNDLE in a browser: sentences in, how alike they are out.
+
+    The browser computes all of it with onnxruntime-web; what is typed leaves it never. Ends with
+    Ctrl-C.
+    """
+    from runtime.serve import open_server, open_site
+    from runtime.web.files import CDN
+
+    site = open_site(bundle, provider)
+    with open_server(site, host, port) as server:
+        say(f"{bundle} is at {server.address}; Ctrl-C ends it")
+        if site.libraries == CDN:
+            say("onnxruntime-web comes from cdn.jsdelivr.net; `lighttoken setup web` gets it here")
+        if show:
+            webbrowser.open(server.address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            say("ended")
