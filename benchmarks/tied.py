@@ -105,16 +105,16 @@ def measure(table: NDArray[np.float32], ratio: float, layers: int, repeats: int)
             original = work / "original" / "model.onnx"
             report = profile(out, [original], lengths=(1,), repeats=repeats, op=op)
             if not rows:
-                rows.append(_row("original", report.against[0].figures, 1.0))
+                rows.append(_row("original", report.measurements[1].figures, 1.0))
             ratios = report.comparisons[0].ratios
             way = f"{head}, {body}{'' if op else ', no kernel'}"
-            rows.append(_row(way, report.bundle.figures, ratios["latency_1_p50_ms"]))
+            rows.append(_row(way, report.measurements[0].figures, ratios["latency_1x1_p50_ms"]))
     return rows
 
 
 def _row(way: str, figures: Any, ratio: float) -> Row:
     medians = {name: figures[name].median for name in _METRICS}
-    return Row(way, medians, figures["latency_1_p50_ms"].median, ratio)
+    return Row(way, medians, figures["latency_1x1_p50_ms"].median, ratio)
 
 
 if __name__ == "__main__":

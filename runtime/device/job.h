@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -108,6 +109,13 @@ inline Job read_job(const std::string& path) {
   }
   if (job.model.empty() || job.measure.empty() || job.grid.empty()) {
     throw std::runtime_error(path + " lacks measure, model or grid; write the job file again");
+  }
+  // Absolute, as the system names the files that a process maps; the file's own links stay, for
+  // its data lies beside them.
+  const std::string folder = job.folder();
+  if (char* const whole = realpath(folder.empty() ? "." : folder.c_str(), nullptr)) {
+    job.model = std::string(whole) + "/" + job.model.substr(folder.size());
+    std::free(whole);
   }
   return job;
 }

@@ -44,21 +44,21 @@ class Caller {
   std::vector<const char*> inputs_, outputs_;
 };
 
-// As float32; false for what is no float.
-inline bool read_floats(const Ort::Value& value, std::vector<float>& out) {
+// As float32; false for what is no float. Not by GetTensorData, which is new in onnxruntime 1.23.
+inline bool read_floats(Ort::Value& value, std::vector<float>& out) {
   const auto info = value.GetTensorTypeAndShapeInfo();
   const size_t count = info.GetElementCount();
   out.resize(count);
   switch (info.GetElementType()) {
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT:
-      std::copy_n(value.GetTensorData<float>(), count, out.begin());
+      std::copy_n(value.GetTensorMutableData<float>(), count, out.begin());
       return true;
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE:
-      std::copy_n(value.GetTensorData<double>(), count, out.begin());
+      std::copy_n(value.GetTensorMutableData<double>(), count, out.begin());
       return true;
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16:
       for (size_t i = 0; i < count; ++i) {
-        out[i] = value.GetTensorData<Ort::Float16_t>()[i].ToFloat();
+        out[i] = value.GetTensorMutableData<Ort::Float16_t>()[i].ToFloat();
       }
       return true;
     default:
@@ -71,7 +71,7 @@ inline void measure_values(Runtime& runtime, const Job& job, Answer& answer) {
   Ort::Session session = runtime.open(job);
   const Feeder feeder(session, job);
   Caller call(session, feeder);
-  const auto values = call(feeder.of(job.ids));
+  auto values = call(feeder.of(job.ids));
   for (size_t i = 0; i < values.size(); ++i) {
     Output output{call.names()[i], values[i].GetTensorTypeAndShapeInfo().GetShape(), {}};
     if (read_floats(values[i], output.values)) answer.outputs.push_back(std::move(output));

@@ -43,6 +43,7 @@ void drop(const char* path) {
 
 int fail(std::string why) {
   why = why.substr(0, why.find('\n'));
+  why.erase(why.find_last_not_of(" .") + 1);
   std::printf("{\"error\": %s}\n", quoted(why).c_str());
   return 1;
 }

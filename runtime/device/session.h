@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
@@ -32,7 +33,7 @@ class Runtime {
     const OrtApi* api = base()->GetApi(std::min(ORT_API_VERSION, minor_));
     if (api == nullptr) throw std::runtime_error("onnxruntime " + version_ + " does not serve");
     Ort::InitApi(api);
-    env_ = Ort::Env(ORT_LOGGING_LEVEL_ERROR, "lighttoken");
+    env_.emplace(ORT_LOGGING_LEVEL_ERROR, "lighttoken");
   }
 
   std::string name() const { return "onnxruntime " + version_; }
@@ -57,7 +58,7 @@ class Runtime {
     Ort::SessionOptions options = this->options(job);
     if (!job.library.empty()) options.RegisterCustomOpsLibrary(job.library.c_str());
     add_provider(job, options);
-    if (job.load == "path") return Ort::Session(env_, job.model.c_str(), options);
+    if (job.load == "path") return Ort::Session(*env_, job.model.c_str(), options);
     const std::string& model = read(job.model);
     if (!job.data.empty()) {
       std::vector<std::string> names(job.data);
@@ -70,13 +71,13 @@ class Runtime {
       }
       options.AddExternalInitializersFromFilesInMemory(names, contents, sizes);
     }
-    return Ort::Session(env_, model.data(), model.size(), options);
+    return Ort::Session(*env_, model.data(), model.size(), options);
   }
 
   // What onnxruntime sets up once, whatever the model. On the CPU: the process that measures in
   // Python opens it there too.
   Ort::Session open_empty(const Job& job) {
-    return Ort::Session(env_, kEmptyModel, sizeof kEmptyModel, options(job));
+    return Ort::Session(*env_, kEmptyModel, sizeof kEmptyModel, options(job));
   }
 
   // Bytes of the session's arena: all it took, and most in use. False before onnxruntime 1.23.
@@ -140,5 +141,5 @@ class Runtime {
   int minor_ = 0;
   std::string version_;
   std::vector<std::unique_ptr<std::string>> kept_;
-  Ort::Env env_{nullptr};
+  std::optional<Ort::Env> env_;  // none until the API is there: its destructor calls it
 };

@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FREE_SHAPE = "free shape"
+NO_CONSTANT = "is no constant"
+TOO_LARGE = "a dimension above"
+
 _BYTES = frozenset(["uint8", "int8"])
+_INTEGERS = _BYTES | {"int32", "int64", "bool"}
 _INTEGER = ("MatMulInteger", "DynamicQuantizeLinear", "QLinearMatMul")
 _BITS = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 _NBITS = "com.microsoft::MatMulNBits"
@@ -12,10 +17,16 @@ _DECODE = ("ai.lighttoken::CompressedEmbedding", "ai.lighttoken::CompressedHead"
 
 @dataclass(frozen=True)
 class Fallen:
-    """A node that a provider did not take: its operator and its inputs' element types."""
+    """A node that a provider did not take.
+
+    Attributes:
+        types: element types of its inputs.
+        reason: why, where that is known; of a prediction.
+    """
 
     operator: str
     types: tuple[str, ...] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -25,14 +36,16 @@ class Rule:
     Attributes:
         providers: onnxruntime's names; () for all but the CPU.
         operators: those that it is about; () for all.
-        types: it is about nodes that read one of these element types; empty for all.
         line: the advice; ``{count}`` and ``{operators}`` stand for the nodes that it is about.
+        types: it is about nodes that read one of these element types; empty for all.
+        reason: what a known reason has to contain; empty for any.
     """
 
     providers: tuple[str, ...]
     operators: tuple[str, ...]
     line: str
     types: frozenset[str] = frozenset()
+    reason: str = ""
 
 
 _QNN, _XNNPACK = "QNNExecutionProvider", "XnnpackExecutionProvider"
@@ -82,8 +95,9 @@ RULES = (
     Rule(
         (_COREML,),
         ("Gather",),
-        "{count} Gather: Core ML takes no dimension above 16,384, as a table of more tokens has; "
-        "a bundle's float parts are smaller (`--target coreml`)",
+        "{count} Gather: Core ML takes no dimension above 16,384, and a table of more tokens has "
+        "one; a packed table's is in its codes, which stay on the CPU (`--target coreml`)",
+        reason=TOO_LARGE,
     ),
     Rule(
         (_WEBNN,),
@@ -114,6 +128,19 @@ RULES = (
             ((_COREML,), "coreml"),
             ((_NNAPI,), "nnapi"),
         )
+    ),
+    Rule(
+        (_NNAPI,),
+        ("MatMul",),
+        "{count} MatMul: NNAPI multiplies two matrices, or two stacks of as many; a transformer's "
+        "are a stack and a matrix, whatever the export",
+    ),
+    Rule(
+        (_NNAPI, _COREML),
+        (),
+        "{operators}, of integers or bytes: no kernels for them there; in a bundle these find the "
+        "rows, and ordinarily stay on the CPU with the Gather of bytes",
+        _INTEGERS,
     ),
     Rule(
         (_NNAPI,),
@@ -158,6 +185,8 @@ def advise(
         )
     about: dict[Rule | None, list[str]] = {}
     for node in fallen:
+        if free_shapes and (node.reason == FREE_SHAPE or node.reason.endswith(NO_CONSTANT)):
+            continue  # said above; what else there is shows once they are fixed
         about.setdefault(_rule(provider, node), []).append(node.operator)
     by_size = sorted(about.items(), key=lambda item: -len(item[1]))
     lines += [rule.line.format(**_words(names)) for rule, names in by_size if rule is not None]
@@ -174,6 +203,7 @@ def _rule(provider: str, node: Fallen) -> Rule | None:
             (not rule.providers or provider in rule.providers)
             and (not rule.operators or node.operator in rule.operators)
             and (not rule.types or rule.types.intersection(node.types))
+            and (not rule.reason or rule.reason in node.reason)
         ):
             return rule
     return None

@@ -87,7 +87,7 @@ class Cell:
             self._end(
                 WRONG,
                 f"outputs are off the CPU's by {off}, in shares of the largest value, where "
-                f"{limit:g} is allowed; nothing was timed",
+                f"{limit:g} is allowed; nothing was timed{self._advice()}",
             )
 
     def take(self, launcher: Launcher, measure: str) -> None:
@@ -146,6 +146,13 @@ class Cell:
             placement=self._structure.placement,
             timeline=self._timeline,
         )
+
+    def _advice(self) -> str:
+        """Bundles are made for a target, and this may be another one."""
+        made_for = self.model.manifest.target if self.model.manifest is not None else None
+        if made_for is None or made_for == self.place.word or self.place.word == "arm64":
+            return ""
+        return f"; it was exported with --target {made_for}, try --target {self.place.word}"
 
     def _at(self, point: tuple[int, int], measure: str) -> Job:
         dimensions = self.model.dimensions(*point) if self.place.static else {}

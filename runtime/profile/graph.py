@@ -157,6 +157,12 @@ def sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
     return tuple(size if isinstance(size, int) else None for size in shape)
 
 
+def is_free(value: ir.Value) -> bool:
+    """Whether a dimension of it is not fixed, or its shape not known."""
+    shape = sizes(value)
+    return shape is None or None in shape
+
+
 def value_bytes(value: ir.Value) -> int | None:
     """Bytes of one value, None where its type or a dimension is not known."""
     shape, dtype = sizes(value), value.dtype

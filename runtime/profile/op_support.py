@@ -1,9 +1,9 @@
 """Which operators providers support that do not run here: tables from onnxruntime's documents.
 
-The lists of NNAPI and Core ML stand in onnxruntime's Python package (``tools/mobile_helpers``), that
-of WebNN in onnxruntime-web's (``docs``). What they leave out, element types above all, is from the
-providers' sources. A browser decides WebNN's element types by itself (``opSupportLimits``), so the
-table has none of them.
+The lists of NNAPI and Core ML stand in onnxruntime's Python package (``tools/mobile_helpers``),
+that of WebNN in onnxruntime-web's (``docs``). What they leave out, element types above all, is from
+the providers' sources. A browser decides WebNN's element types by itself (``opSupportLimits``), so
+the table has none of them.
 """
 
 from collections.abc import Iterable

@@ -14,7 +14,7 @@ from ..providers import CPU
 from .advice import Fallen, advise
 from .cuts import Island as Island
 from .cuts import find_cuts, operator, operator_name
-from .graph import partitioned_graph, shape_nodes, type_name
+from .graph import is_free, partitioned_graph, shape_nodes, type_name
 from .told import NATIVE_DOMAIN, Told, assigned, profiled, wanted_name
 
 
@@ -150,10 +150,7 @@ def _lay_over(
     ]
     groups = {node: group for node, (_, group) in placed.items()}
     cuts = None if hidden else find_cuts(graph, providers, shapes, groups)
-    free = any(
-        value.shape is None or any(not isinstance(size, int) for size in value.shape)
-        for value in graph.inputs
-    )
+    free = any(map(is_free, graph.inputs))
     return Placement(
         wanted=wanted,
         source=source,

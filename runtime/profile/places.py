@@ -116,7 +116,9 @@ def _qnn() -> Place:
     # A Snapdragon 8 Gen 3. For the chip that the emulator takes by itself an encoder does not
     # compile: QNN_COMMON_ERROR_MEM_ALLOC.
     settings = {"soc_model": "57"} if emulated else {}
-    note = "Qualcomm's emulator of the NPU: function only, times mean nothing" if emulated else ""
+    note = (
+        "Qualcomm's emulator of the NPU, function only: its times mean nothing" if emulated else ""
+    )
     return Place(
         "qnn",
         PROVIDERS["qnn"],
@@ -139,7 +141,7 @@ def _arm64() -> Place:
         CPU,
         python=str(python),
         measures=(),
-        note="64-bit ARM under qemu: function only, times mean nothing",
+        note="64-bit ARM under qemu, function only: its times mean nothing",
     )
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .report import FAILED, MEASURED, Measurement, Metric, ProfileReport, Statistic, metrics
+from .report import FUNCTION_ONLY, MEASURED, Measurement, Metric, ProfileReport, Statistic, metrics
 
-# What is shown unless everything is asked for: of the kinds of memory, what people know.
+_MOST_WITH_SPREAD = 2  # models
+# Parts of names that are left out unless everything is asked for.
 _HIDDEN = (
     *("_uss_", "_pss_", "_library_", "_mapped_"),
     *("before_", "first_rss", "unmapped_load", "peak_process", "arena_", "initializer_"),
@@ -19,7 +21,8 @@ _HIDDEN = (
 def render(report: ProfileReport, *, everything: bool = False) -> Group:
     """One table a place: metrics down, models across; last, the first model over the second.
 
-    A cell is the median, and in brackets the lowest and the highest where they differ.
+    A cell is the median, and in brackets the lowest and the highest where they differ; of many
+    models the median alone, as a terminal is not that wide.
     """
     parts: list[RenderableType] = []
     for place in report.places:
@@ -38,19 +41,22 @@ def _table(
         title=f"{place}: {runtime}, {_count(report.threads, 'thread')}, "
         f"{_count(report.repeats, 'process', 'es')} a model and measure",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
-    table.add_column("")
+    table.add_column("", no_wrap=True)
+    spread = len(there) <= _MOST_WITH_SPREAD
     for one in there:
-        table.add_column(one.subject, justify="right")
+        table.add_column(one.subject, justify="right", no_wrap=True)
     comparison = next((one for one in report.comparisons if one.place == place), None)
     if comparison is not None:
-        table.add_column(f"{there[0].subject} / {comparison.against}", justify="right")
+        table.add_column(f"to {comparison.against}", justify="right", no_wrap=True)
     for metric in metrics(report.grid):
         if not any(metric.name in one.figures for one in there):
             continue
         if not everything and any(part in metric.name for part in _HIDDEN):
             continue
-        cells = [_cell(one.figures.get(metric.name), metric) for one in there]
+        cells = [_cell(one.figures.get(metric.name), metric, spread=spread) for one in there]
         if comparison is not None:
             ratio = comparison.ratios.get(metric.name)
             cells.append("–" if ratio is None else f"{ratio:.3f}")
@@ -59,31 +65,29 @@ def _table(
 
 
 def _notes(there: list[Measurement]) -> Iterator[RenderableType]:
-    """What has to be known beside the table; what all models share is said once."""
-    said = set()
-    for one in there:
-        parity = ""
-        if one.parity is not None and one.status not in (MEASURED, FAILED):
-            parity = f" (off the CPU's values by {one.parity.error:.2g} of the largest)"
-        text = f"{one.place}, {one.subject}: {one.status}{parity}"
-        if one.note:
-            text += f": {one.note}"
-        elif one.status == MEASURED:
-            continue
-        if one.status == MEASURED:
-            text = f"{one.place}: {one.note}"
-        if text not in said:
-            said.add(text)
-            yield Text(text, style="" if one.status == MEASURED else "yellow")
+    """What has to be known beside the table; what holds for every model is said once."""
+    lines = {one.subject: _line(one) for one in there}
+    if len(set(lines.values())) == 1:
+        lines = {"": _line(there[0])}
+    for subject, line in lines.items():
+        if line:
+            style = "" if line.startswith(MEASURED) else "yellow"
+            who = f"{there[0].place}, {subject}" if subject else there[0].place
+            yield Text(f"{who}: {line.removeprefix(f'{MEASURED}: ')}", style=style)
 
 
-def _cell(figure: Statistic | None, metric: Metric) -> str:
+def _line(one: Measurement) -> str:
+    if one.status == FUNCTION_ONLY and one.parity is not None:
+        return f"{one.note}; outputs are within {one.parity.error:.1g} of the CPU's"
+    return f"{one.status}: {one.note}" if one.note else ""
+
+
+def _cell(figure: Statistic | None, metric: Metric, *, spread: bool) -> str:
     if figure is None:
         return "–"
     median, low, high = (_number(n, metric.unit) for n in (figure.median, figure.low, figure.high))
-    spread = "" if low == high else f" ({low} – {high})"
     unit = {"bytes": " MB", "share": "%"}.get(metric.unit, f" {metric.unit}")
-    return f"{median}{unit}{spread}"
+    return f"{median}{unit}" + (f" ({low}–{high})" if spread and low != high else "")
 
 
 def _number(value: float, unit: str) -> str:

@@ -44,14 +44,15 @@ def metrics(grid: Sequence[tuple[int, int]]) -> tuple[Metric, ...]:
     """Every metric, in reading order, of a profile at these (texts, tokens).
 
     Memory is above the bare runtime: a session of an empty model, which is the stage ``before``.
+    «Cold» is from files that are not in the page cache.
     """
     return (
         Metric("disk_bytes", "on disk", "bytes"),
-        Metric("download_bytes", "to download (gzip)", "bytes"),
+        Metric("download_bytes", "to download, gzip", "bytes"),
         Metric("load_ms", "load", "ms"),
         Metric("first_result_ms", "load and first result", "ms"),
-        Metric("cold_load_ms", "load, files not cached", "ms"),
-        Metric("cold_first_result_ms", "load and first result, files not cached", "ms"),
+        Metric("cold_load_ms", "load, cold", "ms"),
+        Metric("cold_first_result_ms", "load and first result, cold", "ms"),
         *(
             Metric(f"{stage}_{kind}_bytes", f"{label} ({what})", "bytes")
             for stage, label in _STAGES.items()

@@ -11,6 +11,12 @@ export function milliseconds(value) {
   return value < 100 ? `${value.toPrecision(3)} ms` : value < 10000 ? `${value.toFixed(0)} ms` : `${(value / 1000).toFixed(1)} s`;
 }
 
+// Without the minus of a number that rounds to zero.
+export function decimals(value, places) {
+  const text = value.toFixed(places);
+  return Number(text) ? text.replace("-", "−") : (0).toFixed(places);
+}
+
 // Put texts into the elements of these ids.
 export function fill(texts) {
   for (const [id, text] of Object.entries(texts)) document.getElementById(id).textContent = text;

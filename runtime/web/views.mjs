@@ -1,5 +1,6 @@
 // What the model gave, by task.
 
+import { decimals } from "./figures.mjs";
 import { cosine } from "./pipeline.mjs";
 
 export const TITLES = {
@@ -23,14 +24,14 @@ function heat(place, texts, shown) {
   shown.forEach((one, row) => {
     const others = cosines[row].map((value, at) => [at === row ? -Infinity : value, at]);
     const [value, nearest] = others.reduce((most, next) => (next[0] > most[0] ? next : most));
-    if (shown.length > 1) texts.note(one.at, `nearest: ${shown[nearest].at + 1}, ${value.toFixed(3)}`);
+    if (shown.length > 1) texts.note(one.at, `nearest: ${shown[nearest].at + 1}, ${decimals(value, 3)}`);
   });
   const heard = make("p", "heard", "Point at a field, or tab to one, to see which two it compares.");
   const table = make("table", shown.length >= MANY ? "heat many" : "heat");
   table.append(make("caption", "hidden", "Cosine of each pair of sentences"));
   const tell = (row, column) => {
     texts.light([shown[row].at, shown[column].at]);
-    heard.replaceChildren(make("b", "", cosines[row][column].toFixed(4)), ` «${shown[row].text}» and «${shown[column].text}»`);
+    heard.replaceChildren(make("b", "", decimals(cosines[row][column], 4)), ` «${shown[row].text}» and «${shown[column].text}»`);
   };
   const head = table.createTHead().insertRow();
   head.append(make("td", "corner"), ...shown.map(({ at }) => header("col", at)));
@@ -47,7 +48,7 @@ function heat(place, texts, shown) {
 
 function cell(value, row, column, tell) {
   const share = Math.min(1, Math.max(0, value));
-  const field = make("td", row === column ? "self" : share > STRONG ? "strong" : "", value.toFixed(2));
+  const field = make("td", row === column ? "self" : share > STRONG ? "strong" : "", decimals(value, 2));
   field.style.setProperty("--share", share);
   field.dataset.cosine = value;
   if (row !== column) field.tabIndex = 0;

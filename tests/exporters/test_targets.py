@@ -92,7 +92,7 @@ def test_ort_format_says_what_a_minimal_build_needs(encoder_folder, quick, tmp_p
     session = open_session(out)
     feeds = {info.name: np.ones((2, 5), np.int64) for info in session.inputs}
     assert np.isfinite(next(iter(session.run(feeds).values()))).all()
-    assert profile(out, lengths=(5,), runs=1, warmup=0, repeats=1).bundle.figures
+    assert profile(out, lengths=(5,), runs=1, warmup=0, repeats=1).measurements[0].figures
     with pytest.raises(InputError, match="onnxruntime's own format"):
         load_graph(out / manifest.model)
 

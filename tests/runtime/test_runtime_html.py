@@ -15,7 +15,8 @@ from runtime.profile.html.stacks import Share, Stack, draw_stacks
 from runtime.profile.html.timelines import thin
 from runtime.profile.html.lines import spread
 from runtime.profile.html.words import amount, ratio_words, shorten
-from runtime.profile.placement import Island, PlacedNode, Placement
+from runtime.profile.cuts import Island
+from runtime.profile.placement import PlacedNode, Placement
 from runtime.profile.predict import Prediction, Refusal
 from runtime.profile.read import read_report
 from runtime.profile.report import (

@@ -149,7 +149,7 @@ def test_profile_of_a_bundle_beside_other_models(tmp_path, bundle, tiny, big):
     assert data["measurements"][0]["figures"]["load_ms"]["median"] == load
 
     text = shown(report)
-    assert "bundle / big.onnx" in text
+    assert "to big.onnx" in text
     assert "latency, 2 x 5 tokens, p95" in text
     assert "p99" not in text
     assert f"{first.ratios['disk_bytes']:.3f}" in text
@@ -185,15 +185,15 @@ def test_a_graph_of_fixed_shape_is_measured_at_it(tmp_path, bundle, tiny):
 
 
 def test_where_shapes_have_to_be_fixed_each_point_has_a_session(bundle, place):
-    place("static", static=True)
-    report = profile(bundle, places=["static"], **{**FEW, "lengths": (2, 5)})
+    place("nnapi", static=True)
+    report = profile(bundle, places=["nnapi"], **{**FEW, "lengths": (2, 5)})
     assert {"latency_1x2_p50_ms", "latency_1x5_p50_ms"} <= report.measurements[0].figures.keys()
 
 
 def test_wrong_values_are_not_timed(bundle, place, monkeypatch):
-    place("other")
+    place("nnapi")
     monkeypatch.setattr(cell_module, "compare", lambda *_: cell_module.Parity(0.3, 1e-4))
-    report = profile(bundle, places=["other", "cpu"], **FEW)
+    report = profile(bundle, places=["nnapi", "cpu"], **FEW)
     for one in report.measurements:
         assert one.status == WRONG
         assert one.figures == {}
@@ -202,26 +202,26 @@ def test_wrong_values_are_not_timed(bundle, place, monkeypatch):
 
 
 def test_what_fails_in_the_middle_leaves_the_rest(bundle, place, monkeypatch):
-    place("other")
+    place("nnapi")
     run = Launcher.run
 
     def dies_at_time(self, there, job, **options):
-        if there.word == "other" and job.measure == "time":
+        if there.word == "nnapi" and job.measure == "time":
             raise InputError("the driver is gone")
         return run(self, there, job, **options)
 
     monkeypatch.setattr(Launcher, "run", dies_at_time)
-    report = profile(bundle, places=["other", "cpu"], **FEW)
+    report = profile(bundle, places=["nnapi", "cpu"], **FEW)
     dead, alive = report.measurements
-    assert (dead.place, dead.status, dead.note) == ("other", FAILED, "the driver is gone")
+    assert (dead.place, dead.status, dead.note) == ("nnapi", FAILED, "the driver is gone")
     assert dead.parity is not None
     assert (alive.place, alive.status) == ("cpu", MEASURED)
-    assert "other, bundle: failed: the driver is gone" in shown(report)
+    assert "nnapi: failed: the driver is gone" in shown(report)
 
 
 def test_a_place_that_only_functions_has_no_times(bundle, place):
-    place("slow", note="emulated")
-    there = dataclasses.replace(cell_module.find_place("slow"), measures=())
+    place("nnapi", note="emulated")
+    there = dataclasses.replace(cell_module.find_place("nnapi"), measures=())
     model = read_models([bundle])[0]
     with Launcher(60) as launcher:
         cell = cell_module.Cell(model, there, job_of("", grid=((1, 2),)), op=False)

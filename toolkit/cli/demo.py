@@ -63,6 +63,7 @@ def command(target: Path, as_json: bool) -> None:
     from runtime.profile.measure import profile
 
     from .originals import remember
+    from .rivals import in_one_file
 
     started = time.perf_counter()
     if target.exists() and not (target / MANIFEST_NAME).is_file():
@@ -82,7 +83,8 @@ def command(target: Path, as_json: bool) -> None:
             )
         remember(manifest.source, source)
         err.print(f"bundle    {target}, table {manifest.footprint.ratio:.1f}x smaller, checked")
-        original = Path(work) / "original" / "model.onnx"
+        exported = Path(work) / "original" / "model.onnx"
+        original = in_one_file(exported, Path(work) / "original.onnx")
         packed_model = open_pipeline(target)
         dense_model = open_pipeline(original, like=target, verify=False)
         assert isinstance(packed_model, FeatureExtraction)
@@ -151,7 +153,7 @@ def _print(
 def _costs(manifest: Manifest, figures: dict[str, Any]) -> Any:
     profile = figures["profile"]
     ratios = profile["comparisons"][0]["ratios"]
-    before, after = profile["against"][0]["figures"], profile["bundle"]["figures"]
+    after, before = (one["figures"] for one in profile["measurements"])
     table = plain_table("", "original", "packed", "")
     footprint = manifest.footprint
     table.add_row(
@@ -167,10 +169,11 @@ def _costs(manifest: Manifest, figures: dict[str, Any]) -> Any:
         f"{footprint.original_model_bytes / footprint.model_bytes:.2f}x smaller",
     )
     for name, label in (
+        ("load_rss_bytes", "memory after load"),
+        ("steady_rss_bytes", "memory in use"),
         ("peak_rss_bytes", "memory, peak"),
-        ("steady_rss_bytes", "memory in use (RSS)"),
-        ("load_ms", "load"),
-        ("latency_128_p50_ms", "128 tokens, 1 thread, p50"),
+        ("cold_first_result_ms", "load and first result"),
+        ("latency_1x128_p50_ms", "128 tokens, 1 thread, p50"),
     ):
         if name not in before or name not in after or name not in ratios:
             continue  # the system does not tell

@@ -39,7 +39,7 @@ def rival(
         exported = work / "exported"
         exported.mkdir(parents=True, exist_ok=True)
         given = original_onnx(manifest, original, exported, trust_remote_code=trust_remote_code)
-        return _in_one_file(given, path)
+        return in_one_file(given, path)
     from exporters.quiet import quiet
 
     source = rival("original", manifest, original, work, trust_remote_code=trust_remote_code)
@@ -53,8 +53,8 @@ def rival(
     return path
 
 
-def _in_one_file(source: Path, path: Path) -> Path:
-    """Weights inside the model file, where that is possible."""
+def in_one_file(source: Path, path: Path) -> Path:
+    """The model with its weights inside ``path``, as hubs hand models out; itself if too large."""
     model = onnx.load(source)
     if model.ByteSize() > _MOST_IN_ONE_FILE:
         return source

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..report import MEASURED, Measurement, ProfileReport
+from ..report import MEASURED, WRONG, Measurement, ProfileReport
 from .bars import Bar, BarGroup, draw_bars
 from .lookup import STATUS_CLASS, latency, longest, style_of, timed
-from .words import amount, digits, tokens
+from .words import amount, short_digits, tokens
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class Status:
     status: str
     badge: str
     note: str
-    parity: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _kinds(report: ProfileReport) -> list[_Kind]:
     kinds = [
         _Kind(
             "first",
-            "Load and first result, files cached",
+            "Load and first result",
             (("first_result_ms", ""),),
             True,
         ),
@@ -137,13 +136,15 @@ def _bar(
 
 def _status(one: Measurement, note: str) -> Status:
     parity = ""
-    if one.parity is not None:
+    if one.parity is not None and one.status != WRONG:  # whose note says it
         error, limit = (_power(n) for n in (one.parity.error, one.parity.limit))
-        parity = f"outputs within {error} of the CPU's (limit {limit})"
+        parity = f"outputs differ from the CPU's by {error} (limit {limit})"
     badge = STATUS_CLASS.get(one.status, "function")
-    return Status(one.subject, one.status, badge, note, parity)
+    return Status(one.subject, one.status, badge, "; ".join(filter(None, (note, parity))))
 
 
 def _power(value: float) -> str:
-    """``0.012``, ``3.1e-06``."""
-    return digits(value) if value == 0 or value >= 0.001 else f"{value:.1e}"
+    """``0.012``, ``3.1e-6``."""
+    return (
+        short_digits(value) if value == 0 or value >= 1e-4 else f"{value:.1e}".replace("e-0", "e-")
+    )

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .svg import WIDTH, Drawing, text_width
-from .words import shorten
+from .svg import WIDTH, Drawing, fit, text_width
 
-_MOST_NAME, _VALUE = 16, 70.0  # characters of names at the left, units for values at the right
+_NAME, _VALUE = 112.0, 70.0  # units, the most for names at the left; for values at the right
+_HEAD_ROOM = 64.0  # at least, so that a place's name and why it has no bars stand side by side
 _ROW, _HEAD, _GAP, _THICK = 19.0, 20.0, 10.0, 11.0
 
 
@@ -39,16 +39,17 @@ def draw_bars(key: str, title: str, groups: Sequence[BarGroup]) -> Markup:
     drawing = Drawing(key, title, describe(groups), height)
     highs = [bar.high for group in groups for bar in group.bars if bar.value is not None]
     top = max(highs, default=0.0) or 1.0
-    named = [shorten(bar.name, _MOST_NAME) for group in groups for bar in _rows(group)]
-    start = max((text_width(name) for name in named), default=0.0) + 8
+    named = [fit(bar.name, _NAME) for group in groups for bar in _rows(group)]
+    start = max([_HEAD_ROOM, *map(text_width, named)]) + 8
     unit = (WIDTH - _VALUE - start) / top  # the longest bar takes all there is
     y = 0.0
     for group in groups:
-        drawing.text(0, y + 14, shorten(group.name, 24), "head")
-        if group.aside:
-            room = int((WIDTH - text_width(group.name) - 14) / text_width("x", 11))
-            drawing.text(WIDTH, y + 14, shorten(group.aside, max(room, 8)), "small", "end")
         rows = _rows(group)
+        drawing.text(
+            0, y + 14, fit(group.name, WIDTH / 2 if rows else start, 12.5, bold=True), "head"
+        )
+        if group.aside:
+            drawing.text(WIDTH, y + 14, fit(group.aside, WIDTH / 2 - 10, 11), "small", "end")
         if not rows:
             drawing.text(start + 6, y + 14, group.bars[0].text if group.bars else "", "absent")
         y += _HEAD
@@ -78,7 +79,7 @@ def _rows(group: BarGroup) -> tuple[Bar, ...]:
 
 def _draw(drawing: Drawing, bar: Bar, y: float, start: float, unit: float) -> None:
     middle = y + _ROW / 2
-    drawing.text(start - 6, middle + 4, shorten(bar.name, _MOST_NAME), "", "end")
+    drawing.text(start - 6, middle + 4, fit(bar.name, _NAME), "", "end")
     if bar.value is None:
         drawing.text(start + 6, middle + 4, bar.text, "absent")
         return

@@ -9,7 +9,7 @@ from .words import amount, ratio_words, spread, tokens
 
 @dataclass(frozen=True)
 class Card:
-    """A figure. ``ratio`` and ``other`` are empty where nothing was compared."""
+    """A figure. ``ratio``, and ``other`` which ends that sentence, are empty without comparison."""
 
     label: str
     value: str
@@ -59,8 +59,8 @@ def _wanted(report: ProfileReport) -> list[list[tuple[str, str]]]:
         ],
         [("peak_rss_bytes", "Memory at its peak")],
         [
-            ("cold_first_result_ms", "First result, files not cached"),
-            ("first_result_ms", "First result, files cached"),
+            ("cold_first_result_ms", "Load and first result, cold"),
+            ("first_result_ms", "Load and first result"),
         ],
     ]
     point = longest(report.grid)
@@ -75,10 +75,11 @@ def _card(
     unit = "bytes" if name.endswith("_bytes") else "ms"
     ratio = other = ""
     if comparison is not None and name in comparison.ratios:
-        ratio = ratio_words(comparison.ratios[name], unit, comparison.against)
+        ratio, joined = ratio_words(comparison.ratios[name], unit)
         theirs = report.measurement(comparison.against, comparison.place)
         if theirs is not None and name in theirs.figures:
-            other = amount(theirs.figures[name].median, unit)
+            value = amount(theirs.figures[name].median, unit)
+            other = f"{joined} {comparison.against}: {value}"
     return Card(label, amount(figure.median, unit), spread(figure, unit), ratio, other)
 
 

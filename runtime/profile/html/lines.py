@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from .scale import Scale, linear, logarithmic, serves_log
-from .svg import WIDTH, Drawing, number, text_width
-from .words import short_digits, shorten
+from .svg import WIDTH, Drawing, fit, number, text_width
+from .words import short_digits
 
 _LEFT, _TOP, _BOTTOM, _HEIGHT = 40.0, 24.0, 36.0, 224.0
-_LABEL_ROW = 15.0
+_LABEL, _LABEL_ROW = 112.0, 15.0
 _DODGE = 5.0  # between the whiskers of neighbours
 
 
@@ -28,8 +28,8 @@ def draw_lines(
 ) -> Markup:
     """Both axes logarithmic where the values span much; y else from 0."""
     drawing = Drawing(key, title, description, _HEIGHT)
-    names = [shorten(line.name, 14) for line in lines]
-    right = WIDTH - max(text_width(name) for name in names) - 14
+    names = [fit(line.name, _LABEL, bold=True) for line in lines]
+    right = WIDTH - max(text_width(name, bold=True) for name in names) - 7
     bottom = _HEIGHT - _BOTTOM
     tops = [y for line in lines for point in line.points for y in point[1:]]
     scaled = logarithmic if serves_log(tops, least=8) else linear
@@ -106,14 +106,12 @@ def _draw(
     """Draw it; where it ends."""
     group = drawing.group(f"s{line.style}")
     places = [(x_scale(x) + shift, y_scale(y), y_scale(top)) for x, y, top in line.points]
-    for x, y, top in places:
-        if y - top > 1:
-            drawing.path(
-                f"M{number(x)} {number(y)}V{number(top)}M{number(x - 3)} {number(top)}h6",
-                "whisker",
-                group,
-            )
+    whiskers = [
+        f"M{number(x)} {number(y)}V{number(top)}M{number(x - 3)} {number(top)}h6"
+        for x, y, top in places
+        if y - top > 1
+    ]
+    drawing.path("".join(whiskers), "whisker", group)
     drawing.path("M" + " ".join(f"{number(x)} {number(y)}" for x, y, _ in places), "line", group)
-    for x, y, _ in places:
-        drawing.mark(x, y, line.style, group)
+    drawing.marks([(x, y) for x, y, _ in places], line.style, group)
     return places[-1][0], places[-1][1]

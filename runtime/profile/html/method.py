@@ -1,5 +1,7 @@
 """How the figures came about, and where."""
 
+from pathlib import PurePath
+
 from ..environment import Environment
 from ..report import ProfileReport
 from .words import amount, count, tokens
@@ -10,12 +12,12 @@ def paragraphs(report: ProfileReport) -> list[str]:
     fed = (
         f"The texts fed are {count(report.text_tokens, 'token')} of real text, cut to each length."
         if report.text_tokens
-        else "Token ids were drawn at random, the frequent ones more often, afresh for each call."
+        else "Token ids were drawn afresh for each call, id k as often as 1/k, about as text would."
     )
     return [
-        "Each measure of each model ran in a fresh process (in a browser: in a fresh page) that "
-        "did nothing else. A round measures every model once; rounds go forth and back, so that "
-        "a drift of the machine burdens all alike. A figure is the median over the processes, "
+        "Each measure of each model ran in a fresh process (in a browser, in a fresh page) that "
+        "did nothing else. A round takes every measure of every model once; rounds go forth and "
+        "back, so that a drift of the machine burdens all alike. A figure is the median over the processes, "
         "with the lowest and the highest of them beside it or as a whisker.",
         "A ratio is the median over the rounds of the ratio within one round. It may differ a "
         "little from the ratio of the two medians shown.",
@@ -24,8 +26,8 @@ def paragraphs(report: ProfileReport) -> list[str]:
         "process shares; PSS divides a shared page by those who share it; anonymous pages stand "
         "for no file, so the system cannot drop them and read them again; mapped files are pages "
         "of the model's own files. Sizes are decimal: 1 MB is 1,000,000 bytes.",
-        "«Files not cached» means that the model's files were dropped from the system's page "
-        "cache just before; otherwise they had been read before. Latency is one call, p95 the "
+        "«Cold» means that the model's files were dropped from the system's page cache just "
+        "before; otherwise they had been read before. Latency is one call, p95 the "
         "time within which 95% of a process's calls ended. " + fed,
         "Before anything was timed in a place, the outputs were compared with those of the same "
         "file on the CPU. Where they were too far off, nothing was timed. «Function only» are "
@@ -72,8 +74,8 @@ def runtimes(report: ProfileReport) -> list[tuple[str, str]]:
 
 
 def files(report: ProfileReport) -> list[tuple[str, str]]:
-    """Model and path."""
-    return [(one.name, one.path) for one in report.subjects]
+    """Model and the end of its path; the rest is the user's own and no help to other readers."""
+    return [(one.name, "/".join(PurePath(one.path).parts[-2:])) for one in report.subjects]
 
 
 def _environment(one: Environment) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..placement import Island, PlacedNode, Placement
+from ..cuts import Island
+from ..placement import PlacedNode, Placement
 from ..predict import Prediction
 from ..report import ProfileReport
 from .stacks import Share, Stack, draw_stacks
@@ -91,7 +92,7 @@ def _placed(one: Placement, key: str, providers: Sequence[str]) -> list[Block]:
         "profiled": "what the runtime ran; a provider that compiles shows one node for many",
     }
     facts = [
-        ("asked for", one.wanted),
+        ("asked for", provider_name(one.wanted)),
         ("told by", told.get(one.source, one.source)),
         *_cuts(one),
         ("nodes not in the graph", f"{one.unmatched:,}" if one.unmatched else ""),
@@ -127,7 +128,7 @@ def _predicted(one: Prediction) -> list[Block]:
         f"{refusal.operator} {refusal.count}: {refusal.reason}" for refusal in one.refused
     )
     facts = [
-        ("provider", one.provider),
+        ("provider", provider_name(one.provider)),
         ("source", one.source),
         ("of", one.date),
         *_cuts(one),

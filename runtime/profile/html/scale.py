@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_MOST_TICKS = 8  # of a logarithmic axis
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -46,7 +48,7 @@ def logarithmic(values: Sequence[float], start: float, end: float, *, exact: boo
     ticks = _decades(min(positive), max(positive))
     low, high = (min(positive), max(positive)) if exact else (ticks[0], ticks[-1])
     within = tuple(n for n in ticks if low <= n <= high)
-    if len(within) > 6:
+    if len(within) > _MOST_TICKS:
         within = tuple(n for n in within if math.isclose(math.log10(n) % 1, 0, abs_tol=1e-9))
     return Scale(low, high, start, end, within, log=True)
 

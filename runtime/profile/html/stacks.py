@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from .svg import WIDTH, Drawing, text_width
-from .words import shorten
+from .svg import WIDTH, Drawing, fit, text_width
 
-_THICK, _KEY_ROW, _SWATCH = 22.0, 19.0, 13.0
+_LINE, _THICK, _KEY_ROW, _SWATCH = 18.0, 22.0, 19.0, 13.0
+_NAME_SIZE = 12.5
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class Stack:
 def draw_stacks(key: str, title: str, stacks: Sequence[Stack]) -> Markup:
     """A bar a whole, its parts named and counted right below it."""
     keys = [_key_rows(stack.shares) for stack in stacks]
-    height = sum(18 + _THICK + 6 + _KEY_ROW * len(rows) + 14 for rows in keys) - 16
+    beside = [_fits_beside(stack) for stack in stacks]
+    lines = sum(1 if fits else 2 for fits in beside) * _LINE + sum(map(len, keys)) * _KEY_ROW
+    height = lines + (_THICK + 20) * len(stacks) - 16
     described = " ".join(
         f"{stack.name}: {stack.text}, of these "
         + ", ".join(f"{share.name} {share.text}" for share in stack.shares)
@@ -48,11 +50,11 @@ def draw_stacks(key: str, title: str, stacks: Sequence[Stack]) -> Markup:
     drawing = Drawing(key, title, described, height)
     unit = WIDTH / (max((stack.total for stack in stacks), default=0.0) or 1.0)
     y = 0.0
-    for stack, rows in zip(stacks, keys, strict=True):
-        room = int((WIDTH - text_width(stack.text) - 10) / text_width("x"))
-        drawing.text(0, y + 12, shorten(stack.name, room), "head")
-        drawing.text(WIDTH, y + 12, stack.text, "value", "end")
-        y += 18
+    for stack, rows, fits in zip(stacks, keys, beside, strict=True):
+        drawing.text(0, y + 12, fit(stack.name, WIDTH, _NAME_SIZE, bold=True), "head")
+        y += 0 if fits else _LINE
+        drawing.text(WIDTH if fits else 0, y + 12, stack.text, "value", "end" if fits else "")
+        y += _LINE
         _draw(drawing, stack, y, unit)
         y += _THICK + 6
         for row in rows:
@@ -61,6 +63,12 @@ def draw_stacks(key: str, title: str, stacks: Sequence[Stack]) -> Markup:
             y += _KEY_ROW
         y += 14
     return drawing.markup()
+
+
+def _fits_beside(stack: Stack) -> bool:
+    """Whether name and text have room on one line."""
+    name = text_width(stack.name, _NAME_SIZE, bold=True)
+    return name + 12 + text_width(stack.text, bold=True) <= WIDTH
 
 
 def _draw(drawing: Drawing, stack: Stack, y: float, unit: float) -> None:

@@ -1,13 +1,24 @@
 """A small writer of SVG that stands inside a page and takes its colours from the page's style."""
 
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 
 from markupsafe import Markup
+
+from .words import shorten
 
 WIDTH = 340.0
 """Units across every chart: as many as a narrow phone has pixels, so that text keeps its size."""
 
-_CHARACTER = 0.56  # mean width of a letter in the system's sans serif, in font sizes
+_SHAPES = (  # where the outline begins, seen from the point
+    ((-4.0, 0.0), "a4 4 0 1 0 8 0a4 4 0 1 0-8 0z"),
+    ((-3.5, -3.5), "h7v7h-7z"),
+    ((0.0, -4.5), "l4.5 8h-9z"),
+    ((0.0, -5.0), "l5 5l-5 5l-5-5z"),
+)
+
+# Widths in font sizes, of the wider ones among the systems' sans serifs (DejaVu, Verdana).
+_NARROW, _USUAL, _CAPITAL, _WIDE, _BOLD = 0.38, 0.62, 0.74, 0.98, 1.12
 
 
 class Drawing:
@@ -83,16 +94,13 @@ class Drawing:
         where = {"x": number(x), "y": number(y), "class": style, "text-anchor": anchor}
         self._add(parent, "text", where).text = text
 
-    def mark(self, x: float, y: float, shape: int, parent: ET.Element | None = None) -> None:
-        """A point: circle, square, triangle, diamond, so that series differ without colour."""
-        paths = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "M-3.5-3.5h7v7h-7z", "M0-4.5l4.5 8h-9z")
-        shapes = (*paths, "M0-5l5 5l-5 5l-5-5z")
-        attributes = {
-            "d": shapes[shape % len(shapes)],
-            "class": "mark",
-            "transform": f"translate({number(x)} {number(y)})",
-        }
-        self._add(parent, "path", attributes)
+    def marks(
+        self, points: Sequence[tuple[float, float]], shape: int, parent: ET.Element | None = None
+    ) -> None:
+        """Points: circles, squares, triangles, diamonds, so that series differ without colour."""
+        (dx, dy), outline = _SHAPES[shape % len(_SHAPES)]
+        d = "".join(f"M{number(x + dx)} {number(y + dy)}{outline}" for x, y in points)
+        self.path(d, "mark", parent)
 
     def markup(self) -> Markup:
         """The ``<svg>``; all text in it is escaped."""
@@ -112,6 +120,25 @@ def number(value: float) -> str:
     return text.removesuffix(".0") if text != "-0.0" else "0"
 
 
-def text_width(text: str, size: float = 12.0) -> float:
-    """About how many units ``text`` takes."""
-    return _CHARACTER * size * len(text)
+def text_width(text: str, size: float = 12.0, *, bold: bool = False) -> float:
+    """How many units ``text`` takes at most, about."""
+    widths = [
+        _NARROW
+        if letter in "fijlrtI.,:;|'!()[]/- "
+        else _WIDE
+        if letter in "mwMW@%…" or ord(letter) > 0x2E7F  # from there on East Asian signs
+        else _CAPITAL
+        if letter.isupper()
+        else _USUAL
+        for letter in text
+    ]
+    return size * sum(widths) * (_BOLD if bold else 1)
+
+
+def fit(text: str, room: float, size: float = 12.0, *, bold: bool = False) -> str:
+    """``text``, its middle left out where it would take more than ``room`` units."""
+    for most in range(len(text), 3, -1):
+        short = shorten(text, most)
+        if text_width(short, size, bold=bold) <= room:
+            return short
+    return shorten(text, 3)

@@ -94,6 +94,7 @@ def _marks(drawing: Drawing, trace: Trace, x: Scale, y: Scale) -> None:
     """Numbers in a row above; what they stand for is in the caption."""
     wanted = [x(ms) for ms, _ in trace.timeline.marks]
     placed: list[float] = []
+    reached = []
     for number_, at in enumerate(wanted):
         behind = _RIGHT - 17 * (len(wanted) - 1 - number_)
         placed.append(min(max(at, placed[-1] + 17 if placed else 0), behind))
@@ -104,8 +105,8 @@ def _marks(drawing: Drawing, trace: Trace, x: Scale, y: Scale) -> None:
         drawing.text(shown, 29, str(n), "number-text", "middle")
         value = at_time(trace.timeline, trace.timeline.marks[n - 1][0])
         if value is not None:
-            group = drawing.group(f"s{trace.style}")
-            drawing.mark(at, y(value / _MEGA), 0, group)
+            reached.append((at, y(value / _MEGA)))
+    drawing.marks(reached, 0, drawing.group(f"s{trace.style}"))
 
 
 def _describe(trace: Trace) -> str:

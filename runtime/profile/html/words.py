@@ -23,8 +23,8 @@ def amount(value: float, unit: str) -> str:
 
 def digits(value: float) -> str:
     """Three significant digits, and never an exponent: ``0.0471``, ``44.0``, ``12,345``."""
-    if value == 0:
-        return "0"
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "not finite"
     places = min(max(0, 2 - math.floor(math.log10(abs(value)))), 9)
     return f"{value:,.{places}f}"
 
@@ -36,19 +36,25 @@ def short_digits(value: float) -> str:
 
 
 def spread(figure: Statistic, unit: str) -> str:
-    """``16.8 – 17.5 MB``; empty where all processes agree to the digits shown."""
-    low, high = amount(figure.low, unit), amount(figure.high, unit)
-    if low == high:
+    """``16.8 – 17.5``; empty where all processes agree to the digits shown.
+
+    With units only where they are not all that of the median, which stands beside it.
+    """
+    shown = [amount(value, unit) for value in (figure.low, figure.high)]
+    if shown[0] == shown[1]:
         return ""
-    number, _, named = low.rpartition(" ")
-    return f"{number if named and high.endswith(f' {named}') else low} – {high}"
+    units = {text.rpartition(" ")[2] for text in (*shown, amount(figure.median, unit))}
+    if len(units) == 1:
+        shown = [text.rpartition(" ")[0] for text in shown]
+    return " – ".join(shown)
 
 
-def ratio_words(ratio: float, unit: str, against: str) -> str:
-    """«11.4 times smaller than X» where bytes are at most half, else «0.94 of X's»."""
+def ratio_words(ratio: float, unit: str) -> tuple[str, str]:
+    """«11.4 times smaller», «than» where bytes are at most half, else «0.94 of the time», «of»."""
     if unit == "bytes" and 0 < ratio <= 0.5:
-        return f"{digits(1 / ratio)} times smaller than {against}"
-    return f"{ratio:.2f} of {against}'s" if ratio >= 0.1 else f"{digits(ratio)} of {against}'s"
+        return f"{digits(1 / ratio)} times smaller", "than"
+    share = f"{ratio:.2f}" if ratio >= 0.1 else digits(ratio)
+    return f"{share} of the {'bytes' if unit == 'bytes' else 'time'}", "of"
 
 
 def shorten(text: str, most: int) -> str:
