@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op test test-native test-arm64 test-versions test-matrix test-loads test-browser test-providers coverage check format clean
+.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native test-arm64 test-versions test-matrix test-loads test-browser test-providers coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
@@ -37,8 +37,15 @@ test: $(INSTALLED)  ## run the tests
 test-native:  ## run the kernel's tests under sanitizers (CMake, a C++17 compiler)
 	@sh tests/native/run.sh build/native $(FUZZ_RUNS)
 
-test-arm64: $(INSTALLED)  ## run the kernel in an aarch64 onnxruntime under qemu
-	@PYTHON=$(BIN)/python sh tests/native/arm64_root.sh build/arm64-root
+# Of the NPU it is an emulator; XNNPACK is in no wheel, but in Debian trixie's package.
+xnnpack: $(INSTALLED)  ## set up an onnxruntime with XNNPACK (apt)
+qnn: $(INSTALLED)  ## set up the emulator of Qualcomm's NPU
+arm64: $(INSTALLED)  ## set up an aarch64 Python for qemu (apt, qemu-user-static)
+web: $(INSTALLED)  ## set up onnxruntime-web (npm)
+xnnpack qnn arm64 web:
+	@$(BIN)/lighttoken setup $@
+
+test-arm64: arm64  ## run the kernel in an aarch64 onnxruntime under qemu
 	@$(BIN)/python -m pytest tests/runtime/test_arm64.py -m slow -rs
 
 test-versions: $(INSTALLED)  ## run the kernel in other versions of onnxruntime
@@ -60,19 +67,12 @@ test-loads: $(INSTALLED)  ## open bundles with optimum, sentence-transformers, t
 	else echo "no npm here, so transformers.js is left out; install node 20 or newer" >&2; fi
 	@PYTHONPATH=build/loads/python $(BIN)/python -m pytest tests/loads -v -rs
 
-test-browser: $(INSTALLED)  ## run bundles in headless Chromium, on WASM and WebGPU
-	@mkdir -p build/browser && cp tests/browser/package.json build/browser/
-	@command -v npm > /dev/null || { echo "no npm here; install node 20 or newer" >&2; exit 1; }
-	@npm install --prefix build/browser --ignore-scripts --no-audit --no-fund --loglevel error
+test-browser: web  ## run bundles in headless Chromium, on WASM and WebGPU
 	@$(BIN)/python -m pytest tests/browser -v -rs
 
-# Of the NPU there is an emulator; XNNPACK is in no wheel, but in Debian trixie's package.
 test-providers: $(INSTALLED)  ## run bundles on Qualcomm's NPU emulator and on XNNPACK
-	@test -d build/providers/qnn/onnxruntime_qnn || $(BIN)/python -m pip install -qq \
-		--disable-pip-version-check --no-deps --target build/providers/qnn onnxruntime-qnn==2.7.0 || \
-		echo "no onnxruntime-qnn for this machine, so QNN is left out" >&2
-	@sh tests/providers/trixie_root.sh build/providers/trixie || \
-		echo "no trixie here, so XNNPACK is left out" >&2
+	@$(BIN)/lighttoken setup qnn || echo "so QNN is left out" >&2
+	@$(BIN)/lighttoken setup xnnpack || echo "so XNNPACK is left out" >&2
 	@$(BIN)/python -m pytest tests/providers -v -rs
 
 test-matrix:  ## run the exporters' tests with transformers 4 and 5, each in its own environment

@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 
 from toolkit.errors import InputError
-from toolkit.manifest import MANIFEST_NAME, read_manifest
+from toolkit.manifest import MANIFEST_NAME, read_manifest, verify_files
 
 from ..profile.disk import model_files
 from ..profile.job import Job
@@ -32,6 +32,7 @@ def copy_model(bundle: Path, out: Path, job: Job) -> Job:
     target = out / MODEL_FOLDER
     if bundle.is_dir():
         manifest = read_manifest(bundle)
+        verify_files(bundle, manifest)
         names = [MANIFEST_NAME, *manifest.files]
         model = manifest.model
         job = dataclasses.replace(job, ids_input=manifest.ids_input, rows=manifest.rows)

@@ -1,18 +1,9 @@
-"""What to change where a provider leaves nodes to the CPU: a table, from what was met."""
+"""What to change where a provider leaves nodes to the CPU, from what was met."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FREE_SHAPE = "free shape"
-NO_CONSTANT = "is no constant"
-TOO_LARGE = "a dimension above"
-
-_BYTES = frozenset(["uint8", "int8"])
-_INTEGERS = _BYTES | {"int32", "int64", "bool"}
-_INTEGER = ("MatMulInteger", "DynamicQuantizeLinear", "QLinearMatMul")
-_BITS = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
-_NBITS = "com.microsoft::MatMulNBits"
-_DECODE = ("ai.lighttoken::CompressedEmbedding", "ai.lighttoken::CompressedHead")
+from .advice_rules import FREE, FREE_SHAPE, NO_CONSTANT, RULES, Rule
 
 
 @dataclass(frozen=True)
@@ -27,129 +18,6 @@ class Fallen:
     operator: str
     types: tuple[str, ...] = ()
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One line of advice.
-
-    Attributes:
-        providers: onnxruntime's names; () for all but the CPU.
-        operators: those that it is about; () for all.
-        line: the advice; ``{count}`` and ``{operators}`` stand for the nodes that it is about.
-        types: it is about nodes that read one of these element types; empty for all.
-        reason: what a known reason has to contain; empty for any.
-    """
-
-    providers: tuple[str, ...]
-    operators: tuple[str, ...]
-    line: str
-    types: frozenset[str] = frozenset()
-    reason: str = ""
-
-
-_QNN, _XNNPACK = "QNNExecutionProvider", "XnnpackExecutionProvider"
-_NNAPI, _COREML = "NnapiExecutionProvider", "CoreMLExecutionProvider"
-_WEBGPU = ("WebGpuExecutionProvider", "JsExecutionProvider")
-_CUDA, _WEBNN = "CUDAExecutionProvider", "WebNNExecutionProvider"
-
-# The first rule that fits a node takes it.
-RULES = (
-    Rule(
-        (),
-        _DECODE,
-        "{operators}: only the CPU provider has a kernel for it; export with `--decode inline`, "
-        "or open the bundle without the native kernel",
-    ),
-    Rule(
-        (_XNNPACK,),
-        (_NBITS,),
-        "{count} MatMulNBits: XNNPACK multiplies floats by constants; export with `--body fp32`",
-    ),
-    Rule(
-        (_XNNPACK,),
-        (),
-        "{operators}: XNNPACK multiplies matrices of two dimensions by float constants, and has "
-        "Softmax, convolution and pooling, all of fixed shapes; the rest runs on the CPU provider, "
-        "which shares its memory",
-    ),
-    Rule(
-        (_QNN, _COREML, _NNAPI),
-        ("Gather",),
-        "{count} Gather of bytes: it takes none here, and a packed table's codes are bytes; "
-        "ordinary for a bundle, and what they pass on is small",
-        _BYTES,
-    ),
-    Rule(
-        _WEBGPU,
-        ("Gather",),
-        "{count} Gather of bytes: onnxruntime-web gathers them on the GPU since 1.30; use that",
-        _BYTES,
-    ),
-    Rule(
-        (_NNAPI,),
-        ("Gather",),
-        "{count} Gather by int64: NNAPI indexes by int32; export with `--target nnapi`",
-        frozenset(["int64"]),
-    ),
-    Rule(
-        (_COREML,),
-        ("Gather",),
-        "{count} Gather: Core ML takes no dimension above 16,384, and a table of more tokens has "
-        "one; a packed table's is in its codes, which stay on the CPU (`--target coreml`)",
-        reason=TOO_LARGE,
-    ),
-    Rule(
-        (_WEBNN,),
-        ("Reshape", "Expand", "Slice", "Tile"),
-        "{operators}: shapes have to be constants there; export with `--batch 1 --sequence N`",
-    ),
-    Rule(
-        (_NNAPI,),
-        (_NBITS,),
-        "{count} MatMulNBits: NNAPI has no 4-bit product; export with `--body fp32`",
-    ),
-    Rule(
-        (),
-        (_NBITS,),
-        "{count} MatMulNBits: this provider has no such kernel; export with `--body fp16`",
-    ),
-    *(
-        Rule(
-            names,
-            (*_INTEGER, *_BITS),
-            f"{{operators}}: not there; export with `--target {word}`, which decodes in floats, "
-            "and without `--body int8`",
-        )
-        for names, word in (
-            (_WEBGPU, "webgpu"),
-            ((_CUDA,), "cuda"),
-            ((_QNN,), "qnn"),
-            ((_COREML,), "coreml"),
-            ((_NNAPI,), "nnapi"),
-        )
-    ),
-    Rule(
-        (_NNAPI,),
-        ("MatMul",),
-        "{count} MatMul: NNAPI multiplies two matrices, or two stacks of as many; a transformer's "
-        "are a stack and a matrix, whatever the export",
-    ),
-    Rule(
-        (_NNAPI, _COREML),
-        (),
-        "{operators}, of integers or bytes: no kernels for them there; in a bundle these find the "
-        "rows, and ordinarily stay on the CPU with the Gather of bytes",
-        _INTEGERS,
-    ),
-    Rule(
-        (_NNAPI,),
-        ("LayerNormalization", "Erf", "Gelu", "Where", "Less", "Expand", "Not", "And"),
-        "{operators}: not in NNAPI, whatever the export; a transformer is cut at each of them",
-    ),
-)
-
-_TARGETS = {_QNN: "qnn", _XNNPACK: "xnnpack", _NNAPI: "nnapi", _COREML: "coreml"}
 
 
 def advise(
@@ -168,16 +36,8 @@ def advise(
         external: whether weights lie beside the file, where this provider reads none.
     """
     lines = []
-    if free_shapes and provider in _TARGETS:
-        lines.append(
-            "shapes are free, and this provider wants fixed ones: export with "
-            f"`--target {_TARGETS[provider]} --batch 1 --sequence N`"
-        )
-    if free_shapes and provider == _WEBNN:
-        lines.append(
-            "shapes are free, and WebNN wants fixed ones: export with `--batch 1 --sequence N`, or "
-            "give freeDimensionOverrides"
-        )
+    if free_shapes and provider in FREE:
+        lines.append(f"shapes are free, {FREE[provider]}")
     if external:
         lines.append(
             "weights lie in a file of their own, where this provider reads none: "

@@ -74,8 +74,9 @@ def run_in_browser(job: Job, timeout_s: float) -> Answer:
 
     A browser's figures differ from a process's: ``load_ms`` begins when the files are in the page
     and the runtime has started; ``*_wasm_heap_bytes`` reach to the last byte of the runtime's heap
-    that was ever written, ``*_page_bytes`` are what Chromium says of the whole page, both above a
-    session of an empty model, whose own are ``before_*``. Memory of a GPU is told nowhere.
+    that was ever written, ``*_page_bytes`` are what Chromium says of the whole page (with one
+    thread only), both above a session of an empty model, whose own are ``before_*``. Memory of a
+    GPU is told nowhere.
 
     ``facts`` of every answer: ``isolated``, ``browser`` and, on WebGPU, ``adapter`` (its name, and
     whether it is one in software). For ``places``: ``counts`` of nodes by provider, and, where

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from toolkit.errors import InputError
+from toolkit.errors import InputError, LightTokenError
 
 from .. import native
 from .disk import drop, read_afresh
@@ -121,8 +121,19 @@ class Cell:
     def examine(self, launcher: Launcher) -> None:
         """Where its nodes run, and what they cost."""
         outcome = self._ask(launcher, self._last_point("places"))
-        if outcome is not None:
-            self._structure = examine(self.model, self.place, self._grid[-1], outcome.answer)
+        if outcome is None:
+            return
+        try:
+            self._structure = examine(
+                self.model,
+                self.place,
+                self._grid[-1],
+                outcome.answer,
+                native=bool(self._job.library),
+            )
+        except LightTokenError as error:  # of an .ort file there is no more than figures
+            self._structure = Structure(figures=outcome.answer.figures)
+            self._note = self._note or f"where nodes run is not told: {error}"
 
     def measurement(self) -> Measurement:
         """What there is in the end."""

@@ -48,8 +48,8 @@ def find_layer(graph: ir.Graph, ids_input: str | None = None) -> Layer:
     """The layer of a graph as it stands in the file; empty where there is none.
 
     In a bundle it is the decode: its node, or where that was dissolved the nodes between ids and
-    rows. In any other graph it is what looks rows up by the ids. With either go the nodes that
-    they alone read. An output head is none of it, whatever it shares.
+    rows. In any other graph it is what looks rows up by the ids, and what makes floats of the
+    table. With either go the nodes that they alone read. An output head is none of it.
 
     Args:
         graph: read by :func:`.graph.read_graph`.

@@ -18,7 +18,7 @@ _KEEPS_IDS = {
     *("Slice", "Expand", "Transpose"),
 }
 _REMAKES = {"DequantizeLinear", "Cast", "Reshape", "Identity"}
-_CODES = re.compile(r"^(.+\.)stages\.\d+\.codes$")
+_CODES = re.compile(r"^(|.+\.)stages\.\d+\.codes$")
 _PART = re.compile(r"^(mean|tail|signs|order\.\w+|gain\.\w+|lowrank\.\w+|stages\.\d+\.\w+)$")
 
 
@@ -62,7 +62,7 @@ def look_ups(graph: ir.Graph) -> Iterator[ir.Node]:
     for node in graph.all_nodes():
         plain = node.op_type == "Gather" and not node.domain
         blocks = node.op_type == "GatherBlockQuantized" and node.domain == "com.microsoft"
-        if (plain or blocks) and constant(node.inputs[1]) is None and _is_table(node.inputs[0]):
+        if (plain or blocks) and _is_table(node.inputs[0]):
             yield node
 
 

@@ -1,5 +1,6 @@
 """What the bytes of a model's files are for."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from toolkit.errors import FormatError
 from .disk import model_files
 from .layer import find_layer
 from .lookups import look_ups, packed_values, table_values
+from .told import NATIVE_DOMAIN
 
 TOKENS, OTHERS, WEIGHTS, GRAPH = "token table", "other tables", "weights", "graph"
+_LAYER = "\0layer"  # in place of a name: a constant in the body of a packed layer
+_SMALL = 16  # numbers
 _DATA = (
     *("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data"),
     "string_data",
@@ -25,10 +29,11 @@ _DATA = (
 def parts(model: Path, ids_input: str | None = None) -> dict[str, int]:
     """Bytes of a model's files by what they are for; the sum is that of the files on disk.
 
-    ``token table``: every tensor of the embedding layer, and codes of a packed output head; a
-    table that a head shares counts here, and once. ``other tables``: those that rows are looked up
-    in by anything else, such as positions. ``weights``: all other tensors. ``graph``: what is no
-    tensor's data: nodes, names, and in files of tensors what aligns them.
+    ``token table``: every tensor of the embedding layer and of a packed output head, constants of
+    its function included; a table that a head shares counts here, and once. ``other tables``:
+    those that rows are looked up in by anything else, such as positions. ``weights``: all other
+    tensors. ``graph``: what is no tensor's data: nodes, names, and in files of tensors what aligns
+    them.
 
     Only sizes are read, no tensor of an external file.
 
@@ -43,7 +48,7 @@ def parts(model: Path, ids_input: str | None = None) -> dict[str, int]:
     if model.suffix == ".ort":
         raise FormatError(f"{model} is an .ort file, whose tensors are not read here")
     proto = _load(model)
-    roles = _roles(ir.from_proto(proto).graph, ids_input)
+    roles = _roles(ir.from_proto(proto).graph, ids_input) | {_LAYER: TOKENS}
     counted: dict[tuple[str, int], _Piece] = {}
     for name, tensor in _tensors(proto):
         piece = _Piece(roles.get(name, WEIGHTS), _stored_bytes(tensor, model))
@@ -88,7 +93,9 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
     yield from _graph_tensors(proto.graph)
     for function in proto.functions:
         for node in function.node:
-            yield from _node_tensors(node)
+            for name, tensor in _node_tensors(node):
+                large = math.prod(tensor.dims) > _SMALL  # a head's row order, not a shape
+                yield _LAYER if large and function.domain == NATIVE_DOMAIN else name, tensor
 
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:

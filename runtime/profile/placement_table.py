@@ -1,5 +1,6 @@
 """Partition reports and predictions for a terminal."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich.console import Group, RenderableType
@@ -83,10 +84,12 @@ def _islands(islands: Sequence[Island], wanted: str) -> str:
 
 
 def _sizes(sizes: list[int]) -> str:
-    if not sizes:
+    """As ``(1 x 245, 6 x 3 nodes)``: how many islands of how many nodes."""
+    counts = [f"{number} x {size}" for size, number in Counter(sizes).items()]
+    if not counts:
         return ""
-    shown = " + ".join(map(str, sizes[:_SHOWN]))
-    return f" of {shown}{' + ...' if len(sizes) > _SHOWN else ''} nodes"
+    more = ", ..." if len(counts) > _SHOWN else ""
+    return f" ({', '.join(counts[:_SHOWN])}{more} nodes)"
 
 
 def _crossing(one: Placement | Prediction) -> str:

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from toolkit.errors import InputError
 
 from ..providers import CPU
-from .advice import FREE_SHAPE, NO_CONSTANT, TOO_LARGE, Fallen, advise
+from .advice import Fallen, advise
+from .advice_rules import FREE_SHAPE, NO_CONSTANT, TOO_LARGE
 from .cuts import Island, find_cuts, operator
 from .graph import constant, is_free, partitioned_graph, read_graph, shape_nodes, sizes, type_name
 from .op_support import SUPPORT, Operator, Support

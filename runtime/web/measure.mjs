@@ -24,8 +24,9 @@ export async function measure(job, { dist }) {
   run.facts = { isolated: self.crossOriginIsolated, browser: navigator.userAgent };
   if (runtime.adapter) run.facts.adapter = runtime.adapter;
   await MEASURES[job.measure](run);
-  const { figures, outputs, marks, facts } = run;
-  return { runtime: runtime.name, figures, outputs, marks, facts };
+  const { outputs, marks, facts } = run;
+  const told = Object.entries(run.figures).filter(([, value]) => value !== null);
+  return { runtime: runtime.name, figures: Object.fromEntries(told), outputs, marks, facts };
 }
 
 async function values(run) {
@@ -59,12 +60,12 @@ async function cold(run) {
 
 async function memory(run) {
   const { job, figures } = run;
-  const before = await held();
+  const before = await held(run);
   figures.before_wasm_heap_bytes = before.heap;
   figures.before_page_bytes = before.page;
   // By address, the runtime lets go of what it has read; bytes that the page holds stay with it.
   const session = await load(run, job.load === "bytes" ? await downloaded(job) : addresses(job));
-  add(figures, "load", before, await held());
+  add(figures, "load", before, await held(run));
   const source = new IdSource(job);
   for (const [texts, tokens] of job.grid) {
     // What a length needs is taken in its first calls.
@@ -72,7 +73,7 @@ async function memory(run) {
       await call(run, session, source.next(texts, tokens));
   }
   mark(run, "steady");
-  add(figures, "steady", before, await held());
+  add(figures, "steady", before, await held(run));
   run.facts.wasm_heap_reserved_bytes = reservedHeapBytes();
 }
 
@@ -151,8 +152,9 @@ async function bytes(address) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
-async function held() {
-  return { page: await pageBytes(), heap: heapBytes() };
+// With threads the page's figure would take a minute each time; the heap's is at once there.
+async function held(run) {
+  return { page: run.runtime.threads === 1 ? await pageBytes() : null, heap: heapBytes() };
 }
 
 function add(figures, stage, before, after) {

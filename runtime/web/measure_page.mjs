@@ -54,7 +54,7 @@ function inFrame(job) {
 
 function show(answers) {
   const figures = Object.assign({}, ...answers.map(({ answer }) => answer.figures));
-  const rows = settings.metrics.filter(({ name }) => figures[name] !== undefined && figures[name] !== null);
+  const rows = settings.metrics.filter(({ name }) => name in figures);
   by("figures").tBodies[0].replaceChildren(
     ...rows.map(({ name, label, unit }) => row(label, number(figures[name], unit))),
   );

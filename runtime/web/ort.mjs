@@ -3,6 +3,8 @@
 // A session of nothing but an Identity: what it needs is the bare runtime's.
 const EMPTY = "CAg6OQoSCgF4EgF5IghJZGVudGl0eToAEgFnWg8KAXgSCgoICAESBAoCCAFiDwoBeRIKCggIARIECgIIAUIECgAQDQ==";
 
+const PATIENCE_MS = 90_000;
+
 // The runtime's heap is a WebAssembly.Memory that it keeps to itself, so it is caught when made.
 const memories = [];
 WebAssembly.Memory = class extends WebAssembly.Memory {
@@ -33,9 +35,14 @@ function written(buffer) {
 }
 
 // Bytes of the page after a garbage collection, heap included; null where the browser won't tell.
+//
+// It takes seconds, and a minute where the runtime has threads: Chromium asks each, and those that
+// wait for work do not answer.
 export async function pageBytes() {
+  const { performance } = self.parent; // of the outermost page, which alone may ask
   if (!self.crossOriginIsolated || !performance.measureUserAgentSpecificMemory) return null;
-  return (await performance.measureUserAgentSpecificMemory()).bytes;
+  const late = new Promise((resolve) => setTimeout(resolve, PATIENCE_MS, { bytes: null }));
+  return (await Promise.race([performance.measureUserAgentSpecificMemory(), late])).bytes;
 }
 
 // Load the runtime of `dist` (an address that ends in "/") for "wasm" or "webgpu".

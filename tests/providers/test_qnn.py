@@ -1,22 +1,23 @@
 """The target qnn on the emulator of Qualcomm's NPU that the package onnxruntime-qnn brings.
 
-It lies in build/providers/qnn, where `make test-providers` puts it. One text at a time: after
-an Add that broadcasts over texts, its LayerNormalization is wrong from the second text on, whether
-or not the model is compressed.
+`lighttoken setup qnn` puts it where this looks. One text at a time: after an Add that broadcasts
+over texts, its LayerNormalization is wrong from the second text on, whether or not the model is
+compressed.
 """
 
 import sys
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "build" / "providers" / "qnn"
+from runtime.setup import home
+
+FOLDER = home() / "qnn"
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         not (FOLDER / "onnxruntime_qnn" / "libQnnHtp.so").exists(),
-        reason=f"no onnxruntime-qnn in {FOLDER}: make test-providers",
+        reason=f"no onnxruntime-qnn in {FOLDER}: lighttoken setup qnn",
     ),
 ]
 

@@ -1,18 +1,19 @@
 """The target xnnpack in an onnxruntime that is built with it: Debian trixie's, 1.21.
 
-It lies in build/providers/trixie, where `make test-providers` puts it.
+`lighttoken setup xnnpack` puts it where this looks.
 """
-
-from pathlib import Path
 
 import pytest
 
-PYTHON = Path(__file__).parents[2] / "build" / "providers" / "trixie" / "python"
+from runtime.setup import home
+
+PYTHON = home() / "xnnpack" / "python"
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
-        not PYTHON.exists(), reason=f"no onnxruntime with XNNPACK at {PYTHON}: make test-providers"
+        not PYTHON.exists(),
+        reason=f"no onnxruntime with XNNPACK at {PYTHON}: lighttoken setup xnnpack",
     ),
 ]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from runtime.custom_op.build import TARGETS, BuildError, build, find_headers
+from runtime.setup import home
 
 pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parents[1]
-VARIABLE = "LIGHTTOKEN_ARM64_ROOT"
 RUNS = [  # qemu's processor, the kernel; no name is the kernel's own choice
     ("max", "dotprod"),
     ("max", "neon"),
@@ -29,11 +29,9 @@ def root():
     for tool in ("qemu-aarch64-static", "aarch64-linux-gnu-g++", "cmake"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is missing")
-    folder = Path(os.environ.get(VARIABLE) or TESTS.parent / "build" / "arm64-root")
+    folder = home() / "arm64" / "root"
     if not (folder / "usr/bin/python3.11").exists():
-        pytest.skip(
-            f"no aarch64 Python in {folder}: make test-arm64, or name another in {VARIABLE}"
-        )
+        pytest.skip(f"no aarch64 Python in {folder}: lighttoken setup arm64")
     return folder
 
 

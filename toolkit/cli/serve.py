@@ -42,12 +42,12 @@ def command(bundle: Path, port: int | None, host: str, provider: str, show: bool
 
     site = open_site(bundle, provider)
     with open_server(site, host, port) as server:
-        say(f"{bundle} is at {server.address}; Ctrl-C ends it")
-        if site.libraries == CDN:
-            say("onnxruntime-web comes from cdn.jsdelivr.net; `lighttoken setup web` gets it here")
-        if show:
-            webbrowser.open(server.address)
         try:
+            say(f"{bundle} is at {server.address}; Ctrl-C ends it")
+            if site.libraries == CDN:
+                say("onnxruntime-web comes from cdn.jsdelivr.net; `lighttoken setup web` gets it")
+            if show:
+                webbrowser.open(server.address)
             server.serve_forever()
         except KeyboardInterrupt:
             say("ended")

@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from ..report import MEASURED, WRONG, Measurement, ProfileReport
 from .bars import Bar, BarGroup, draw_bars
-from .lookup import STATUS_CLASS, latency, longest, style_of, timed
+from .lookup import STATUS_CLASS, latency, longest_first, style_of, timed
 from .words import amount, short_digits, tokens
 
 
@@ -97,10 +97,11 @@ def _kinds(report: ProfileReport) -> list[_Kind]:
             False,
         ),
     ]
-    point = longest(report.grid)
-    if point is not None:
-        caption = f"{tokens(*point)}, median call"
-        kinds.insert(0, _Kind("latency", caption, ((latency(*point, 50), ""),), True))
+    told = {name for one in report.measurements if timed(one) for name in one.figures}
+    points = [point for point in longest_first(report.grid) if latency(*point, 50) in told]
+    if points:
+        caption = f"{tokens(*points[0])}, median call"
+        kinds.insert(0, _Kind("latency", caption, ((latency(*points[0], 50), ""),), True))
     return kinds
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from ..report import Comparison, Measurement, Metric, ProfileReport, metrics
 from .words import ABSENT, amount, digits, spread
 
+_UNITS = {"_bytes": "bytes", "_ms": "ms", "_mj": "mJ", "_tokens_s": "tokens/s", "_share": "share"}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -15,8 +17,17 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Row:
+    """A metric: a cell a model, then a ratio a comparison."""
+
+    label: str
+    cells: tuple[Cell, ...]
+    ratios: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FigureTable:
-    """One place; ``rows`` are a metric's label, a cell a model and a ratio a comparison.
+    """One place; ``groups`` are titled rows.
 
     ``absent`` names the metrics that another place tells and this one does not.
     """
@@ -24,24 +35,38 @@ class FigureTable:
     place: str
     subjects: tuple[str, ...]
     against: tuple[str, ...]
-    groups: tuple[tuple[str, tuple[tuple[str, tuple[Cell, ...], tuple[str, ...]], ...]], ...]
+    groups: tuple[tuple[str, tuple[Row, ...]], ...]
     absent: tuple[str, ...]
 
 
 def tables(report: ProfileReport) -> list[FigureTable]:
     """A table a place that has any figure."""
-    return [table for place in report.places if (table := _table(report, place)).groups]
+    every = _metrics(report)
+    found = [_table(report, place, every) for place in report.places]
+    return [table for table in found if table.groups]
 
 
-def _table(report: ProfileReport, place: str) -> FigureTable:
+def _metrics(report: ProfileReport) -> list[Metric]:
+    """Those that any place tells; ones that this version has no words for come last, by name."""
+    told = {name for one in report.measurements for name in one.figures}
+    known = [metric for metric in metrics(report.grid) if metric.name in told]
+    return known + [_unnamed(name) for name in sorted(told - {metric.name for metric in known})]
+
+
+def _unnamed(name: str) -> Metric:
+    ending = next((ending for ending in _UNITS if name.endswith(ending)), "")
+    return Metric(name, name.removesuffix(ending).replace("_", " "), _UNITS.get(ending, ""))
+
+
+def _table(report: ProfileReport, place: str, every: list[Metric]) -> FigureTable:
     here = [one for one in report.measurements if one.place == place and one.figures]
     compared = [one for one in report.comparisons if one.place == place]
-    rows: dict[str, list[tuple[str, tuple[Cell, ...], tuple[str, ...]]]] = {}
+    rows: dict[str, list[Row]] = {}
     absent = []
-    for metric in metrics(report.grid):
+    for metric in every:
         if any(metric.name in one.figures for one in here):
             rows.setdefault(_group(metric), []).append(_row(metric, here, compared))
-        elif any(metric.name in one.figures for one in report.measurements):
+        else:
             absent.append(metric.label)
     return FigureTable(
         place,
@@ -52,21 +77,17 @@ def _table(report: ProfileReport, place: str) -> FigureTable:
     )
 
 
-def _row(
-    metric: Metric, here: list[Measurement], compared: list[Comparison]
-) -> tuple[str, tuple[Cell, ...], tuple[str, ...]]:
+def _row(metric: Metric, here: list[Measurement], compared: list[Comparison]) -> Row:
     cells = []
     for one in here:
         found = one.figures.get(metric.name)
-        cells.append(
-            Cell(ABSENT)
-            if found is None
-            else Cell(amount(found.median, metric.unit), spread(found, metric.unit))
-        )
-    ratios = [
-        digits(one.ratios[metric.name]) if metric.name in one.ratios else ABSENT for one in compared
-    ]
-    return metric.label, tuple(cells), tuple(ratios)
+        if found is None:
+            cells.append(Cell(ABSENT))
+        else:
+            cells.append(Cell(amount(found.median, metric.unit), spread(found, metric.unit)))
+    ratios = [one.ratios.get(metric.name) for one in compared]
+    shown = tuple(ABSENT if ratio is None else digits(ratio) for ratio in ratios)
+    return Row(metric.label, tuple(cells), shown)
 
 
 def _group(metric: Metric) -> str:
@@ -74,4 +95,4 @@ def _group(metric: Metric) -> str:
         return "Bytes"
     if metric.unit == "bytes":
         return "Memory"
-    return "Load" if metric.name.split("_")[-2] in ("load", "result") else "Calls"
+    return "Load" if metric.name.endswith(("load_ms", "first_result_ms")) else "Calls"

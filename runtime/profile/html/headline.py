@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..report import MEASURED, Comparison, ProfileReport, Statistic
-from .lookup import latency, longest
+from .lookup import latency, longest_first
 from .words import amount, ratio_words, spread, tokens
 
 
@@ -33,17 +33,19 @@ def headline(report: ProfileReport) -> Headline:
     """Of the first place where the first model was measured."""
     subject = report.subjects[0].name
     here = [one for one in report.measurements if one.subject == subject]
-    best = [one for one in here if one.status == MEASURED] or here
-    if not best:
-        return Headline(subject, "", "", (), "Nothing was measured.")
-    first = best[0]
+    first = next((one for one in here if one.status == MEASURED), None)
+    if first is None:
+        return Headline(subject, "", "", (), "Nothing was measured; «Places» says why.")
     comparison = next((one for one in report.comparisons if one.place == first.place), None)
-    cards = [
-        _card(report, first.figures[name], comparison, name, label)
-        for names in _wanted(report)
-        for name, label in [next((pair for pair in names if pair[0] in first.figures), ("", ""))]
-        if name
-    ]
+    shared = first.figures.keys() & (comparison.ratios if comparison else first.figures).keys()
+    cards = []
+    for names in _wanted(report):
+        # A model of fixed shapes may lack the longest texts; a figure that compares comes first.
+        told = [pair for pair in names if pair[0] in shared]
+        told += [pair for pair in names if pair[0] in first.figures]
+        if told:
+            name, label = told[0]
+            cards.append(_card(report, first.figures[name], comparison, name, label))
     against = comparison.against if comparison is not None else ""
     return Headline(subject, against, first.place, tuple(cards), _note(report, first.place))
 
@@ -63,9 +65,8 @@ def _wanted(report: ProfileReport) -> list[list[tuple[str, str]]]:
             ("first_result_ms", "Load and first result"),
         ],
     ]
-    point = longest(report.grid)
-    if point is not None:
-        wanted.append([(latency(*point, 50), f"{tokens(*point)}, median call")])
+    points = longest_first(report.grid)
+    wanted.append([(latency(*point, 50), f"{tokens(*point)}, median call") for point in points])
     return wanted
 
 

@@ -35,7 +35,11 @@ def draw_lines(
     scaled = logarithmic if serves_log(tops, least=8) else linear
     y_scale = scaled(tops, bottom, _TOP + 6)
     x_scale = _x_scale(sorted({point[0] for line in lines for point in line.points}), right)
-    draw_frame(drawing, x_scale, y_scale, right, bottom, x_label, y_label)
+    labels = [
+        f"{label}, logarithmic" if scale.log else label
+        for scale, label in ((x_scale, x_label), (y_scale, y_label))
+    ]
+    draw_frame(drawing, x_scale, y_scale, right, bottom, labels[0], labels[1])
     ends = []
     for at, line in enumerate(lines):
         shift = _DODGE * (at - (len(lines) - 1) / 2)

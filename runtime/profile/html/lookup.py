@@ -1,15 +1,11 @@
 """What sections ask of a report."""
 
-from ..report import FAILED, FUNCTION_ONLY, MEASURED, WRONG, Measurement, ProfileReport, Statistic
+from collections.abc import Sequence
+
+from ..report import FAILED, FUNCTION_ONLY, MEASURED, WRONG, Measurement, ProfileReport
 
 STATUS_CLASS = {MEASURED: "ok", FUNCTION_ONLY: "function", WRONG: "wrong", FAILED: "failed"}
 """The badge's class; the badge says the status in words too."""
-
-
-def figure(report: ProfileReport, subject: str, place: str, name: str) -> Statistic | None:
-    """That metric there; None where it was not measured."""
-    one = report.measurement(subject, place)
-    return None if one is None else one.figures.get(name)
 
 
 def timed(one: Measurement | None) -> bool:
@@ -31,9 +27,9 @@ def latency(batch: int, length: int, share: int) -> str:
     return f"latency_{batch}x{length}_p{share}_ms"
 
 
-def longest(grid: tuple[tuple[int, int], ...]) -> tuple[int, int] | None:
-    """(texts, tokens) of the longest text in the smallest batch."""
-    return max(grid, key=lambda point: (point[1], -point[0]), default=None)
+def longest_first(grid: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(texts, tokens), the longest text in the smallest batch first."""
+    return sorted(grid, key=lambda point: (-point[1], point[0]))
 
 
 def style_of(report: ProfileReport, subject: str) -> int:

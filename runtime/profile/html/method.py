@@ -3,8 +3,13 @@
 from pathlib import PurePath
 
 from ..environment import Environment
-from ..report import ProfileReport
+from ..report import Measurement, ProfileReport
 from .words import amount, count, tokens
+
+_ENERGY = (
+    "Energy is what the processor packages' own counters tell, a call: every core counts, whoever "
+    "uses it."
+)
 
 
 def paragraphs(report: ProfileReport) -> list[str]:
@@ -17,8 +22,8 @@ def paragraphs(report: ProfileReport) -> list[str]:
     return [
         "Each measure of each model ran in a fresh process (in a browser, in a fresh page) that "
         "did nothing else. A round takes every measure of every model once; rounds go forth and "
-        "back, so that a drift of the machine burdens all alike. A figure is the median over the processes, "
-        "with the lowest and the highest of them beside it or as a whisker.",
+        "back, so that a drift of the machine burdens all alike. A figure is the median over the "
+        "processes, with the lowest and the highest of them beside it or as a whisker.",
         "A ratio is the median over the rounds of the ratio within one round. It may differ a "
         "little from the ratio of the two medians shown.",
         "Memory is what the process holds above the bare runtime, which is the same runtime with "
@@ -30,9 +35,15 @@ def paragraphs(report: ProfileReport) -> list[str]:
         "before; otherwise they had been read before. Latency is one call, p95 the "
         "time within which 95% of a process's calls ended. " + fed,
         "Before anything was timed in a place, the outputs were compared with those of the same "
-        "file on the CPU. Where they were too far off, nothing was timed. «Function only» are "
-        "places, emulators for example, where a model runs but times would mean nothing.",
+        "file on the CPU, by standard operators. Where they were too far off, nothing was timed. "
+        "«Function only» are places, emulators for example, where a model runs but times would "
+        "mean nothing.",
+        *([_ENERGY] if any(map(_tells_energy, report.measurements)) else []),
     ]
+
+
+def _tells_energy(one: Measurement) -> bool:
+    return any(name.startswith("energy_") for name in one.figures)
 
 
 def settings(report: ProfileReport) -> list[tuple[str, str]]:

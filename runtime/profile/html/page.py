@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from toolkit.files import write_aside
 
 from ..report import ProfileReport
-from . import across, figures, headline, memory, method, partition, sizes, speed
+from . import across, figures, headline, memory, method, partition, predicted, sizes, speed
 from .words import count, listed
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -27,6 +28,7 @@ def to_html(report: ProfileReport) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["code"] = code
     sections = {
         "head": headline.headline(report),
         "sizes": sizes.sizes(report),
@@ -35,7 +37,7 @@ def to_html(report: ProfileReport) -> str:
         "bars": across.charts(report),
         "statuses": across.statuses(report),
         "placements": partition.placements(report),
-        "predictions": partition.predictions(report),
+        "predictions": predicted.predictions(report),
         "tables": figures.tables(report),
     }
     contents = [
@@ -60,6 +62,16 @@ def to_html(report: ProfileReport) -> str:
         runtimes=method.runtimes(report),
         files=method.files(report),
         **sections,
+    )
+
+
+def code(text: str) -> Markup:
+    """What stands between backticks as code; all of it escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts)
     )
 
 

@@ -9,6 +9,7 @@ from .svg import WIDTH, Drawing, fit, text_width
 
 _LINE, _THICK, _KEY_ROW, _SWATCH = 18.0, 22.0, 19.0, 13.0
 _NAME_SIZE = 12.5
+_COLOURS = 6  # of the style
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _draw(drawing: Drawing, stack: Stack, y: float, unit: float) -> None:
     for share in stack.shares:
         width = unit * share.value
         gap = 1.0 if width > 3 else 0.0  # a seam, so that neighbours differ without colour
-        group = drawing.group(f"p{share.number}")
+        group = drawing.group(f"p{(share.number - 1) % _COLOURS + 1}")
         hover = f"{share.name} {share.text}"
         drawing.rect(x, y, width - gap, _THICK, "bar", group, hover=hover)
         if width >= 14:
@@ -85,7 +86,7 @@ def _draw(drawing: Drawing, stack: Stack, y: float, unit: float) -> None:
 
 
 def _swatch(drawing: Drawing, x: float, y: float, share: Share) -> None:
-    group = drawing.group(f"p{share.number}")
+    group = drawing.group(f"p{(share.number - 1) % _COLOURS + 1}")
     drawing.rect(x, y, _SWATCH, _SWATCH, "bar", group)
     drawing.text(x + _SWATCH / 2, y + 10.5, str(share.number), "on small", "middle", group)
     drawing.text(x + _SWATCH + 5, y + 11, f"{share.name} {share.text}")

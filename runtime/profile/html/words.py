@@ -18,7 +18,7 @@ def amount(value: float, unit: str) -> str:
         return f"{digits(100 * value)}%"
     if unit == "ms" and value >= 10_000:
         return f"{digits(value / 1000)} s"
-    return f"{digits(value)} {unit}"
+    return f"{digits(value)} {unit}".rstrip()
 
 
 def digits(value: float) -> str:
@@ -50,11 +50,17 @@ def spread(figure: Statistic, unit: str) -> str:
 
 
 def ratio_words(ratio: float, unit: str) -> tuple[str, str]:
-    """«11.4 times smaller», «than» where bytes are at most half, else «0.94 of the time», «of»."""
+    """A ratio, and how its sentence goes on before the other model's name.
+
+    «11.4 times smaller», «than» where bytes are at most half; else «0.94 of the time», «of», or
+    «1.06 times the time», «of».
+    """
     if unit == "bytes" and 0 < ratio <= 0.5:
         return f"{digits(1 / ratio)} times smaller", "than"
-    share = f"{ratio:.2f}" if ratio >= 0.1 else digits(ratio)
-    return f"{share} of the {'bytes' if unit == 'bytes' else 'time'}", "of"
+    cost = "bytes" if unit == "bytes" else "time"
+    if ratio > 1:
+        return f"{digits(ratio)} times the {cost}", "of"
+    return f"{ratio:.2f} of the {cost}" if ratio >= 0.1 else f"{digits(ratio)} of the {cost}", "of"
 
 
 def shorten(text: str, most: int) -> str:

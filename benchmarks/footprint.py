@@ -1,0 +1,179 @@
+"""What a model costs in each form, in each place: the tables of docs/footprint.md.
+
+Example:
+    lighttoken op
+    lighttoken setup xnnpack && lighttoken setup qnn && lighttoken setup web
+    python benchmarks/footprint.py minilm --report footprint.html
+
+fp32 is the original in one file, as hubs hand it out; int8 and int4 are onnxruntime's own tools'
+work on it (`quantize_dynamic`, each column its scale; `MatMulNBits` with `GatherBlockQuantized`, 32
+numbers to a scale). LightToken's table is at 25x, its body in the form named; the bundle is of the
+target of the place where that allows the form, else of the target cpu. Tables are trained briefly:
+bytes, memory and times are the same. Models take turns, a fresh process for each figure, medians.
+"""
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from exporters import ExportOptions, export
+from exporters.targets import TARGETS
+from runtime.profile.html import to_html
+from runtime.profile.measure import profile
+from runtime.profile.report import Measurement, ProfileReport
+from toolkit import Budget, LightTokenConfig
+from toolkit.cli.demo import find_model
+from toolkit.cli.rivals import rival
+from toolkit.errors import LightTokenError
+from toolkit.files import write_aside
+from toolkit.manifest import read_manifest
+
+PLACES = ("cpu", "xnnpack", "wasm", "webgpu", "qnn")
+RIVALS = {"fp32": "original", "int8": "int8", "int4": "int4"}
+BODIES = ("int4", "int8", "fp32")  # the first is compared with all others
+_EMULATED_TOKENS = 16  # the NPU's emulator takes minutes for a long text
+_COLUMNS = {
+    "disk_bytes": "on disk",
+    "download_bytes": "to download",
+    "load_rss_bytes": "after load",
+    "steady_rss_bytes": "in use",
+    "peak_rss_bytes": "peak",
+    "load_wasm_heap_bytes": "heap after load",
+    "steady_wasm_heap_bytes": "heap in use",
+    "cold_first_result_ms": "cold first result",
+    "first_result_ms": "first result",
+}
+
+
+def bundles(source: str, place: str, tokens: int, work: Path) -> list[Path]:
+    """LightToken's bundles for a place, in the order of ``BODIES``."""
+    made = []
+    for body in BODIES:
+        target = place if place in TARGETS and body in TARGETS[place].bodies else "cpu"
+        out = work / target / f"LightToken, {body}"
+        if not out.is_dir():
+            out.parent.mkdir(exist_ok=True)
+            options = ExportOptions(
+                target=target,
+                body=body,
+                config=LightTokenConfig.of_effort("fast"),
+                **({"batch": 1, "sequence": tokens} if TARGETS[target].static else {}),
+            )
+            export(source, out, Budget(ratio=25), options=options)
+        made.append(out)
+    return made
+
+
+def measure(
+    source: str, places: Sequence[str], tokens: int, runs: int, repeats: int, work: Path
+) -> ProfileReport:
+    """One report of all places."""
+    reports = []
+    for place in places:
+        length = _EMULATED_TOKENS if place == "qnn" else tokens
+        ours = bundles(source, place, length, work)
+        manifest = read_manifest(ours[0])
+        others = []
+        for name, word in RIVALS.items():
+            made = rival(word, manifest, source, work / "rivals", trust_remote_code=False)
+            named = made.with_name(f"{name}.onnx")
+            if not named.exists():
+                named.hardlink_to(made)
+            others.append(named)
+        reports.append(
+            profile(
+                ours[0],
+                [*ours[1:], *others],
+                places=[place],
+                lengths=[length],
+                runs=runs,
+                repeats=repeats,
+            )
+        )
+    first = reports[0]
+    return dataclasses.replace(
+        first,
+        places=tuple(places),
+        measurements=tuple(one for report in reports for one in report.measurements),
+        comparisons=tuple(one for report in reports for one in report.comparisons),
+    )
+
+
+def markdown(report: ProfileReport) -> str:
+    """A table a place."""
+    return "\n\n".join(_table(report, place) for place in report.places)
+
+
+def _table(report: ProfileReport, place: str) -> str:
+    there = [one for one in report.measurements if one.place == place]
+    runtime = next((one.runtime for one in there if one.runtime), "")
+    columns = {
+        name: label
+        for name, label in _COLUMNS.items()
+        if any(name in one.figures for one in there)
+        and not (
+            name == "first_result_ms" and any("cold_first_result_ms" in o.figures for o in there)
+        )
+    }
+    latency = [n for one in there for n in one.figures if n.startswith("latency") and "p50" in n][
+        :1
+    ]
+    columns |= {name: f"{name.split('_')[1].split('x')[1]} tokens" for name in latency}
+    lines = [
+        f"**{place}**: {runtime}",
+        "",
+        f"| | {' | '.join(columns.values())} | |",
+        f"|---|{'---:|' * len(columns)}---|",
+    ]
+    for one in there:
+        cells = [_cell(one, name) for name in columns]
+        remark = "" if one.status == "measured" else f"{one.status}: {one.note}"
+        lines.append(f"| {one.subject.removesuffix('.onnx')} | {' | '.join(cells)} | {remark} |")
+    return "\n".join(lines)
+
+
+def _cell(one: Measurement, name: str) -> str:
+    figure = one.figures.get(name)
+    if figure is None:
+        return ""
+    return f"{figure.median / 1e6:.1f} MB" if name.endswith("bytes") else f"{figure.median:.1f} ms"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model")
+@click.option("--place", "places", multiple=True, default=PLACES, show_default=True)
+@click.option("--length", "tokens", default=128, show_default=True, help="Tokens.")
+@click.option("--runs", default=30, show_default=True, help="Timed calls a process.")
+@click.option("--repeats", default=5, show_default=True, help="Rounds.")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Write an HTML page.")
+@click.option("--json", "data", type=click.Path(path_type=Path), help="Write every figure.")
+def command(
+    model: str,
+    places: tuple[str, ...],
+    tokens: int,
+    runs: int,
+    repeats: int,
+    page: Path | None,
+    data: Path | None,
+) -> None:
+    """Footprint of MODEL, a folder, hub id or .onnx, or `minilm` for the demo's."""
+    source = find_model() if model == "minilm" else model
+    with tempfile.TemporaryDirectory() as work:
+        report = measure(source, places, tokens, runs, repeats, Path(work))
+    for path, text in ((page, to_html), (data, lambda r: json.dumps(r.to_dict(), indent=1))):
+        if path is not None:
+            with write_aside(path) as aside:
+                aside.write_text(text(report), encoding="utf-8")
+    Console(soft_wrap=True, highlight=False, markup=False).print(markdown(report))
+
+
+if __name__ == "__main__":
+    try:
+        command()
+    except LightTokenError as error:
+        raise SystemExit(str(error)) from error
