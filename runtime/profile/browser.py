@@ -78,6 +78,7 @@ def run_in_browser(job: Job, timeout_s: float) -> Answer:
     thread only), both above a session of an empty model, whose own are ``before_*``. Memory of a
     GPU is told nowhere.
 
+    ``marks`` are in seconds since the page was opened, as pages see no clock of the system's.
     ``facts`` of every answer: ``isolated``, ``browser`` and, on WebGPU, ``adapter`` (its name, and
     whether it is one in software). For ``places``: ``counts`` of nodes by provider, and, where
     there is more than one provider, ``assigned``: ``[[provider, [[op_type, "", node], …]], …]``.

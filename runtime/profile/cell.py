@@ -1,10 +1,7 @@
 """One model in one place, while it is measured: each method starts one process, or a few."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
-
-import numpy as np
 
 from toolkit.errors import InputError, LightTokenError
 
@@ -12,7 +9,7 @@ from .. import native
 from .disk import drop, read_afresh
 from .job import Job
 from .launch import Launcher, Outcome
-from .parity import compare
+from .parity import compare, draw_check_ids
 from .places import Place, find_place
 from .report import (
     FAILED,
@@ -33,7 +30,6 @@ _UNMAPPED = {
     "load_rss_bytes": "unmapped_load_rss_bytes",
     "load_peak_rss_bytes": "unmapped_peak_rss_bytes",
 }
-_SAFE_ROWS = 1000  # ids below it are valid in any real vocabulary
 
 
 class Cell:
@@ -46,7 +42,7 @@ class Cell:
         self._job = replace(
             task,
             model=str(model.path),
-            data=tuple(file.relative_to(model.path.parent).as_posix() for file in model.files[1:]),
+            data=model.data,
             provider=place.provider,
             settings=dict(place.settings),
             plugin=place.plugin,
@@ -67,11 +63,8 @@ class Cell:
 
     def check(self, launcher: Launcher) -> None:
         """Compare its outputs with those of the same file on the CPU, by standard operators."""
-        batch, length = self._grid[0]
-        ids = np.random.default_rng(self._job.seed).integers(
-            0, self._job.rows or _SAFE_ROWS, (batch, length)
-        )
-        here = replace(self._at(self._grid[0], "values"), ids=tuple(map(tuple, ids.tolist())))
+        point = self._grid[0]
+        here = replace(self._at(point, "values"), ids=draw_check_ids(self._job.rows, point))
         cpu = find_place("cpu")
         there = replace(
             here, provider=cpu.provider, settings={}, plugin="", library="", dimensions={}
@@ -82,8 +75,9 @@ class Cell:
         self._runtime = found.answer.runtime
         limit = max(self.place.limit, self.model.limit)
         self._parity = compare(found.answer, wanted.answer, limit)
-        if not self._parity.error <= limit:
-            off = "not finite" if math.isinf(self._parity.error) else f"{self._parity.error:.2g}"
+        if not self._parity.right:
+            error = self._parity.error
+            off = "no share at all" if error is None else f"{error:.2g}"
             self._end(
                 WRONG,
                 f"outputs are off the CPU's by {off}, in shares of the largest value, where "
@@ -163,7 +157,7 @@ class Cell:
         made_for = self.model.manifest.target if self.model.manifest is not None else None
         if made_for is None or made_for == self.place.word or self.place.word == "arm64":
             return ""
-        return f"; it was exported with --target {made_for}, try --target {self.place.word}"
+        return f"; it was exported with `--target {made_for}`, try `--target {self.place.word}`"
 
     def _at(self, point: tuple[int, int], measure: str) -> Job:
         dimensions = self.model.dimensions(*point) if self.place.static else {}

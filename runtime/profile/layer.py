@@ -1,5 +1,6 @@
 """Which nodes and tensors of a graph are its embedding layer: what makes rows of token ids."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from .lookups import (
 )
 
 _INLINED = f"_inlfunc_{DECODE}"  # how onnxruntime begins the names of a function's nodes
+_COMPILED = re.compile(r"_\d+$")  # as QNNExecutionProvider_13826422419630346919_2
 _SMALL = 16  # numbers of a constant that is no weight: a shape, a limit
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 _DECODES = {
@@ -73,7 +75,10 @@ def find_layer(graph: ir.Graph, ids_input: str | None = None) -> Layer:
 
 
 def embedding_share(profiled: Iterable[Sequence[Any]], layer: Layer) -> float | None:
-    """Its share of one call's time, 0 to 1; None where the profile shows nothing of it.
+    """Its share of one call's time, 0 to 1; None where the profile does not tell.
+
+    That is where it shows no node of the layer, or nodes that a provider compiled of many: what is
+    inside them has no times.
 
     Args:
         profiled: ``[[provider, operator, node, microseconds], ...]`` of one call.
@@ -81,6 +86,8 @@ def embedding_share(profiled: Iterable[Sequence[Any]], layer: Layer) -> float | 
     """
     whole, own, seen = 0.0, 0.0, False
     for _, op_type, node, microseconds in profiled:
+        if _COMPILED.search(op_type):
+            return None
         whole += microseconds
         if layer.has(node, op_type):
             own, seen = own + microseconds, True

@@ -12,17 +12,26 @@ from .report import Parity
 Float32 = NDArray[np.float32]
 
 
+_SAFE_ROWS = 1000  # ids below it are valid in any real vocabulary
+
+
+def draw_check_ids(rows: int, point: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+    """Token ids [texts][tokens], always the same, of a vocabulary of ``rows`` (0: unknown)."""
+    ids = np.random.default_rng(0).integers(0, rows or _SAFE_ROWS, point)
+    return tuple(map(tuple, ids.tolist()))
+
+
 def compare(found: Answer, wanted: Answer, limit: float) -> Parity:
     """The largest difference over all outputs, in shares of an output's largest value.
 
-    An output that is missing, of another shape, or not a number differs infinitely.
+    An output that is missing, of another shape, or not a number is no share of anything.
     """
     error = 0.0
     for name, told in wanted.outputs.items():
         expected = _array(told)
         values = _array(found.outputs[name]) if name in found.outputs else None
         if values is None or values.shape != expected.shape or not np.isfinite(values).all():
-            return Parity(float("inf"), limit)
+            return Parity(None, limit)
         if expected.size:
             scale = float(np.abs(expected).max()) or 1.0
             error = max(error, float(np.abs(values - expected).max()) / scale)

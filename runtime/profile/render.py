@@ -77,7 +77,7 @@ def _notes(there: list[Measurement]) -> Iterator[RenderableType]:
 
 
 def _line(one: Measurement) -> str:
-    if one.status == FUNCTION_ONLY and one.parity is not None:
+    if one.status == FUNCTION_ONLY and one.parity is not None and one.parity.error is not None:
         return f"{one.note}; outputs are within {one.parity.error:.1g} of the CPU's"
     return f"{one.status}: {one.note}" if one.note else ""
 

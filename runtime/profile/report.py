@@ -122,12 +122,18 @@ class Parity:
     """How far outputs are from those of the same file on the CPU.
 
     Attributes:
-        error: largest difference, in shares of the largest value.
+        error: largest difference, in shares of the largest value; None where an output is missing,
+            of another shape, or not a number.
         limit: the most that this place is allowed.
     """
 
-    error: float
+    error: float | None
     limit: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the outputs are the model's."""
+        return self.error is not None and self.error <= self.limit
 
 
 @dataclass(frozen=True)

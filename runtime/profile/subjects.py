@@ -48,6 +48,11 @@ class Model:
         """The input of token ids; empty where the worker has to guess."""
         return self.manifest.ids_input if self.manifest is not None else ""
 
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Names of the external data files, relative to the model's folder."""
+        return tuple(file.relative_to(self.path.parent).as_posix() for file in self.files[1:])
+
     @functools.cached_property
     def sizes(self) -> dict[str, float]:
         """Bytes of all files, and as a server sends them with gzip, level 6."""

@@ -10,7 +10,8 @@ export async function openTokenizer(bundle, manifest, library) {
   const settings = await read("tokenizer_config.json");
   const roles = { ...settings, ...(await read("special_tokens_map.json")) };
   const token = (role) => roles[role]?.content ?? roles[role];
-  const inner = new Tokenizer(await read("tokenizer.json"), settings);
+  const source = await read("tokenizer.json");
+  const inner = new Tokenizer(source, settings);
   const id = (text) => (typeof text === "string" ? inner.token_to_id(text) : undefined);
   const config = await read("config.json");
   return {
@@ -19,12 +20,18 @@ export async function openTokenizer(bundle, manifest, library) {
     maskToken: token("mask_token"),
     maskId: id(token("mask_token")),
     textOf: (one) => inner.decode([one]) || inner.id_to_token(one),
-    encode: (text) => encode(inner, text, limit(manifest)),
+    encode: (text) => known(encode(inner, text, limit(manifest)), id(source.model?.unk_token)),
   };
 }
 
 function limit({ max_length: most, sequence }) {
   return Math.min(most ?? Infinity, sequence ?? Infinity);
+}
+
+// The library gives no id for a word that a vocabulary of whole words lacks.
+function known({ ids, types }, unknown) {
+  if (unknown === undefined && ids.includes(undefined)) throw new Error("the tokenizer lacks a word of this text");
+  return { ids: ids.map((one) => one ?? unknown), types };
 }
 
 // {ids, types}, special tokens included. What is too long loses tokens of the text, not these.

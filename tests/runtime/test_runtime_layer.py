@@ -191,6 +191,7 @@ def test_a_dissolved_decode_is_found_and_ends_with_its_rows(save, small_embeddin
         both = Add(rows, here)
         normed = LayerNormalization<axis = -1>(both, weight)
         product = MatMul(rows, square)
+        powers = Pow(rows, two)
         pad = Equal(ids, zero)
         hidden = Not(pad)
         }"""
@@ -205,6 +206,7 @@ def test_a_dissolved_decode_is_found_and_ends_with_its_rows(save, small_embeddin
             numpy_helper.from_array(np.ones(width, np.float32), "weight"),
             numpy_helper.from_array(np.ones((width, width), np.float32), "square"),
             numpy_helper.from_array(np.array(0), "zero"),
+            numpy_helper.from_array(np.array(2, np.float32), "two"),
         ]
     )
     model.graph.input.extend(
@@ -232,6 +234,8 @@ def test_a_share_is_that_of_the_layers_nodes():
     assert embedding_share(native, layer) == pytest.approx(0.5)
     assert embedding_share(rows[1:], layer) is None
     assert embedding_share([], layer) is None
+    whole = ["QNNExecutionProvider", "QNNExecutionProvider_13826422419630346919_2", "q_0", 900.0]
+    assert embedding_share([*rows, whole], layer) is None  # who knows what is in it
 
 
 def test_initialisers_that_others_read_too_are_not_counted_but_for_tables(tmp_path):

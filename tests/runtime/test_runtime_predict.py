@@ -103,9 +103,9 @@ def test_limits_of_shapes(predicted):
     assert reasons(predicted("nnapi", "float[1,1,1,1,4] x", "y = Relu(x)")) == {
         "Relu": "5 dimensions"
     }
-    large = predicted("coreml", "float[16385] x", "y = Relu(x)")
+    large = predicted("coreml", "float[2,16385] x", "y = Relu(x)")
     assert reasons(large) == {"Relu": "a dimension above 16,384"}
-    assert not predicted("coreml", "float[16384] x", "y = Relu(x)").refused
+    assert not predicted("coreml", "float[2,16384] x", "y = Relu(x)").refused
 
 
 def test_free_shapes_matter_where_they_must_be_fixed(predicted):

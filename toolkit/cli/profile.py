@@ -1,11 +1,13 @@
 """``lighttoken profile``: bytes, memory, time and where nodes run, beside other models."""
 
 import tempfile
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from toolkit.errors import InputError
 from toolkit.files import write_aside
 from toolkit.manifest import Manifest, read_manifest
 
@@ -62,6 +64,26 @@ Examples:
 @click.option(
     "--report", "page", type=click.Path(path_type=Path), help="Write an HTML page with plots."
 )
+@click.option(
+    "--predict",
+    "predicted",
+    type=click.Choice(["nnapi", "coreml", "webnn"]),
+    multiple=True,
+    help="What such a provider would take, from documents; nothing is run.",
+)
+@click.option(
+    "--emit",
+    type=click.Choice(["linux-arm64", "android", "web"]),
+    help="Measure nothing here: write a folder, --out, that measures on your device.",
+)
+@click.option("--out", "folder", type=click.Path(path_type=Path), help="The folder of --emit.")
+@click.option(
+    "--results",
+    "sent_back",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A device's results.json, to join to this report; may be repeated.",
+)
 @trust_option
 @no_op_option
 @json_option
@@ -80,6 +102,10 @@ def command(
     nodes: bool,
     everything: bool,
     page: Path | None,
+    predicted: tuple[str, ...],
+    emit: str | None,
+    folder: Path | None,
+    sent_back: tuple[Path, ...],
     trust_remote_code: bool,
     no_op: bool,
     as_json: bool,
@@ -91,9 +117,16 @@ def command(
     which provider runs which node. Outputs are compared with the CPU's before anything is timed.
     Models take turns, so that a busy machine burdens all alike.
     """
+    from runtime.emit.results import read_results
+    from runtime.profile.device import join
     from runtime.profile.measure import profile
 
-    manifest = read_manifest(bundle)
+    grid = [(batch, length) for batch in batches for length in lengths]
+    if emit is not None:
+        _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50)
+        return
+    devices = [read_results(path) for path in sent_back]
+    manifest = None if bundle.is_file() else read_manifest(bundle)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
         others = _others(
             manifest, against, original, Path(work), trust_remote_code=trust_remote_code
@@ -111,6 +144,8 @@ def command(
             op=not no_op,
             progress=report,
         )
+        result = join(result, devices, [bundle, *others])
+        result = _with_predictions(result, predicted, grid[-1], [bundle, *others])
     if page is not None:
         _write_page(result, page)
     if as_json:
@@ -122,7 +157,7 @@ def command(
 
 
 def _others(
-    manifest: Manifest,
+    manifest: Manifest | None,
     against: tuple[str, ...],
     original: str | None,
     work: Path,
@@ -130,6 +165,14 @@ def _others(
     trust_remote_code: bool,
 ) -> list[Path]:
     """The models to measure beside the bundle."""
+    if manifest is None:
+        for word in against:
+            if not Path(word).exists():
+                raise InputError(
+                    f"--against {word} is made of a bundle's original, and BUNDLE is a bare model; "
+                    "give paths of models"
+                )
+        return [Path(word) for word in against]
     if not against:
         if original is None and recall(manifest) is None:
             err.print("the original is not known on this machine; --original adds it")
@@ -142,6 +185,66 @@ def _others(
     return found
 
 
+def _with_predictions(
+    result: "ProfileReport", places: tuple[str, ...], point: tuple[int, int], paths: list[Path]
+) -> "ProfileReport":
+    """Predictions for each model, with the shapes of ``point``: these providers need fixed ones."""
+    if not places:
+        return result
+    from runtime.profile.predict import predict
+    from runtime.profile.subjects import read_models
+
+    found = [
+        predict(
+            model.path,
+            place,
+            subject=model.name,
+            dimensions=model.dimensions(*model.possible([point])[0]),
+        )
+        for place in places
+        for model in read_models(paths)
+    ]
+    return replace(result, predictions=tuple(found))
+
+
+def _emit(
+    bundle: Path,
+    device: str,
+    folder: Path | None,
+    grid: list[tuple[int, int]],
+    providers: tuple[str, ...],
+    *,
+    threads: int,
+    runs: int,
+) -> None:
+    """Write the folder for a device."""
+    from runtime.profile.device import device_job
+    from runtime.providers import PROVIDERS
+
+    if folder is None:
+        raise InputError("--emit writes a folder; name it with --out")
+    word = providers[0]
+    if device == "web":
+        from runtime.emit.web import emit_web
+
+        provider = word if word in ("wasm", "webgpu") else "wasm"
+        job = device_job(bundle, grid, provider=provider, threads=threads, runs=runs)
+        emit_web(bundle, folder, asdict(job))
+        start = f"cd {folder} && python serve.py"
+    else:
+        from runtime.emit.android import emit_android
+        from runtime.emit.linux_arm64 import emit_linux_arm64
+
+        if word not in PROVIDERS:
+            raise InputError(f"provider {word!r} is unknown; choose from {', '.join(PROVIDERS)}")
+        job = device_job(bundle, grid, provider=PROVIDERS[word], threads=threads, runs=runs)
+        write = emit_android if device == "android" else emit_linux_arm64
+        write(bundle, folder, job)
+        start = "sh run.sh, there or beside it, as its README.md says"
+    say(f"wrote {folder}; next: {start}")
+    say(f"then join what comes back: lighttoken profile {bundle} --results results.json")
+
+
 def _write_page(result: "ProfileReport", path: Path) -> None:
     from runtime.profile.html import to_html
 
@@ -150,6 +253,16 @@ def _write_page(result: "ProfileReport", path: Path) -> None:
 
 
 def _show(result: "ProfileReport", *, nodes: bool, everything: bool) -> None:
+    from runtime.profile.placement_table import render_placement, render_prediction
     from runtime.profile.render import render
 
     out.print(render(result, everything=everything))
+    if nodes:
+        for one in result.measurements:
+            if one.placement is not None:
+                out.print()
+                say(f"{one.subject} on {one.place}")
+                out.print(render_placement(one.placement, nodes=everything))
+    for prediction in result.predictions:
+        out.print()
+        out.print(render_prediction(prediction))

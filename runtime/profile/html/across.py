@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ..report import MEASURED, WRONG, Measurement, ProfileReport
+from ..report import MEASURED, Measurement, ProfileReport
 from .bars import Bar, BarGroup, draw_bars
 from .lookup import STATUS_CLASS, latency, longest_first, style_of, timed
 from .words import amount, short_digits, tokens
@@ -137,7 +137,7 @@ def _bar(
 
 def _status(one: Measurement, note: str) -> Status:
     parity = ""
-    if one.parity is not None and one.status != WRONG:  # whose note says it
+    if one.parity is not None and one.parity.error is not None and one.parity.right:
         error, limit = (_power(n) for n in (one.parity.error, one.parity.limit))
         parity = f"outputs differ from the CPU's by {error} (limit {limit})"
     badge = STATUS_CLASS.get(one.status, "function")
