@@ -77,7 +77,21 @@ RULES = (
         _WEBGPU,
         ("Gather",),
         "{count} Gather of bytes: onnxruntime-web gathers them on the GPU since 1.30; use that",
+        frozenset(["uint8"]),
+    ),
+    Rule(
+        _WEBGPU,
+        ("Where", *_INTEGER, *_BITS),
+        "{operators} of integers: not on the GPU; export with `--target webgpu`, which decodes in "
+        "floats, and without `--body int8`",
         _BYTES,
+    ),
+    Rule(
+        _WEBGPU,
+        (),
+        "{operators} of int8 or int64: what finds positions, masks and rows, small and ordinary "
+        "on the CPU",
+        frozenset(["int8", "int64"]),
     ),
     Rule(
         (_NNAPI,),
@@ -115,7 +129,7 @@ RULES = (
             "and without `--body int8`",
         )
         for names, word in (
-            (_WEBGPU, "webgpu"),
+            (_WEBGPU, "webgpu"),  # DynamicQuantizeLinear reads floats
             ((_CUDA,), "cuda"),
             ((_QNN,), "qnn"),
             ((_COREML,), "coreml"),

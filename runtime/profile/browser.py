@@ -81,7 +81,9 @@ def run_in_browser(job: Job, timeout_s: float) -> Answer:
     ``marks`` are in seconds since the page was opened, as pages see no clock of the system's.
     ``facts`` of every answer: ``isolated``, ``browser`` and, on WebGPU, ``adapter`` (its name, and
     whether it is one in software). For ``places``: ``counts`` of nodes by provider, and, where
-    there is more than one provider, ``assigned``: ``[[provider, [[op_type, "", node], …]], …]``.
+    there is more than one provider, ``assigned``: ``[[provider, [[op_type, "", node], …]], …]``;
+    on WASM ``profiled`` too: ``[[provider, op_type, node, microseconds], …]``, the median of ten
+    calls at the last point of the grid.
 
     Raises:
         InputError: something is missing here, the browser died or took longer than ``timeout_s``

@@ -76,7 +76,6 @@ def join(
 
 
 def _job(model: Model) -> Job:
-    rows = model.manifest.rows if model.manifest is not None else 0
     point = model.possible([_CHECKED])[0]
     return Job(
         measure="values",
@@ -87,8 +86,8 @@ def _job(model: Model) -> Job:
         warmup=0,
         data=model.data,
         ids_input=model.ids_input,
-        rows=rows,
-        ids=draw_check_ids(rows, point),
+        rows=model.rows,
+        ids=draw_check_ids(model.rows, point),
     )
 
 

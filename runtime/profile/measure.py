@@ -70,7 +70,7 @@ def profile(
     places = _known(places)
     models = read_models([Path(bundle), *map(Path, against)])
     grid = tuple(dict.fromkeys(itertools.product(batches, lengths)))
-    rows = [m.manifest.rows for m in models if m.manifest is not None]
+    rows = [model.rows for model in models if model.rows]
     stream = _stream(texts, models) if texts else ()
     task = Job(
         measure="",
@@ -80,7 +80,7 @@ def profile(
         runs=runs,
         warmup=warmup,
         threads=threads,
-        rows=min(rows, default=0),  # a bundle's vocabulary bounds the ids of every model beside it
+        rows=min(rows, default=0),  # every model gets ids that all of them know
         stream=stream,
     )
     cells: list[Cell] = []

@@ -15,7 +15,7 @@ from .advice import Fallen, advise
 from .cuts import Island as Island
 from .cuts import find_cuts, operator, operator_name
 from .graph import is_free, partitioned_graph, shape_nodes, type_name
-from .told import NATIVE_DOMAIN, Told, assigned, profiled, wanted_name
+from .told import NATIVE_DOMAIN, Told, assigned, only_provider, profiled, wanted_name
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,11 @@ class Placement:
 
     Attributes:
         wanted: onnxruntime's name of the provider that was asked for.
-        source: ``assigned``, what the runtime told of its division, or ``profiled``, what it ran
-            (a provider that compiles shows one node for many).
-        nodes: how many nodes by provider and operator, as the runtime told.
+        source: ``assigned``, what the runtime told of its division; ``profiled``, what it ran
+            (a provider that compiles shows one node for many); or ``counted``, that one provider
+            took all.
+        nodes: how many nodes by provider and operator, as the runtime told; where it only counted,
+            those of the graph before fusions.
         fallback: nodes by operator that the wanted provider did not take, shape arithmetic
             excepted. Each is a reason for a cut.
         islands: the largest first.
@@ -91,30 +93,34 @@ def place_nodes(
         model: the ``.onnx`` file that ran.
         facts: of the measure ``places``: ``assigned`` ``[[provider, [[operator, domain, node],
             ...]], ...]``, each entry what a provider compiles together, or ``profiled``
-            ``[[provider, operator, node, microseconds], ...]``.
+            ``[[provider, operator, node, microseconds], ...]``, or ``counts`` ``{provider: nodes}``
+            of a single provider.
         provider: what was asked for: a word of :data:`.places.PLACES` or onnxruntime's name.
         dimensions: symbolic dimensions that the session had fixed, by name.
 
     Raises:
-        InputError: the facts have neither; the model is an ``.ort`` file.
+        InputError: the facts have none of these; the model is an ``.ort`` file.
         FormatError: onnxruntime cannot load the model.
     """
     told = list(assigned(facts)) or list(profiled(facts))
-    if not told:
+    only = only_provider(facts)
+    if not told and only is None:
         raise InputError(
             "the runtime told nothing of its nodes (neither «assigned» nor «profiled»); "
             "use onnxruntime 1.24 or newer"
         )
-    wanted = wanted_name(provider, {one.provider for one in told})
     native = any(one.domain == NATIVE_DOMAIN for one in told)
     with partitioned_graph(model, dimensions=dimensions, native=native) as graph:
+        if not told and only is not None:
+            told = [Told(node.name or "", node.op_type, node.domain, only) for node in graph]
+        wanted = wanted_name(provider, {one.provider for one in told})
         return _lay_over(graph, told, wanted, facts)
 
 
 def _lay_over(
     graph: ir.Graph, told: list[Told], wanted: str, facts: Mapping[str, Any]
 ) -> Placement:
-    source = "assigned" if facts.get("assigned") else "profiled"
+    source = next((word for word in ("assigned", "profiled") if facts.get(word)), "counted")
     times = {one.name: one.microseconds for one in profiled(facts)}
     by_name = {one.name: one for one in told if one.name}
     known = {node: by_name[node.name] for node in graph if node.name in by_name}

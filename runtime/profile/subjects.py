@@ -10,7 +10,7 @@ import onnx
 
 from toolkit.errors import InputError
 from toolkit.feeds import free_dimensions
-from toolkit.manifest import Manifest, read_manifest, verify_files
+from toolkit.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 from toolkit.tensors import TensorInfo
 
 from .disk import model_files
@@ -34,6 +34,7 @@ class Model:
         manifest: of a bundle, else None.
         inputs: of the graph; empty for a ``.ort`` file, which only onnxruntime reads.
         limit: how far outputs may be off on another kernel, whatever the place.
+        rows: vocabulary; 0 where nothing tells.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Model:
     manifest: Manifest | None
     inputs: tuple[TensorInfo, ...]
     limit: float
+    rows: int
 
     @property
     def ids_input(self) -> str:
@@ -107,17 +109,45 @@ def _read(path: Path, name: str) -> Model:
     if not path.is_file():
         raise InputError(f"{path} is not here; give a bundle folder or an .onnx file")
     path = path.resolve()
+    if manifest is None:
+        manifest = _manifest_beside(path)
     files = model_files(path)
     inputs: tuple[TensorInfo, ...] = ()
-    limit = 0.0
+    limit, rows = 0.0, 0
     if path.suffix != ".ort":
         graph = onnx.load(path, load_external_data=False).graph
         inputs = tuple(_info(value) for value in graph.input)
+        rows = _table_rows(graph, {info.name for info in inputs})
         if any(node.op_type in _ROUNDED for node in graph.node):
             limit = _ROUNDED_LIMIT
-    if manifest is not None and manifest.packed_heads:
-        limit = max(limit, _APPROXIMATE_HEAD)
-    return Model(name, path, files, manifest, inputs, limit)
+    if manifest is not None:
+        rows = manifest.rows
+        if manifest.packed_heads:
+            limit = max(limit, _APPROXIMATE_HEAD)
+    return Model(name, path, files, manifest, inputs, limit, rows)
+
+
+def _manifest_beside(path: Path) -> Manifest | None:
+    """Of the model file of a bundle, which was given without its folder."""
+    if not (path.parent / MANIFEST_NAME).is_file():
+        return None
+    manifest = read_manifest(path.parent)
+    return manifest if manifest.model == path.name else None
+
+
+def _table_rows(graph: onnx.GraphProto, inputs: set[str]) -> int:
+    """Rows of the smallest stored matrix that is read at an input's ids; 0 where there is none."""
+    stored = {tensor.name: tensor.dims for tensor in graph.initializer}
+    return min(
+        (
+            stored[node.input[0]][0]
+            for node in graph.node
+            if node.op_type == "Gather"
+            and node.input[1] in inputs
+            and len(stored.get(node.input[0], ())) == 2
+        ),
+        default=0,
+    )
 
 
 def _info(value: onnx.ValueInfoProto) -> TensorInfo:

@@ -9,6 +9,12 @@ from ..providers import CPU, PROVIDERS
 NATIVE_DOMAIN = "ai.lighttoken"
 _NATIVE = ("CompressedEmbedding", "CompressedHead")  # others of the kind have a number behind
 _CPU_WORDS = {"wasm": CPU, "arm64": CPU}
+# These have a kernel for each node; all others compile nodes together, one entry being one piece.
+_BY_KERNELS = {
+    CPU,
+    *(PROVIDERS[word] for word in ("cuda", "rocm", "xnnpack", "webgpu")),
+    "JsExecutionProvider",
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Told:
 def assigned(facts: Mapping[str, Any]) -> Iterator[Told]:
     """From ``[[provider, [[operator, domain, node], ...]], ...]``: how the graph was divided."""
     for index, (provider, nodes) in enumerate(facts.get("assigned") or ()):
-        group = index if len(nodes) > 1 and provider != CPU else -1
+        group = -1 if provider in _BY_KERNELS else index
         for op_type, domain, name in nodes:
             yield Told(name, op_type, domain, provider, group)
 
@@ -36,6 +42,12 @@ def profiled(facts: Mapping[str, Any]) -> Iterator[Told]:
     for provider, op_type, name, microseconds in facts.get("profiled") or ():
         domain = NATIVE_DOMAIN if op_type.rstrip("0123456789") in _NATIVE else ""
         yield Told(name, op_type, domain, provider, -1, float(microseconds))
+
+
+def only_provider(facts: Mapping[str, Any]) -> str | None:
+    """The one that took all nodes, from a browser's ``counts``: ``{provider: nodes}``."""
+    counts = facts.get("counts") or {}
+    return next(iter(counts)) if len(counts) == 1 else None
 
 
 def wanted_name(provider: str, seen: set[str]) -> str:

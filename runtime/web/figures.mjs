@@ -1,4 +1,12 @@
-// Figures for people.
+// Figures, and how people read them.
+
+// Between the two nearest, as numpy's default.
+export function percentile(times, share) {
+  const sorted = [...times].sort((a, b) => a - b);
+  const at = (share / 100) * (sorted.length - 1);
+  const low = Math.floor(at);
+  return sorted[low] + (at - low) * (sorted[Math.min(low + 1, sorted.length - 1)] - sorted[low]);
+}
 
 // Bytes in decimal units, three digits that matter.
 export function size(bytes) {

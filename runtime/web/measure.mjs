@@ -4,10 +4,12 @@
 // first one's.
 
 import { buildFeeds, IdSource, idsInput } from "./feeds.mjs";
+import { percentile } from "./figures.mjs";
 import { heapBytes, openRuntime, pageBytes, reservedHeapBytes, warmRuntime } from "./ort.mjs";
-import { listen, placements } from "./placements.mjs";
+import { listen, placements, profile } from "./placements.mjs";
 
 const MEASURES = { values, time, cold, memory, places };
+const PROFILED_CALLS = 10; // after a first one
 const BREATH_MS = 200; // the page may draw and answer this often between calls
 
 // `job.model` is an address here and `job.data` lie beside it. `dist`: where onnxruntime-web is.
@@ -77,10 +79,20 @@ async function memory(run) {
   run.facts.wasm_heap_reserved_bytes = reservedHeapBytes();
 }
 
+// On a GPU a node's time is that of asking for it, so none is taken there.
 async function places(run) {
-  const session = await load(run, await downloaded(run.job), { logSeverityLevel: 0 });
+  const { job, lines, facts } = run;
+  const enableProfiling = job.provider === "wasm";
+  const session = await load(run, await downloaded(job), { logSeverityLevel: 0, enableProfiling });
+  Object.assign(facts, placements(lines));
+  if (enableProfiling) {
+    const source = new IdSource(job);
+    const [texts, tokens] = job.grid.at(-1);
+    for (let at = 0; at <= PROFILED_CALLS; at++) await call(run, session, source.next(texts, tokens));
+    session.endProfiling();
+    Object.assign(facts, profile(lines));
+  }
   await session.release();
-  Object.assign(run.facts, placements(run.lines));
 }
 
 async function timedLoad(run, files, source) {
@@ -165,14 +177,6 @@ function add(figures, stage, before, after) {
 // Seconds since the page was opened: a page has no clock that other processes share.
 function mark(run, stage) {
   run.marks.push([performance.now() / 1e3, stage]);
-}
-
-// Between the two nearest, as numpy's default.
-export function percentile(times, share) {
-  const sorted = [...times].sort((a, b) => a - b);
-  const at = (share / 100) * (sorted.length - 1);
-  const low = Math.floor(at);
-  return sorted[low] + (at - low) * (sorted[Math.min(low + 1, sorted.length - 1)] - sorted[low]);
 }
 
 function base64(numbers) {

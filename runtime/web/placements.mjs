@@ -1,18 +1,19 @@
-// Which provider takes which node, read from onnxruntime's verbose log: there is no other way.
+// Which provider takes which node, and what each costs, read from what onnxruntime writes to the
+// console: there is no other way.
+
+import { percentile } from "./figures.mjs";
 
 const HEADING = /placed on \[(\w+)\](?:\. Number of nodes: (\d+))?/;
 const NODE = /VerifyEachNodeIsAssignedToAnEp[^\]]*\]\s+(\S+) \((.*)\)\s*$/;
+const EVENT = /^\{"cat" : "Node"/;
+const KERNEL = "_kernel_time";
 
-// Lines of the console from now on. Call it before the runtime is loaded, which keeps the
-// console's functions.
+// Lines of the console from now on, which shows them no more: there are thousands. Call it before
+// the runtime is loaded, which keeps the console's functions.
 export function listen() {
   const lines = [];
   for (const level of ["log", "info", "debug", "warn", "error"]) {
-    const plain = console[level];
-    console[level] = (...words) => {
-      lines.push(words.join(" "));
-      plain.apply(console, words);
-    };
+    console[level] = (...words) => lines.push(words.join(" "));
   }
   return lines;
 }
@@ -37,4 +38,18 @@ export function placements(lines) {
   }
   const named = [...assigned.values()].some((nodes) => nodes.length);
   return named ? { assigned: [...assigned], counts } : { counts };
+}
+
+// {profiled: [[provider, op_type, node, microseconds], …]}, the median of a node's calls but the
+// first, which sets memory up.
+export function profile(lines) {
+  const taken = new Map();
+  for (const line of lines.filter((one) => EVENT.test(one))) {
+    const { name, dur, args } = JSON.parse(line.replace(/,\s*$/, ""));
+    if (!name.endsWith(KERNEL)) continue;
+    const node = JSON.stringify([args.provider ?? "", args.op_name, name.slice(0, -KERNEL.length)]);
+    taken.set(node, [...(taken.get(node) ?? []), dur]);
+  }
+  const middle = (times) => percentile(times.length > 1 ? times.slice(1) : times, 50);
+  return { profiled: [...taken].map(([node, times]) => [...JSON.parse(node), middle(times)]) };
 }

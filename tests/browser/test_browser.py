@@ -93,6 +93,16 @@ def test_one_provider_for_all_nodes_is_counted(bundle):
     assert "assigned" not in facts
 
 
+def test_wasm_tells_what_each_node_costs(bundle):
+    facts = run_in_browser(job(bundle("wasm"), "places", "wasm"), TIMEOUT_S).facts
+    providers, operators, names, times = zip(*facts["profiled"], strict=True)
+    assert set(providers) == {"CPUExecutionProvider"}
+    assert {"Gather", "MatMul"} <= set(operators)
+    assert len(set(names)) == len(names) == facts["counts"]["CPUExecutionProvider"]
+    assert min(times) >= 0
+    assert max(times) > 0
+
+
 @pytest.mark.parametrize("provider", ["wasm", "webgpu"])
 def test_times_hang_together(bundle, provider):
     answer = run_in_browser(job(bundle(provider), "time", provider), TIMEOUT_S)

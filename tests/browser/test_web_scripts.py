@@ -133,6 +133,24 @@ def test_placements_are_read_from_the_log():
     assert found[1] == {"counts": {"WebGpuExecutionProvider": 2}}
 
 
+def test_a_profile_is_the_median_of_all_calls_but_the_first():
+    def event(name, took, provider="CPUExecutionProvider"):
+        told = json.dumps({"op_name": "MatMul", "provider": provider})
+        return f'{{"cat" : "Node","dur" :{took},"name" :"{name}","args" : {told}}},'
+
+    lines = ["[", *(event("a_kernel_time", took) for took in (900, 5, 1, 4))]
+    lines += [event("a_fence_before", 7), event("b_kernel_time", 3), '{"cat" : "Session"}', "]"]
+    found = node(
+        """
+        const { profile } = await import(web + "placements.mjs");
+        console.log(JSON.stringify(profile(data.lines)));
+        """,
+        lines=lines,
+    )
+    cpu = "CPUExecutionProvider"
+    assert found == {"profiled": [[cpu, "MatMul", "a", 4], [cpu, "MatMul", "b", 3]]}
+
+
 @pytest.mark.parametrize("most", [None, 8])
 def test_tokens_are_those_of_python(minilm_folder, most):
     library = modules() / "node_modules/@huggingface/tokenizers/dist/tokenizers.min.mjs"

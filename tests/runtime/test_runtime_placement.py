@@ -200,6 +200,34 @@ def test_a_profile_of_a_compiling_provider_tells_no_islands(decode):
     assert placement.nodes[QNN] == {"QNN_1_0": 1}
 
 
+def test_a_provider_of_kernels_is_cut_within_one_entry(write):
+    """A browser's log has one entry a provider, whatever lies between its nodes."""
+    told = [entry(WEBGPU, "Relu", "Tanh", "Sqrt"), entry(CPU, "Exp")]
+    placement = place_nodes(write(CHAIN), {"assigned": told}, "webgpu")
+    assert sizes(placement, WEBGPU) == [2, 1]
+    assert placement.crossing_tensors == 2
+
+
+def test_where_one_provider_took_all_its_count_is_enough(write):
+    facts = {"counts": {CPU: 3}}  # after fusions
+    placement = place_nodes(write(CHAIN), facts, "wasm")
+    assert placement.source == "counted"
+    assert placement.nodes == {CPU: {"Relu": 1, "Exp": 1, "Tanh": 1, "Sqrt": 1}}
+    assert sizes(placement, CPU) == [4]
+    with pytest.raises(InputError, match="told nothing"):
+        place_nodes(write(CHAIN), {"counts": {CPU: 1, WEBGPU: 3}}, "webgpu")
+
+
+def test_what_a_bundle_ordinarily_leaves_to_the_cpu_in_a_browser():
+    """As onnxruntime-web 1.30 left it, of an int4 body's positions and of a decode in integers."""
+    (line,) = advise(WEBGPU, [Fallen("Gather", ("int8", "int64")), Fallen("Cast", ("int8",))])
+    assert "ordinary" in line
+    wrong = [Fallen("MatMulInteger", ("uint8", "int8", "uint8"))]
+    wrong.append(Fallen("Where", ("bool", "uint8", "uint8")))
+    (line,) = advise(WEBGPU, wrong)
+    assert "--target webgpu" in line
+
+
 def test_the_browsers_older_provider_is_webgpu_too(write):
     facts = {"assigned": [entry("JsExecutionProvider", "Relu", "Exp", "Tanh", "Sqrt")]}
     assert place_nodes(write(CHAIN), facts, "webgpu").fallback == {}

@@ -242,6 +242,18 @@ def test_nothing_that_can_be_measured(bundle):
         profile(bundle, places=["tensorrt"])
 
 
+def test_the_smallest_vocabulary_bounds_the_ids_of_all(tmp_path, tiny, bundle):
+    graph = tiny.graphs["feature-extraction"]
+    few = tiny.model(tmp_path / "few.onnx", graph, tiny.table()[:4])
+    assert [model.rows for model in read_models([few, bundle, bundle / "model.onnx"])] == [
+        4,
+        10,
+        10,
+    ]
+    report = profile(bundle, [few], **FEW)
+    assert [one.status for one in report.measurements] == [MEASURED, MEASURED]
+
+
 def test_texts_need_a_bundle(big):
     with pytest.raises(InputError, match="texts need a tokenizer"):
         profile(big, texts=["red"])

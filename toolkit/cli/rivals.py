@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import onnx
-
 from toolkit.errors import InputError
 from toolkit.files import write_aside
 from toolkit.manifest import MANIFEST_NAME, Manifest
@@ -46,7 +44,7 @@ def rival(
     try:
         with write_aside(path) as aside, quiet():
             (_int8 if word == "int8" else _int4)(source, aside)
-    except (ValueError, RuntimeError, onnx.checker.ValidationError) as error:
+    except (ValueError, RuntimeError) as error:
         raise InputError(
             f"onnxruntime's tools make no {word} of {source.name} ({error}); leave it out"
         ) from error
@@ -55,6 +53,8 @@ def rival(
 
 def in_one_file(source: Path, path: Path) -> Path:
     """The model with its weights inside ``path``, as hubs hand models out; itself if too large."""
+    import onnx
+
     model = onnx.load(source)
     if model.ByteSize() > _MOST_IN_ONE_FILE:
         return source
@@ -70,6 +70,7 @@ def _int8(source: Path, path: Path) -> None:
 
 
 def _int4(source: Path, path: Path) -> None:
+    import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import (
         DefaultWeightOnlyQuantConfig,
         MatMulNBitsQuantizer,
