@@ -82,7 +82,7 @@ def project(
         if stage.rows < rows:
             part = op.Concat(part, zeros(op, count, rows - stage.rows), axis=1)
         total = part if total is None else op.Add(total, part)
-    every = op.Constant(value=ir.tensor(np.arange(rows, dtype=np.int32)))
+    every = op.Range(int32(op, 0), int32(op, rows), int32(op, 1))
     position = block_order(op, every, v, embedding.order)
     if total is not None and embedding.order is not None:
         total = op.Gather(total, position, axis=1)

@@ -66,7 +66,7 @@ def build_feeds(
 
 
 def free_dimensions(inputs: Sequence[TensorInfo], batch: int, length: int) -> dict[str, int]:
-    """Sizes of the symbolic dimensions of ``inputs``, by name, as :func:`build_feeds` fills them."""
+    """Sizes of the symbolic dimensions of ``inputs``, by name, as :func:`build_feeds` has them."""
     return {
         size: _free(info.name, axis, size, batch, length)
         for info in inputs

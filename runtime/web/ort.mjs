@@ -57,7 +57,7 @@ export async function openRuntime({ dist, provider, threads = 1 }) {
   ort.env.wasm.wasmPaths = base;
   ort.env.wasm.numThreads = used;
   const how = adapter
-    ? `webgpu on ${adapter.name}`
+    ? `webgpu on ${adapter.name}${adapter.software ? " (in software)" : ""}`
     : `wasm, ${used} thread${used === 1 ? "" : "s"}, SIMD`;
   return { ort, name: `onnxruntime-web ${ort.env.versions.web}, ${how}`, threads: used, adapter };
 }

@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
+from urllib.request import urlopen
 
 import pytest
 
@@ -196,24 +198,38 @@ def test_a_provider_that_browsers_lack(no_libraries, tiny_bundle):
         open_site(tiny_bundle, "cuda")
 
 
+@contextmanager
+def process(bundle, *options):
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "toolkit", "serve", str(bundle), "--no-open", "--port", "0"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*command, *options], text=True, **pipes) as run:
+        try:
+            yield run
+        finally:
+            run.kill()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_ends_it(tiny_bundle):
-    command = [
-        sys.executable,
-        "-m",
-        "toolkit",
-        "serve",
-        str(tiny_bundle),
-        "--no-open",
-        "--port",
-        "0",
-    ]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as run:
+    with process(tiny_bundle) as run:
         assert "http://127.0.0.1:" in run.stdout.readline()
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=20)
-    assert run.returncode == 0
+        assert run.returncode == 0
     assert "ended" in out
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_json_is_the_address_alone(tiny_bundle):
+    with process(tiny_bundle, "--json") as run:
+        lines = []
+        while not lines or lines[-1] != "}\n":
+            lines.append(run.stdout.readline())
+        told = json.loads("".join(lines))
+        with urlopen(told["address"] + "settings.json") as answer:
+            assert json.load(answer)["libraries"] == told["libraries"]
+        run.send_signal(signal.SIGINT)
+        out, _ = run.communicate(timeout=20)
+        assert (run.returncode, out) == (0, "")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .console import say
+from .console import json_option, print_json, say
 
 _EXAMPLE = """\b
 Examples:
@@ -31,11 +31,14 @@ Examples:
     help="What runs the model at first.",
 )
 @click.option("--open/--no-open", "show", default=True, help="Open the page  [default: open]")
-def command(bundle: Path, port: int | None, host: str, provider: str, show: bool) -> None:
+@json_option
+def command(
+    bundle: Path, port: int | None, host: str, provider: str, show: bool, as_json: bool
+) -> None:
     """Try BUNDLE in a browser: sentences in, how alike they are out.
 
-    The browser computes all of it with onnxruntime-web; what is typed leaves it never. Ends with
-    Ctrl-C.
+    The browser computes all of it with onnxruntime-web; what is typed never leaves it. Ends with
+    Ctrl-C. With --json the address comes as JSON, once it can be opened.
     """
     from runtime.serve import open_server, open_site
     from runtime.web.files import CDN
@@ -43,11 +46,15 @@ def command(bundle: Path, port: int | None, host: str, provider: str, show: bool
     site = open_site(bundle, provider)
     with open_server(site, host, port) as server:
         try:
-            say(f"{bundle} is at {server.address}; Ctrl-C ends it")
-            if site.libraries == CDN:
+            if as_json:
+                print_json({"address": server.address, "libraries": site.libraries})
+            else:
+                say(f"{bundle} is at {server.address}; Ctrl-C ends it")
+            if site.libraries == CDN and not as_json:
                 say("onnxruntime-web comes from cdn.jsdelivr.net; `lighttoken setup web` gets it")
             if show:
                 webbrowser.open(server.address)
             server.serve_forever()
         except KeyboardInterrupt:
-            say("ended")
+            if not as_json:
+                say("ended")
