@@ -10,6 +10,7 @@ from toolkit.errors import InputError
 from toolkit.files import folder_aside
 from toolkit.manifest import Manifest, read_manifest, verify_files
 
+from ..profile.job import Job
 from ..profile.report import metrics
 from ..web.files import (
     CDN,
@@ -22,7 +23,7 @@ from ..web.files import (
     page_files,
 )
 
-MEASURES = ("time", "memory")
+MEASURES = ("values", "time", "memory")
 _AS_THEY_ARE = {
     "measure.html": "measure.html",
     "frame.html": "frame.html",
@@ -38,26 +39,26 @@ made; `lighttoken setup web` before that puts it into the folder.
 """
 
 
-def emit_web(bundle: Path, out: Path, job: dict[str, Any]) -> None:
+def emit_web(bundle: Path, out: Path, job: Job, *, force: bool = False) -> None:
     """Write ``out``, a static site whose page measures ``bundle`` and gives ``results.json``.
 
     Args:
         bundle: a bundle folder.
-        out: a folder that is not there yet.
-        job: a :class:`..profile.job.Job` as a dictionary. Its ``provider`` is ``wasm`` or
-            ``webgpu``; its ``measure`` is not read, as the page takes both of :data:`MEASURES`,
-            and ``model`` and ``data`` become addresses in the folder.
+        out: the folder, made anew.
+        job: provider (``wasm`` or ``webgpu``), threads, grid, runs, warmup, and ``ids`` of the call
+            whose outputs are compared. Its model, data and measure are not read, as the page takes
+            each of :data:`MEASURES`.
+        force: replace ``out``.
 
     Raises:
         FormatError: no bundle, or a damaged one.
         InputError: ``out`` exists, or another provider.
     """
-    provider = job.get("provider")
-    if provider not in PROVIDERS:
-        raise InputError(f"provider {provider!r} is unknown to browsers; use wasm or webgpu")
+    if job.provider not in PROVIDERS:
+        raise InputError(f"provider {job.provider!r} is unknown to browsers; use wasm or webgpu")
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
-    libraries = library_files([provider])
+    libraries = library_files([job.provider])
     files = {
         **{name: WEB / kept for name, kept in _AS_THEY_ARE.items()},
         **page_files(),
@@ -66,7 +67,7 @@ def emit_web(bundle: Path, out: Path, job: dict[str, Any]) -> None:
     }
     source = libraries_from(libraries)
     settings = _settings(bundle, manifest, job, source)
-    with folder_aside(out) as folder:
+    with folder_aside(out, force=force) as folder:
         for name, path in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
@@ -75,16 +76,15 @@ def emit_web(bundle: Path, out: Path, job: dict[str, Any]) -> None:
         (folder / "README.md").write_text(_readme(settings["name"], source), encoding="utf-8")
 
 
-def _settings(bundle: Path, manifest: Manifest, job: dict[str, Any], source: str) -> dict[str, Any]:
+def _settings(bundle: Path, manifest: Manifest, job: Job, source: str) -> dict[str, Any]:
     """What the page reads."""
-    data = external_data(bundle, manifest)
-    grid = [(texts, tokens) for texts, tokens in job["grid"]]
+    model, data = f"bundle/{manifest.model}", tuple(external_data(bundle, manifest))
     return {
         "name": bundle.resolve().name,
         "libraries": source,
         "measures": MEASURES,
-        "job": {**job, "model": f"bundle/{manifest.model}", "data": data},
-        "metrics": [dataclasses.asdict(metric) for metric in metrics(grid)],
+        "job": dataclasses.asdict(dataclasses.replace(job, model=model, data=data)),
+        "metrics": [dataclasses.asdict(metric) for metric in metrics(job.grid)],
     }
 
 

@@ -73,6 +73,9 @@ class Cell:
         if wanted is None or found is None:
             return
         self._runtime = found.answer.runtime
+        if found.answer.facts.get("adapter", {}).get("software"):
+            self._status = FUNCTION_ONLY
+            self._note = f"{self.place.note}; its GPU is one in software, whose times mean nothing"
         limit = max(self.place.limit, self.model.limit)
         self._parity = compare(found.answer, wanted.answer, limit)
         if not self._parity.right:
@@ -86,7 +89,7 @@ class Cell:
 
     def take(self, launcher: Launcher, measure: str) -> None:
         """One measure of this round: ``time``, ``cold``, ``memory`` or ``unmapped``."""
-        if measure == "time":
+        if measure == "time" and self._status == MEASURED:
             for job in self._every_point("time"):
                 self._add(self._ask(launcher, job))
         elif measure == "cold":

@@ -149,13 +149,4 @@ def _browser(word: str) -> Place:
     missing = browser.missing()
     if missing is not None:
         raise InputError(missing)
-    if word == "webgpu":
-        # Any machine can run that, for its values and for the page's memory.
-        return Place(
-            word,
-            word,
-            python="",
-            measures=("memory", "places"),
-            note="headless Chromium with a GPU in software, whose times mean nothing",
-        )
     return Place(word, word, python="", note="headless Chromium")

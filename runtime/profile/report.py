@@ -63,6 +63,8 @@ def metrics(grid: Sequence[tuple[int, int]]) -> tuple[Metric, ...]:
         Metric("peak_process_rss_bytes", "memory peak of the process (RSS)", "bytes"),
         Metric("unmapped_load_rss_bytes", "memory after load, nothing mapped (RSS)", "bytes"),
         Metric("unmapped_peak_rss_bytes", "memory peak, nothing mapped (RSS)", "bytes"),
+        Metric("before_wasm_heap_bytes", "wasm heap of the bare runtime", "bytes"),
+        Metric("before_page_bytes", "page's memory with the bare runtime", "bytes"),
         Metric("load_wasm_heap_bytes", "wasm heap after load", "bytes"),
         Metric("load_page_bytes", "page's memory after load", "bytes"),
         Metric("steady_wasm_heap_bytes", "wasm heap in use", "bytes"),

@@ -1,6 +1,5 @@
 """What ``emit_web`` writes: the files, and what the page measures."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -8,8 +7,11 @@ from urllib.request import urlopen
 
 import pytest
 
+from runtime.emit.results import read_results
 from runtime.emit.web import emit_web
+from runtime.profile.device import device_job, join
 from runtime.profile.job import Answer, Job
+from runtime.profile.measure import profile
 from runtime.profile.report import metrics
 from runtime.web.files import library_files
 from toolkit.errors import InputError
@@ -31,14 +33,14 @@ MEASURE = """
 
 
 def a_job(provider="wasm", **more):
-    job = Job("time", "/elsewhere/model.onnx", provider, GRID, 3, 1, rows=30522, **more)
-    return dataclasses.asdict(job)
+    return Job("time", "/elsewhere/model.onnx", provider, GRID, 3, 1, rows=30522, **more)
 
 
 @pytest.mark.slow
 def test_the_page_measures(bundle, look, tmp_path):
     folder = bundle("wasm")
-    emit_web(folder, tmp_path / "site", a_job())
+    job = device_job(folder, GRID, provider="wasm", threads=1, runs=3)
+    emit_web(folder, tmp_path / "site", job)
     command = [sys.executable, "-I", str(tmp_path / "site" / "serve.py"), "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -54,12 +56,19 @@ def test_the_page_measures(bundle, look, tmp_path):
     assert (results["place"], results["subject"]) == ("web", folder.name)
     assert results["environment"]["cores"] >= 1
     answers = {one["measure"]: Answer.from_dict(one["answer"]) for one in results["answers"]}
-    assert set(answers) == {"time", "memory"}
+    assert set(answers) == {"values", "time", "memory"}
     known = {metric.name for metric in metrics(GRID)}
     assert set(answers["time"].figures) <= known
     weights = read_manifest(folder).files["model.onnx.data"].bytes
     assert answers["memory"].figures["steady_page_bytes"] > 0.9 * weights
     assert "wasm heap in use" in seen.found["shown"]
+
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    report = profile(folder, lengths=(8,), runs=1, warmup=0, repeats=1)
+    joined = join(report, [read_results(tmp_path / "results.json")], [folder])
+    there = joined.measurement(folder.name, "web")
+    assert there.parity.error < 1e-4
+    assert there.figures["load_ms"].median > 0
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """``lighttoken profile``: bytes, memory, time and where nodes run, beside other models."""
 
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +77,7 @@ Examples:
     help="Measure nothing here: write a folder, --out, that measures on your device.",
 )
 @click.option("--out", "folder", type=click.Path(path_type=Path), help="The folder of --emit.")
+@click.option("--force", is_flag=True, help="Replace that folder.")
 @click.option(
     "--results",
     "sent_back",
@@ -105,6 +106,7 @@ def command(
     predicted: tuple[str, ...],
     emit: str | None,
     folder: Path | None,
+    force: bool,
     sent_back: tuple[Path, ...],
     trust_remote_code: bool,
     no_op: bool,
@@ -123,7 +125,7 @@ def command(
 
     grid = [(batch, length) for batch in batches for length in lengths]
     if emit is not None:
-        _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50)
+        _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50, force=force)
         return
     devices = [read_results(path) for path in sent_back]
     manifest = None if bundle.is_file() else read_manifest(bundle)
@@ -216,6 +218,7 @@ def _emit(
     *,
     threads: int,
     runs: int,
+    force: bool,
 ) -> None:
     """Write the folder for a device."""
     from runtime.profile.device import device_job
@@ -229,7 +232,7 @@ def _emit(
 
         provider = word if word in ("wasm", "webgpu") else "wasm"
         job = device_job(bundle, grid, provider=provider, threads=threads, runs=runs)
-        emit_web(bundle, folder, asdict(job))
+        emit_web(bundle, folder, job, force=force)
         start = f"cd {folder} && python serve.py"
     else:
         from runtime.emit.android import emit_android
@@ -239,7 +242,7 @@ def _emit(
             raise InputError(f"provider {word!r} is unknown; choose from {', '.join(PROVIDERS)}")
         job = device_job(bundle, grid, provider=PROVIDERS[word], threads=threads, runs=runs)
         write = emit_android if device == "android" else emit_linux_arm64
-        write(bundle, folder, job)
+        write(bundle, folder, job, force=force)
         start = "sh run.sh, there or beside it, as its README.md says"
     say(f"wrote {folder}; next: {start}")
     say(f"then join what comes back: lighttoken profile {bundle} --results results.json")
