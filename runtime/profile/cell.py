@@ -80,10 +80,10 @@ class Cell:
         self._parity = compare(found.answer, wanted.answer, limit)
         if not self._parity.right:
             error = self._parity.error
-            off = "no share at all" if error is None else f"{error:.2g}"
+            off = "differ in shape or are no numbers" if error is None else f"differ by {error:.2g}"
             self._end(
                 WRONG,
-                f"outputs are off the CPU's by {off}, in shares of the largest value, where "
+                f"outputs {off} from the CPU's (root mean square, relative), where "
                 f"{limit:g} is allowed; nothing was timed{self._advice()}",
             )
 

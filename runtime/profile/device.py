@@ -14,7 +14,7 @@ from .places import find_place
 from .report import MEASURED, WRONG, Comparison, Measurement, Parity, ProfileReport, Statistic
 from .subjects import Model, read_models
 
-_LIMIT = 0.02  # of the largest value: a phone's provider may compute in float16
+_LIMIT = 0.02  # relative: a phone's provider may compute in float16
 _CHECKED = (1, 16)  # texts and tokens of the call whose outputs come back, unless shapes are fixed
 _WARMUP = 5
 

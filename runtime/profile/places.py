@@ -14,7 +14,7 @@ from ..providers import CPU, PROVIDERS, available
 from ..setup import home
 from . import browser
 
-_FLOAT32 = 1e-4  # of the largest value: other orders of summation, other exponentials
+_FLOAT32 = 1e-4  # relative: other orders of summation, other exponentials
 _HALF = 0.02  # computed in float16, or in TF32
 
 ALL_MEASURES = ("time", "cold", "memory", "unmapped", "places")
@@ -32,7 +32,7 @@ class Place:
         plugin: module of a provider that comes as a plugin, else empty.
         settings: options of the provider.
         static: whether it takes fixed shapes alone.
-        limit: how far outputs may be from the CPU's, in shares of the largest value.
+        limit: how far outputs may be from the CPU's, relative, root mean square.
         measures: what is asked there.
         note: what to know of every figure from there.
     """

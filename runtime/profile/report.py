@@ -124,8 +124,8 @@ class Parity:
     """How far outputs are from those of the same file on the CPU.
 
     Attributes:
-        error: largest difference, in shares of the largest value; None where an output is missing,
-            of another shape, or not a number.
+        error: root mean square of the difference over that of the outputs; None where an output is
+            missing, of another shape, or not a number.
         limit: the most that this place is allowed.
     """
 

@@ -20,7 +20,7 @@ from .report import Subject
 _ROUNDED = frozenset(  # operators that round activations to bytes; no two kernels do it alike
     {"MatMulNBits", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "QuantizeLinear"}
 )
-_ROUNDED_LIMIT = 0.05  # of the largest value
+_ROUNDED_LIMIT = 0.2  # as much as two right kernels were seen to differ by, twice
 _APPROXIMATE_HEAD = 0.02
 _CHUNK = 1 << 20  # bytes
 
