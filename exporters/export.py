@@ -33,6 +33,7 @@ from .part import table_values
 from .pooling import AddPooling
 from .prior import corpus_ids, corpus_importance, token_importance
 from .products import Product
+from .quantized_gathers import QuantizedGathers
 from .rewrite import CompressTable, check_opset, inline_decoder
 from .source import LoadedModel, load_graph, load_source
 from .tables import PackedTable, choose_tables, out_of_reach, share_out
@@ -129,6 +130,8 @@ def export(
             FixShapes(chosen.batch, chosen.sequence)(model)
         if chosen.decode == "inline":
             inline_decoder(model)
+        if target.quantized:
+            QuantizedGathers()(model)
         path.parent.mkdir(exist_ok=True)
         ir.save(model, path, external_data=layout.data)
 

@@ -16,6 +16,7 @@ class Target:
         head: what an output head reads that shares the table, unless one is asked for.
         bodies: forms of the other weights that run there.
         int32: graph inputs are int32 and not int64.
+        quantized: look-ups of bytes stand between DequantizeLinear and QuantizeLinear.
         static: shapes are fixed, to ``--batch`` and ``--sequence``.
         most_texts: a larger batch gives wrong values there; None for no limit.
         why: the reasons, for people.
@@ -26,6 +27,7 @@ class Target:
     head: str = "nbits"
     bodies: tuple[str, ...] = ("fp32", "fp16", "int8", "int4")
     int32: bool = False
+    quantized: bool = False
     static: bool = False
     most_texts: int | None = None
     why: str = ""
@@ -71,10 +73,12 @@ TARGETS = {
         floats=True,
         bodies=("fp32", "fp16"),
         int32=True,
+        quantized=True,
         static=True,
         most_texts=1,
         why="The HTP compiles fixed shapes and 32-bit indices, and knows neither functions nor "
-        "onnxruntime's own operators; look-ups of bytes stay with the CPU provider. One text at a "
+        "onnxruntime's own operators. It takes look-ups of bytes where they stand between "
+        "DequantizeLinear and QuantizeLinear, and then the whole model as one. One text at a "
         "time: LayerNormalization after a sum with what all texts share, such as positions, is "
         "wrong from the second text on in onnxruntime-qnn 2.7's emulator.",
     ),

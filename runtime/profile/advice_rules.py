@@ -67,7 +67,14 @@ RULES = (
         "which shares its memory",
     ),
     Rule(
-        (_QNN, _COREML, _NNAPI),
+        (_QNN,),
+        ("Gather",),
+        "{count} Gather of bytes: QNN takes them between DequantizeLinear and QuantizeLinear; "
+        "export again with `--target qnn`, which puts them there",
+        _BYTES,
+    ),
+    Rule(
+        (_COREML, _NNAPI),
         ("Gather",),
         "{count} Gather of bytes: it takes none here, and a packed table's codes are bytes; "
         "ordinary for a bundle, and what they pass on is small",

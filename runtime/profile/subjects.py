@@ -122,6 +122,7 @@ def _read(path: Path, name: str) -> Model:
             limit = _ROUNDED_LIMIT
     if manifest is not None:
         rows = manifest.rows
+        limit = _ROUNDED_LIMIT if manifest.body in ("int8", "int4") else 0.0
         if manifest.packed_heads:
             limit = max(limit, _APPROXIMATE_HEAD)
     return Model(name, path, files, manifest, inputs, limit, rows)

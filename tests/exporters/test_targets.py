@@ -1,6 +1,7 @@
 """What each target decides, and that a bundle for it runs with the values it should have."""
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
@@ -78,6 +79,39 @@ def test_targets_differ_in_form_and_not_in_values(encoder_folder, quick, tmp_pat
         found[target] = next(iter(session.run(feeds).values()))
     for target in ("webgpu", "cuda"):
         np.testing.assert_allclose(found[target], found["cpu"], atol=1e-5)
+
+
+def byte_gathers(graph):
+    """What stands between stored bytes and the Gather that reads them, by the bytes' name."""
+    stored = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.UINT8}
+    makers = {output: node for node in graph.node for output in node.output}
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Gather":
+            table = node.input[0]
+            maker = makers.get(table)
+            if table in stored:
+                found[table] = ""
+            elif maker is not None and maker.input and maker.input[0] in stored:
+                found[maker.input[0]] = maker.op_type
+    return found
+
+
+def test_look_ups_of_bytes_for_an_npu(encoder_folder, quick, tmp_path):
+    shape = {"batch": 1, "sequence": 6}
+    export(str(encoder_folder), tmp_path / "qnn", BUDGET, options=quick(target="qnn", **shape))
+    export(str(encoder_folder), tmp_path / "plain", BUDGET, options=quick(target="nnapi", **shape))
+    bare, between = (
+        byte_gathers(onnx.load(tmp_path / name / "model.onnx").graph) for name in ("plain", "qnn")
+    )
+    assert set(bare.values()) == {""}
+    assert between == dict.fromkeys(bare, "DequantizeLinear")
+    found = []
+    for name in ("qnn", "plain"):
+        session = open_session(tmp_path / name)
+        ids = {info.name: np.ones((1, 6), np.int64) for info in session.inputs}
+        found.append(next(iter(session.run(ids).values())))
+    np.testing.assert_array_equal(*found)
 
 
 def test_ort_format_says_what_a_minimal_build_needs(encoder_folder, quick, tmp_path):
