@@ -36,7 +36,8 @@ from toolkit.manifest import read_manifest
 PLACES = ("cpu", "xnnpack", "wasm", "webgpu", "qnn")
 RIVALS = {"fp32": "original", "int8": "int8", "int4": "int4"}
 BODIES = ("int4", "int8", "fp32")  # the first is compared with all others
-_EMULATED_TOKENS = 16  # the NPU's emulator takes minutes for a long text
+_EMULATED = ("qnn", "webgpu")  # in software here: minutes for a long text, and times mean nothing
+_EMULATED_TOKENS = 16
 _COLUMNS = {
     "disk_bytes": "on disk",
     "download_bytes": "to download",
@@ -70,47 +71,44 @@ def bundles(source: str, place: str, tokens: int, work: Path) -> list[Path]:
 
 
 def measure(
-    source: str, places: Sequence[str], tokens: int, runs: int, repeats: int, work: Path
+    source: str, place: str, tokens: int, runs: int, repeats: int, work: Path
 ) -> ProfileReport:
-    """One report of all places."""
-    reports = []
-    for place in places:
-        length = _EMULATED_TOKENS if place == "qnn" else tokens
-        ours = bundles(source, place, length, work)
-        manifest = read_manifest(ours[0])
-        others = []
-        for name, word in RIVALS.items():
-            made = rival(word, manifest, source, work / "rivals", trust_remote_code=False)
-            named = made.with_name(f"{name}.onnx")
-            if not named.exists():
-                named.hardlink_to(made)
-            others.append(named)
-        reports.append(
-            profile(
-                ours[0],
-                [*ours[1:], *others],
-                places=[place],
-                lengths=[length],
-                runs=runs,
-                repeats=repeats,
-            )
-        )
-    first = reports[0]
+    """The report of one place."""
+    emulated = place in _EMULATED
+    length = _EMULATED_TOKENS if emulated else tokens
+    ours = bundles(source, place, length, work)
+    manifest = read_manifest(ours[0])
+    others = []
+    for name, word in RIVALS.items():
+        made = rival(word, manifest, source, work / "rivals", trust_remote_code=False)
+        named = made.with_name(f"{name}.onnx")
+        if not named.exists():
+            named.hardlink_to(made)
+        others.append(named)
+    return profile(
+        ours[0],
+        [*ours[1:], *others],
+        places=[place],
+        lengths=[length],
+        runs=1 if emulated else runs,
+        warmup=1 if emulated else 5,
+        repeats=1 if emulated else repeats,
+    )
+
+
+def join(reports: Sequence[ProfileReport]) -> ProfileReport:
+    """One report of all places; models and settings are those of the first."""
     return dataclasses.replace(
-        first,
-        places=tuple(places),
+        reports[0],
+        places=tuple(place for report in reports for place in report.places),
         measurements=tuple(one for report in reports for one in report.measurements),
         comparisons=tuple(one for report in reports for one in report.comparisons),
     )
 
 
 def markdown(report: ProfileReport) -> str:
-    """A table a place."""
-    return "\n\n".join(_table(report, place) for place in report.places)
-
-
-def _table(report: ProfileReport, place: str) -> str:
-    there = [one for one in report.measurements if one.place == place]
+    """The table of a report of one place."""
+    there, (place,) = report.measurements, report.places
     runtime = next((one.runtime for one in there if one.runtime), "")
     columns = {
         name: label
@@ -163,13 +161,17 @@ def command(
 ) -> None:
     """Footprint of MODEL, a folder, hub id or .onnx, or `minilm` for the demo's."""
     source = find_model() if model == "minilm" else model
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    reports = []
     with tempfile.TemporaryDirectory() as work:
-        report = measure(source, places, tokens, runs, repeats, Path(work))
+        for place in places:
+            reports.append(measure(source, place, tokens, runs, repeats, Path(work)))
+            console.print(f"{markdown(reports[-1])}\n")
+    report = join(reports)
     for path, text in ((page, to_html), (data, lambda r: json.dumps(r.to_dict(), indent=1))):
         if path is not None:
             with write_aside(path) as aside:
                 aside.write_text(text(report), encoding="utf-8")
-    Console(soft_wrap=True, highlight=False, markup=False).print(markdown(report))
 
 
 if __name__ == "__main__":
