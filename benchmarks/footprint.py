@@ -130,9 +130,23 @@ def markdown(report: ProfileReport) -> str:
     ]
     for one in there:
         cells = [_cell(one, name) for name in columns]
-        remark = "" if one.status == "measured" else f"{one.status}: {one.note}"
+        remark = _remark(one)
         lines.append(f"| {one.subject.removesuffix('.onnx')} | {' | '.join(cells)} | {remark} |")
     return "\n".join(lines)
+
+
+def _remark(one: Measurement) -> str:
+    """What figures do not say: why there are none, and where nodes run beside the CPU."""
+    said = [] if one.status == "measured" else [f"{one.status}: {one.note}"]
+    if one.status == "function only" and one.parity is not None:
+        said = [f"outputs within {one.parity.error:.1g} of the CPU's"]
+    placement = one.placement
+    if placement is not None and placement.wanted not in ("CPUExecutionProvider", "wasm"):
+        taken = sum(placement.nodes.get(placement.wanted, {}).values())
+        every = sum(sum(nodes.values()) for nodes in placement.nodes.values())
+        islands = sum(island.provider == placement.wanted for island in placement.islands)
+        said.append(f"{taken} of {every} nodes in {islands} islands")
+    return "; ".join(said)
 
 
 def _cell(one: Measurement, name: str) -> str:

@@ -104,7 +104,7 @@ class Cell:
                 self._timeline = timeline(outcome.samples, outcome.answer.marks)
         elif measure == "unmapped":
             job = replace(self._at(self._grid[0], "memory"), load="bytes", runs=1, warmup=0)
-            outcome = self._ask(launcher, job)
+            outcome = self._ask(launcher, job, must=False)  # not every runtime takes weights so
             if outcome is not None:
                 told = outcome.answer.figures
                 self._rounds[-1] |= {
@@ -185,14 +185,21 @@ class Cell:
             self._rounds[-1] = outcome.answer.figures | self._rounds[-1]
 
     def _ask(
-        self, launcher: Launcher, job: Job, place: Place | None = None, *, watch: bool = False
+        self,
+        launcher: Launcher,
+        job: Job,
+        place: Place | None = None,
+        *,
+        watch: bool = False,
+        must: bool = True,
     ) -> Outcome | None:
         if self._status not in (MEASURED, FUNCTION_ONLY):
             return None
         try:
             return launcher.run(place or self.place, job, watch=watch)
         except InputError as error:
-            self._end(FAILED, str(error))
+            if must:
+                self._end(FAILED, str(error))
             return None
 
     def _end(self, status: str, note: str) -> None:

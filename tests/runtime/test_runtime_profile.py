@@ -219,6 +219,21 @@ def test_what_fails_in_the_middle_leaves_the_rest(bundle, place, monkeypatch):
     assert "nnapi: failed: the driver is gone" in shown(report)
 
 
+def test_a_runtime_that_takes_no_weights_from_memory_is_measured_without(bundle, monkeypatch):
+    run = Launcher.run
+
+    def refuses(self, there, job, **options):
+        if job.load == "bytes":
+            raise InputError("no such function")
+        return run(self, there, job, **options)
+
+    monkeypatch.setattr(Launcher, "run", refuses)
+    (one,) = profile(bundle, **FEW).measurements
+    assert one.status == MEASURED
+    assert "load_rss_bytes" in one.figures
+    assert "unmapped_load_rss_bytes" not in one.figures
+
+
 def test_a_place_that_only_functions_has_no_times(bundle, place):
     place("nnapi", note="emulated")
     there = dataclasses.replace(cell_module.find_place("nnapi"), measures=())
