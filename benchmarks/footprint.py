@@ -145,7 +145,7 @@ def _remark(one: Measurement) -> str:
         taken = sum(placement.nodes.get(placement.wanted, {}).values())
         every = sum(sum(nodes.values()) for nodes in placement.nodes.values())
         islands = sum(island.provider == placement.wanted for island in placement.islands)
-        said.append(f"{taken} of {every} nodes in {islands} islands")
+        said.append(f"{taken} of {every} nodes in {islands} part{'' if islands == 1 else 's'}")
     return "; ".join(said)
 
 
