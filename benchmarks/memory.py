@@ -29,7 +29,7 @@ from rate_distortion import read_table
 from exporters.decode import decode_model
 from exporters.head import head_model
 from runtime import native, open_session
-from runtime.profile.memory import snapshot
+from runtime.profile.worker.memory import snapshot
 from toolkit import Budget, LightTokenConfig, compress
 from toolkit.errors import LightTokenError
 
