@@ -1,7 +1,6 @@
 """A bundle in, results and the truth about its cost out.
 
-Names are imported on first use: a measuring process passes through this file, and scipy in it
-would be counted as the model's.
+Names are imported on first use: whoever opens a session does not pay for scipy.
 """
 
 from importlib import import_module

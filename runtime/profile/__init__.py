@@ -1,5 +1,5 @@
-"""What a model costs: bytes, memory and time, each measured in a process of its own.
+"""What models cost, place by place: bytes, memory, time, and where their nodes run.
 
-Start at :func:`runtime.profile.measure.profile`. Nothing is imported here, because the measuring
-process passes through this file and must stay as small as it can.
+Start at :func:`runtime.profile.measure.profile`. Processes that measure run :mod:`.worker` from a
+folder of its own (:mod:`.carry`), so that nothing of LightToken is counted as the model's.
 """
