@@ -172,7 +172,7 @@ def _costs(manifest: Manifest, figures: dict[str, Any]) -> Any:
         ("load_rss_bytes", "memory after load"),
         ("steady_rss_bytes", "memory in use"),
         ("peak_rss_bytes", "memory, peak"),
-        ("cold_first_result_ms", "load and first result"),
+        ("first_result_ms", "load and first result"),
         ("latency_1x128_p50_ms", "128 tokens, 1 thread, p50"),
     ):
         if name not in before or name not in after or name not in ratios:
