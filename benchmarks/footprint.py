@@ -23,7 +23,7 @@ from rich.console import Console
 
 from exporters import ExportOptions, export
 from exporters.targets import TARGETS
-from runtime.profile.html import to_html
+from runtime.profile.html import write_html
 from runtime.profile.measure import profile
 from runtime.profile.report import Measurement, ProfileReport
 from toolkit import Budget, LightTokenConfig
@@ -182,10 +182,11 @@ def command(
             reports.append(measure(source, place, tokens, runs, repeats, Path(work)))
             console.print(f"{markdown(reports[-1])}\n")
     report = join(reports)
-    for path, text in ((page, to_html), (data, lambda r: json.dumps(r.to_dict(), indent=1))):
-        if path is not None:
-            with write_aside(path) as aside:
-                aside.write_text(text(report), encoding="utf-8")
+    if page is not None:
+        write_html(report, page)
+    if data is not None:
+        with write_aside(data) as aside:
+            aside.write_text(json.dumps(report.to_dict(), indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

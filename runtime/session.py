@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from toolkit.errors import FormatError, InputError
+from toolkit.feeds import find_ids_input
 from toolkit.manifest import Manifest, read_manifest, verify_files
 from toolkit.tensors import TensorInfo, describe
 
@@ -20,7 +21,6 @@ from .providers import CPU, provider_names
 Array = NDArray[Any]
 
 _ERRORS_ONLY = 3  # onnxruntime's log severity
-_OTHER_INPUTS = ("attention_mask", "token_type_ids", "position_ids")
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ def open_session(
             "use provider 'cpu' or install what it needs"
         )
     inputs = describe(raw.get_inputs())
-    ids_input = manifest.ids_input if manifest is not None else _find_ids(inputs)
+    ids_input = manifest.ids_input if manifest is not None else find_ids_input(inputs)
     outputs = describe(raw.get_outputs())
     return Session(path, manifest, ids_input, inputs, outputs, raw, native_op)
 
@@ -167,16 +167,6 @@ def _load(
         if "is not a registered function/op" in reason:
             advice = "export it with `--decode function`, which needs standard operators only"
         raise FormatError(f"{path} cannot be loaded: {reason}; {advice}") from error
-
-
-def _find_ids(inputs: Sequence[TensorInfo]) -> str | None:
-    names = [info.name for info in inputs]
-    if "input_ids" in names:
-        return "input_ids"
-    for info in inputs:
-        if info.dtype in ("int32", "int64") and info.name not in _OTHER_INPUTS:
-            return info.name
-    return None
 
 
 def _cast(feed: Array, dtype: np.dtype[np.generic] | None) -> Array:

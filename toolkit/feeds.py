@@ -14,6 +14,7 @@ Int64 = NDArray[np.int64]
 
 _SAFE_ROWS = 1000  # ids below it are valid in any real vocabulary
 _MASKS = ("attention_mask", "encoder_attention_mask")
+NOT_IDS = ("attention_mask", "token_type_ids", "position_ids")
 DECODER_IDS = "decoder_input_ids"  # what an encoder-decoder has beside the encoder's ids
 
 
@@ -27,6 +28,16 @@ def draw_ids(rng: np.random.Generator, batch: int, length: int, rows: int | None
     rows = rows or _SAFE_ROWS
     powers = rng.uniform(0.0, np.log(max(rows, 2)), (batch, length))
     return np.minimum(np.exp(powers).astype(np.int64), rows - 1)
+
+
+def find_ids_input(inputs: Sequence[TensorInfo]) -> str | None:
+    """The input that carries token ids: by its name, else the first of integers that may be it."""
+    if any(info.name == "input_ids" for info in inputs):
+        return "input_ids"
+    for info in inputs:
+        if info.dtype in ("int32", "int64") and info.name not in NOT_IDS:
+            return info.name
+    return None
 
 
 def build_feeds(

@@ -11,6 +11,12 @@ from pathlib import Path
 from .errors import InputError
 
 
+def user_cache() -> Path:
+    """LightToken's folder in the user's cache, whether or not it is there."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "lighttoken"
+
+
 @contextmanager
 def write_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``; rename it to ``path`` when the block succeeds.

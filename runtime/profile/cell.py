@@ -10,7 +10,7 @@ from .disk import drop, read_afresh
 from .job import Job
 from .launch import Launcher, Outcome
 from .parity import compare, draw_check_ids
-from .places import Place, find_place
+from .places import Place
 from .report import (
     FAILED,
     FUNCTION_ONLY,
@@ -65,22 +65,23 @@ class Cell:
         """Compare its outputs with those of the same file on the CPU, by standard operators."""
         point = self._grid[0]
         here = replace(self._at(point, "values"), ids=draw_check_ids(self._job.rows, point))
-        cpu = find_place("cpu")
-        there = replace(
-            here, provider=cpu.provider, settings={}, plugin="", library="", dimensions={}
-        )
-        wanted, found = self._ask(launcher, there, cpu), self._ask(launcher, here)
-        if wanted is None or found is None:
+        try:
+            wanted = launcher.reference(here)
+        except InputError as error:
+            self._end(FAILED, str(error))
+            return
+        found = self._ask(launcher, here)
+        if found is None:
             return
         self._runtime = found.answer.runtime
         if found.answer.facts.get("adapter", {}).get("software"):
             self._status = FUNCTION_ONLY
             self._note = f"{self.place.note}; its GPU is one in software, whose times mean nothing"
         limit = max(self.place.limit, self.model.limit)
-        self._parity = compare(found.answer, wanted.answer, limit)
+        self._parity = compare(found.answer, wanted, limit)
         if not self._parity.right:
-            error = self._parity.error
-            off = "differ in shape or are no numbers" if error is None else f"differ by {error:.2g}"
+            by = self._parity.error
+            off = "differ in shape or are no numbers" if by is None else f"differ by {by:.2g}"
             self._end(
                 WRONG,
                 f"outputs {off} from the CPU's (root mean square, relative), where "
@@ -188,7 +189,6 @@ class Cell:
         self,
         launcher: Launcher,
         job: Job,
-        place: Place | None = None,
         *,
         watch: bool = False,
         must: bool = True,
@@ -196,7 +196,7 @@ class Cell:
         if self._status not in (MEASURED, FUNCTION_ONLY):
             return None
         try:
-            return launcher.run(place or self.place, job, watch=watch)
+            return launcher.run(self.place, job, watch=watch)
         except InputError as error:
             if must:
                 self._end(FAILED, str(error))

@@ -10,7 +10,6 @@ from ..emit.results import DeviceResults
 from .job import Job
 from .launch import Launcher
 from .parity import compare, draw_check_ids
-from .places import find_place
 from .report import MEASURED, WRONG, Comparison, Measurement, Parity, ProfileReport, Statistic
 from .subjects import Model, read_models
 
@@ -51,6 +50,8 @@ def join(
     Raises:
         InputError: results of a model that is not in the report.
     """
+    if not results:
+        return report
     models = {model.name: model for model in read_models(paths)}
     for one in results:
         if one.subject not in models:
@@ -96,9 +97,7 @@ def _parity(results: DeviceResults, model: Model, launcher: Launcher) -> Parity 
     found = results.of("values")
     if not found:
         return None
-    cpu = find_place("cpu")
-    wanted = launcher.run(cpu, dataclasses.replace(_job(model), provider=cpu.provider)).answer
-    return compare(found[0], wanted, max(_LIMIT, model.limit))
+    return compare(found[0], launcher.reference(_job(model)), max(_LIMIT, model.limit))
 
 
 def _measurement(results: DeviceResults, parity: Parity | None) -> Measurement:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from toolkit.errors import InputError
 from .browser import run_in_browser
 from .carry import MODULE, carry
 from .job import Answer, Job
-from .places import Place
+from .places import Place, find_place
 from .watch import Watch
 
 
@@ -37,6 +37,7 @@ class Launcher:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._folder = tempfile.TemporaryDirectory(prefix="lighttoken-")
+        self._references: dict[str, Answer] = {}
 
     def __enter__(self) -> "Launcher":
         carry(Path(self._folder.name))
@@ -44,6 +45,21 @@ class Launcher:
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
+
+    def reference(self, job: Job) -> Answer:
+        """What the job's file gives for its ids on the CPU, by standard operators; asked once.
+
+        Raises:
+            InputError: as :meth:`run`.
+        """
+        cpu = find_place("cpu")
+        plain = replace(
+            job, provider=cpu.provider, settings={}, plugin="", library="", dimensions={}
+        )
+        key = plain.to_json()
+        if key not in self._references:
+            self._references[key] = self.run(cpu, plain).answer
+        return self._references[key]
 
     def run(self, place: Place, job: Job, *, watch: bool = False) -> Outcome:
         """Measure in a fresh process at ``place``.

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from toolkit.feeds import NOT_IDS
+
 from .graph import constant
 from .told import NATIVE_DOMAIN
 
@@ -12,7 +14,6 @@ DECODE = "CompressedEmbedding"  # the function of a second table has a number be
 HEAD = "CompressedHead"
 
 _INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
-_OTHER_INPUTS = ("attention_mask", "token_type_ids", "position_ids")
 _KEEPS_IDS = {
     *("Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"),
     *("Slice", "Expand", "Transpose"),
@@ -106,7 +107,7 @@ def indexed_by(gather: ir.Node) -> str | None:
 def find_ids(graph: ir.Graph) -> str | None:
     """``input_ids``, or the first input of integers that is no mask, type or position."""
     names = [value.name for value in graph.inputs if value.dtype in _INTEGERS]
-    rest = [name for name in names if name not in _OTHER_INPUTS]
+    rest = [name for name in names if name not in NOT_IDS]
     return "input_ids" if "input_ids" in names else rest[0] if rest else None
 
 

@@ -102,19 +102,34 @@ def place_nodes(
         InputError: the facts have none of these; the model is an ``.ort`` file.
         FormatError: onnxruntime cannot load the model.
     """
-    told = list(assigned(facts)) or list(profiled(facts))
+    native = any(one.domain == NATIVE_DOMAIN for one in _told(facts))
+    with partitioned_graph(model, dimensions=dimensions, native=native) as graph:
+        return place_graph(graph, facts, provider)
+
+
+def place_graph(graph: ir.Graph, facts: Mapping[str, Any], provider: str) -> Placement:
+    """As :func:`place_nodes`, of a :func:`.graph.partitioned_graph` that is open already.
+
+    Raises:
+        InputError: the facts tell of no node.
+    """
+    told = _told(facts)
     only = only_provider(facts)
-    if not told and only is None:
+    if not told and only is not None:
+        told = [Told(node.name or "", node.op_type, node.domain, only) for node in graph]
+    wanted = wanted_name(provider, {one.provider for one in told})
+    return _lay_over(graph, told, wanted, facts)
+
+
+def _told(facts: Mapping[str, Any]) -> list[Told]:
+    """Nodes by name; none where a single provider took them all and no names came."""
+    told = list(assigned(facts)) or list(profiled(facts))
+    if not told and only_provider(facts) is None:
         raise InputError(
             "the runtime told nothing of its nodes (neither «assigned» nor «profiled»); "
             "use onnxruntime 1.24 or newer"
         )
-    native = any(one.domain == NATIVE_DOMAIN for one in told)
-    with partitioned_graph(model, dimensions=dimensions, native=native) as graph:
-        if not told and only is not None:
-            told = [Told(node.name or "", node.op_type, node.domain, only) for node in graph]
-        wanted = wanted_name(provider, {one.provider for one in told})
-        return _lay_over(graph, told, wanted, facts)
+    return told
 
 
 def _lay_over(

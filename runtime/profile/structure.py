@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from .graph import partitioned_graph, read_graph
 from .job import Answer
 from .layer import embedding_initializer_bytes, embedding_share, find_layer
-from .placement import Placement, place_nodes
+from .placement import Placement, place_graph
 from .places import Place
 from .subjects import Model
 
@@ -31,12 +31,12 @@ def examine(
     """
     figures = dict(answer.figures)
     dimensions = model.dimensions(*point) if place.static else {}
-    placement = place_nodes(model.path, answer.facts, place.provider, dimensions=dimensions)
     layer = find_layer(read_graph(model.path).graph, model.ids_input or None)
     share = embedding_share(answer.facts.get("profiled") or (), layer)
     if share is not None:
         figures[f"embedding_{point[0]}x{point[1]}_share"] = share
     with partitioned_graph(model.path, dimensions=dimensions, native=native) as graph:
+        placement = place_graph(graph, answer.facts, place.provider)
         figures["embedding_initializer_bytes"] = float(embedding_initializer_bytes(graph, layer))
         figures["initializer_bytes"] = float(
             sum(v.const_value.nbytes for v in graph.initializers.values() if v.const_value)

@@ -6,13 +6,12 @@ Each lies in a folder of its own under :func:`home`; ``lighttoken setup NAME`` p
 import os
 from pathlib import Path
 
+from toolkit.files import user_cache
+
 VARIABLE = "LIGHTTOKEN_HOME"
 
 
 def home() -> Path:
     """The folder, whether or not it is there: of ``LIGHTTOKEN_HOME``, else of the user's cache."""
     named = os.environ.get(VARIABLE)
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "lighttoken"
+    return Path(named) if named else user_cache()

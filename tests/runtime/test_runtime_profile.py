@@ -77,8 +77,8 @@ def place(monkeypatch):
         def find(name):
             return there if name == word else cpu
 
-        for module in (cell_module, sys.modules["runtime.profile.measure"]):
-            monkeypatch.setattr(module, "find_place", find)
+        monkeypatch.setattr(sys.modules["runtime.profile.measure"], "find_place", find)
+        return there
 
     return make
 
@@ -235,8 +235,7 @@ def test_a_runtime_that_takes_no_weights_from_memory_is_measured_without(bundle,
 
 
 def test_a_place_that_only_functions_has_no_times(bundle, place):
-    place("nnapi", note="emulated")
-    there = dataclasses.replace(cell_module.find_place("nnapi"), measures=())
+    there = dataclasses.replace(place("nnapi", note="emulated"), measures=())
     model = read_models([bundle])[0]
     with Launcher(60) as launcher:
         cell = cell_module.Cell(model, there, job_of("", grid=((1, 2),)), op=False)

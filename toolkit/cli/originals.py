@@ -7,11 +7,10 @@ sha256 of the weights to the source as it was given.
 
 import contextlib
 import json
-import os
 from pathlib import Path
 
 from toolkit.errors import InputError
-from toolkit.files import write_aside
+from toolkit.files import user_cache, write_aside
 from toolkit.manifest import MANIFEST_NAME, Manifest, Source, read_manifest
 
 
@@ -64,8 +63,7 @@ def original_onnx(
 
 
 def _file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "lighttoken" / "originals.json"
+    return user_cache() / "originals.json"
 
 
 def _read() -> dict[str, str]:

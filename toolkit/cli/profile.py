@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from toolkit.errors import InputError
-from toolkit.files import write_aside
 from toolkit.manifest import Manifest, read_manifest
 
 from .console import err, json_option, no_op_option, out, print_json, progress, say, trust_option
@@ -149,7 +148,9 @@ def command(
         result = join(result, devices, [bundle, *others])
         result = _with_predictions(result, predicted, grid[-1], [bundle, *others])
     if page is not None:
-        _write_page(result, page)
+        from runtime.profile.html import write_html
+
+        write_html(result, page)
     if as_json:
         print_json(result.to_dict())
     else:
@@ -196,6 +197,7 @@ def _with_predictions(
     from runtime.profile.predict import predict
     from runtime.profile.subjects import read_models
 
+    models = read_models(paths)
     found = [
         predict(
             model.path,
@@ -204,7 +206,7 @@ def _with_predictions(
             dimensions=model.dimensions(*model.possible([point])[0]),
         )
         for place in places
-        for model in read_models(paths)
+        for model in models
     ]
     return replace(result, predictions=tuple(found))
 
@@ -246,13 +248,6 @@ def _emit(
         start = "sh run.sh, there or beside it, as its README.md says"
     say(f"wrote {folder}; next: {start}")
     say(f"then join what comes back: lighttoken profile {bundle} --results results.json")
-
-
-def _write_page(result: "ProfileReport", path: Path) -> None:
-    from runtime.profile.html import to_html
-
-    with write_aside(path) as aside:
-        aside.write_text(to_html(result), encoding="utf-8")
 
 
 def _show(result: "ProfileReport", *, nodes: bool, everything: bool) -> None:

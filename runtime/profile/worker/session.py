@@ -8,14 +8,13 @@ import numpy as np
 import onnxruntime as ort
 
 from toolkit.errors import InputError
-from toolkit.feeds import Array, Int64, build_feeds, draw_ids
+from toolkit.feeds import Array, Int64, build_feeds, draw_ids, find_ids_input
 from toolkit.tensors import describe
 
 from ..job import Job
 
 _ERRORS_ONLY = 3  # onnxruntime's log severity
 _CPU = "CPUExecutionProvider"
-_NOT_IDS = ("attention_mask", "token_type_ids", "position_ids")
 
 
 def runtime_name() -> str:
@@ -101,10 +100,8 @@ class Feeder:
 
     def __init__(self, session: ort.InferenceSession, job: Job) -> None:
         self._inputs = describe(session.get_inputs())
-        names = [info.name for info in self._inputs]
-        guess = [i.name for i in self._inputs if "int" in i.dtype and i.name not in _NOT_IDS]
-        known = [name for name in (job.ids_input, "input_ids") if name in names]
-        self._ids_input = next(iter([*known, *guess]), None)
+        known = any(info.name == job.ids_input for info in self._inputs)
+        self._ids_input = job.ids_input if known else find_ids_input(self._inputs)
         self._rows = job.rows
         self._rng = np.random.default_rng(job.seed)
         self._stream = np.array(job.stream, np.int64)
