@@ -1,0 +1,228 @@
+"""Distillation on plain text: a model on its packed table learns to do what it did on its own.
+
+Hidden states and outputs of the original are the teacher (Hinton et al. 2015; hidden states as in
+Jiao et al. 2020, TinyBERT), so no labels are needed. What is trained are the floats of the packed
+table: decoders, scales, factors, gains, the mean. The model around it stays as it is.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..files import write_aside
+from .batches import Batch, hidden_states
+from .module import CompressedEmbedding
+
+_WARM_UP = 10  # steps
+_BETAS = (0.9, 0.99)
+_KL_POSITIONS = 256  # of a batch whose logits are compared: a vocabulary's are many
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    """How long and how fast.
+
+    Attributes:
+        steps: of the optimiser, at most; 0 trains nothing.
+        learning_rate: Adam's, times the root mean square of each parameter, falling to 0 along a
+            cosine.
+        check_every: steps between looks at the held-out text.
+        patience: looks without a new best after which training ends.
+        seed: shuffles the text.
+    """
+
+    steps: int = 600
+    learning_rate: float = 0.02
+    check_every: int = 50
+    patience: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """The trained ``layer`` in its best state, after ``steps`` of the optimiser."""
+
+    layer: CompressedEmbedding
+    steps: int
+
+
+def distance(student: Any, teacher: Any, mask: Tensor) -> Tensor:
+    """How far a student's outputs are from the teacher's, a scalar.
+
+    The squared error of the last hidden states over their power; and of what the model is for: the
+    Kullback-Leibler divergence of its logits, or without a head the angle of the texts' mean
+    states.
+    """
+    real = mask.bool()
+    own, wanted = hidden_states(student), hidden_states(teacher)
+    power = wanted[real].square().sum().clamp_min(1e-30)
+    loss = (own[real] - wanted[real]).square().sum() / power
+    logits = [
+        (getattr(student, name), getattr(teacher, name))
+        for name in ("logits", "start_logits", "end_logits")
+        if getattr(teacher, name, None) is not None
+    ]
+    if not logits:
+        return (
+            loss + (1 - functional.cosine_similarity(_mean(own, mask), _mean(wanted, mask))).mean()
+        )
+    for got, given in logits:
+        if given.dim() == 3:  # a distribution a token
+            step = -(-int(real.sum()) // _KL_POSITIONS)
+            got, given = got[real][::step], given[real][::step]
+        loss = loss + functional.kl_div(
+            got.float().log_softmax(-1),
+            given.float().log_softmax(-1),
+            reduction="batchmean",
+            log_target=True,
+        )
+    return loss
+
+
+@torch.no_grad()
+def held_out_distance(student: nn.Module, teacher: nn.Module, batches: Sequence[Batch]) -> float:
+    """The mean distance over the texts of ``batches``."""
+    total = sum(
+        len(batch.ids) * float(distance(_run(student, batch), _run(teacher, batch), batch.mask))
+        for batch in batches
+    )
+    return total / sum(len(batch.ids) for batch in batches)
+
+
+def distil(
+    student: nn.Module,
+    layer: CompressedEmbedding,
+    teacher: nn.Module,
+    batches: Callable[[int], Sequence[Batch]],
+    held_out: Sequence[Batch],
+    config: DistilConfig,
+    *,
+    state: Path | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Distilled:
+    """Train ``layer``, the packed table of ``student``; the best state on ``held_out`` is kept.
+
+    Args:
+        student: the model with ``layer`` attached, in eval mode.
+        layer: what is trained.
+        teacher: the model as it was, in eval mode.
+        batches: the text of an epoch, by its number.
+        held_out: text that is not trained on.
+        config: how long.
+        state: a file to go on from, if it is there, and to note the work in; of the same call.
+        on_step: told the steps done.
+    """
+    layer.requires_grad_(True)
+    groups = [
+        {"params": [parameter], "lr": config.learning_rate * _size(parameter)}
+        for parameter in layer.parameters()
+    ]
+    optimizer = torch.optim.Adam(groups, betas=_BETAS)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, config.steps))
+    before = held_out_distance(student, teacher, held_out)
+    work = _Work(layer, optimizer, schedule, before)
+    if state is not None and state.is_file():
+        work.load(state)
+    for batch in _from(batches, work.steps):
+        if work.steps >= config.steps or work.idle >= config.patience:
+            break
+        loss = distance(_run(student, batch), _teach(teacher, batch), batch.mask)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+        work.steps += 1
+        if work.steps % config.check_every == 0 or work.steps == config.steps:
+            work.look(held_out_distance(student, teacher, held_out))
+            if state is not None:
+                work.save(state)
+        if on_step is not None:
+            on_step(work.steps)
+    layer.load_state_dict(work.best)
+    layer.requires_grad_(False)
+    return Distilled(layer, work.steps)
+
+
+class _Work:
+    """What has to be kept to go on another time."""
+
+    def __init__(
+        self,
+        layer: CompressedEmbedding,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        before: float,
+    ) -> None:
+        self._layer, self._optimizer, self._schedule = layer, optimizer, schedule
+        self.steps, self.idle, self.least = 0, 0, before
+        self.best = _copy(layer)
+
+    def look(self, loss: float) -> None:
+        """Note a held-out loss."""
+        self.idle = 0 if loss < self.least else self.idle + 1
+        if loss < self.least:
+            self.least, self.best = loss, _copy(self._layer)
+
+    def save(self, path: Path) -> None:
+        """All of it, aside first and then renamed."""
+        kept = {
+            "numbers": (self.steps, self.idle, self.least),
+            "best": self.best,
+            "layer": self._layer.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+        with write_aside(path) as aside:
+            torch.save(kept, aside)
+
+    def load(self, path: Path) -> None:
+        """What :meth:`save` wrote."""
+        kept = torch.load(path, weights_only=True)
+        self.steps, self.idle, self.least = kept["numbers"]
+        self.best = kept["best"]
+        self._layer.load_state_dict(kept["layer"])
+        self._optimizer.load_state_dict(kept["optimizer"])
+        self._schedule.load_state_dict(kept["schedule"])
+
+
+def _from(batches: Callable[[int], Sequence[Batch]], step: int) -> Iterator[Batch]:
+    """Batches of epoch after epoch, from a step on."""
+    epoch = 0
+    while True:
+        some = batches(epoch)
+        yield from some[step:]
+        step = max(step - len(some), 0)
+        epoch += 1
+
+
+def _run(model: nn.Module, batch: Batch) -> Any:
+    return model(**batch.inputs, output_hidden_states=True)
+
+
+@torch.no_grad()
+def _teach(model: nn.Module, batch: Batch) -> Any:
+    return _run(model, batch)
+
+
+def _copy(layer: CompressedEmbedding) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+
+
+def _size(parameter: Tensor) -> float:
+    return float(parameter.detach().square().mean().sqrt())
+
+
+def _rate(done: int, steps: int) -> float:
+    falling = 0.5 * (1 + math.cos(math.pi * min(done / max(steps, 1), 1)))
+    return min(1.0, (done + 1) / _WARM_UP) * falling
+
+
+def _mean(states: Tensor, mask: Tensor) -> Tensor:
+    weight = mask[:, :, None].to(states.dtype)
+    return (states * weight).sum(1) / weight.sum(1)

@@ -1,0 +1,204 @@
+"""Healing: less loss in the same bytes, from plain text and without labels."""
+
+import copy
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..embedding import CompressedEmbedding, Float32
+from ..errors import InputError
+from ..progress import Progress
+from . import module as layers
+from .attach import attach, detach, find_table
+from .batches import Batch, make_batches
+from .distil import DistilConfig, distil, held_out_distance
+from .metric import row_metric, square_root
+from .recode import recode
+
+_MEASURED, _RECODED, _TRAINED = 0.05, 0.1, 0.95  # of the work, for the progress
+
+
+@dataclass(frozen=True)
+class HealConfig:
+    """How a table is healed.
+
+    Attributes:
+        distil: the training of its floats.
+        batch: texts of a step.
+        held_out: share of the texts that is not trained on, and most of them.
+        most_held_out: texts.
+        metric_batches: batches that the metric is estimated on.
+        seed: for all that is drawn.
+    """
+
+    distil: DistilConfig = field(default_factory=DistilConfig)
+    batch: int = 32
+    held_out: float = 0.05
+    most_held_out: int = 256
+    metric_batches: int = 40
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Healing:
+    """What was gained, as mean distances to the original's outputs on held-out text.
+
+    Attributes:
+        texts: given.
+        before: of the table as it came.
+        recoded: with codes chosen in the model's metric.
+        after: at the end.
+        steps: of training.
+        seconds: taken.
+    """
+
+    texts: int
+    before: float
+    recoded: float
+    after: float
+    steps: int
+    seconds: float
+
+
+def heal(
+    model: nn.Module,
+    packed: CompressedEmbedding,
+    texts: Sequence[Sequence[int]],
+    *,
+    pad_id: int = 0,
+    name: str | None = None,
+    config: HealConfig | None = None,
+    state: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[CompressedEmbedding, Healing]:
+    """Fit a packed table to the model that reads it; its bytes are as many as before.
+
+    First the codes of all rows are chosen anew in the model's own metric, then decoders, factors
+    and gains are trained to bring hidden states and outputs back to the original's, then the codes
+    follow once more. Each step stays only if it helps on texts that were held out.
+
+    Args:
+        model: a transformers model with its dense table; not changed.
+        packed: that table, packed.
+        texts: token ids of plain texts, special tokens included.
+        pad_id: fills shorter texts.
+        name: of the layer, as :func:`attach` takes it.
+        config: how long, how much.
+        state: a file to resume from; it is removed at the end.
+        progress: told how far the work is.
+
+    Returns:
+        The table and what was gained.
+
+    Raises:
+        InputError: too few texts, or a model that gives no hidden states.
+    """
+    chosen = config or HealConfig()
+    started = time.monotonic()
+    say = progress or (lambda share, what: None)
+    train, held_out = _divide(texts, chosen, pad_id)
+    was_training = model.training
+    trial = _Trial(model.eval(), packed, name, held_out)
+    before = trial.loss
+
+    say(0.0, "measuring what the model is sensitive to")
+    generator = torch.Generator().manual_seed(chosen.seed)
+    sample = train(0)[: chosen.metric_batches]
+    root = square_root(row_metric(model, find_table(model, packed, name), sample, generator))
+    weights = _weights(texts, packed.rows)
+    say(_MEASURED, "choosing codes in the model's metric")
+    trial.offer(recode(packed, trial.table, root, weights))
+    recoded = trial.loss
+
+    def on_step(step: int) -> None:
+        share = step / max(chosen.distil.steps, 1)
+        say(_RECODED + (_TRAINED - _RECODED) * share, "training on the text")
+
+    done = distil(
+        trial.student,
+        trial.put(trial.best),
+        model,
+        train,
+        held_out,
+        chosen.distil,
+        state=state,
+        on_step=on_step,
+    )
+    trial.offer(done.layer.pack())
+    say(_TRAINED, "choosing codes once more")
+    trial.offer(recode(trial.best, trial.table, root, weights, rounds=1, refit=False))
+    model.train(was_training)
+    if state is not None:
+        state.unlink(missing_ok=True)
+    say(1.0, "healed")
+    seconds = time.monotonic() - started
+    return trial.best, Healing(len(texts), before, recoded, trial.loss, done.steps, seconds)
+
+
+class _Trial:
+    """The best table so far, and a model to try others in."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        packed: CompressedEmbedding,
+        name: str | None,
+        held_out: Sequence[Batch],
+    ) -> None:
+        self._model, self._name, self._held_out = model, name, held_out
+        self.table: Float32 = (
+            find_table(model, packed, name).weight.detach().float().cpu().numpy().copy()
+        )
+        self.student = copy.deepcopy(model).requires_grad_(False)
+        self.best, self.loss = packed, self._judge(packed)
+
+    def put(self, packed: CompressedEmbedding) -> layers.CompressedEmbedding:
+        """Let the student read ``packed``."""
+        return attach(detach(self.student), packed, self._name)
+
+    def offer(self, packed: CompressedEmbedding) -> None:
+        """Take ``packed`` if the model does better with it on the text that was held out."""
+        loss = self._judge(packed)
+        if loss < self.loss:
+            self.best, self.loss = packed, loss
+
+    def _judge(self, packed: CompressedEmbedding) -> float:
+        self.put(packed)
+        return held_out_distance(self.student, self._model, self._held_out)
+
+
+def _divide(
+    texts: Sequence[Sequence[int]], config: HealConfig, pad_id: int
+) -> tuple[Callable[[int], list[Batch]], list[Batch]]:
+    """Batches of an epoch to train on, and those held out; equal texts stay together."""
+    distinct = [list(ids) for ids in dict.fromkeys(map(tuple, texts))]
+    count = min(round(len(distinct) * config.held_out), config.most_held_out)
+    if count < 1 or len(distinct) - count < config.batch:
+        raise InputError(
+            f"{len(distinct)} different texts are too few to heal with; give some hundreds, a line "
+            "each"
+        )
+    order = random.Random(config.seed).sample(range(len(distinct)), len(distinct))
+    held_out = [distinct[index] for index in order[:count]]
+    train = [distinct[index] for index in order[count:]]
+    return (
+        lambda epoch: make_batches(train, config.batch, pad_id, seed=config.seed + epoch),
+        make_batches(held_out, config.batch, pad_id),
+    )
+
+
+def _weights(texts: Sequence[Sequence[int]], rows: int) -> Tensor:
+    """Importance of each row in the decoders' fit, float [rows]: the root of its count.
+
+    As in the first fit, so that frequent rows do not take the whole decoder for themselves.
+    """
+    counts = torch.zeros(rows)
+    for ids in texts:
+        counts.index_add_(0, torch.tensor(ids), torch.ones(len(ids)))
+    weights = (counts + 0.5).sqrt()
+    return weights / weights.mean()
