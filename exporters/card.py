@@ -25,7 +25,7 @@ up. Made with [LightToken](https://pypi.org/project/lighttoken/), without labels
 
 Largest difference of any output, on random ids: {rewrite:.2g} against the same model with its table
 replaced by the decoded one (the rewrite), {compression:.2g} against the original (the compression).
-What that costs on your task: `lighttoken evaluate BUNDLE --pairs FILE`.
+What that costs on your own text, without labels: `lighttoken evaluate BUNDLE --text FILE`.
 {body}{tied}
 ## Run
 

@@ -17,11 +17,12 @@ from .facts import Facts
 # The example that is traced: free dimensions must differ from each other, from 0 and from 1.
 _BATCH, _LENGTH, _DECODER_LENGTH = 2, 9, 7
 _OUTPUTS = {
-    "feature-extraction": "last_hidden_state",
-    "fill-mask": "logits",
-    "text-classification": "logits",
-    "text-generation": "logits",
-    "text2text-generation": "logits",
+    "feature-extraction": ("last_hidden_state",),
+    "fill-mask": ("logits",),
+    "text-classification": ("logits",),
+    "question-answering": ("start_logits", "end_logits"),
+    "text-generation": ("logits",),
+    "text2text-generation": ("logits",),
 }
 
 
@@ -31,18 +32,19 @@ _EAGER = ("t5", "mt5", "umt5")
 
 
 class PositionalModel(nn.Module):
-    """The model with positional inputs and one output, so the graph has these and no others."""
+    """The model with positional inputs and outputs, so the graph has these and no others."""
 
-    def __init__(self, model: Any, names: tuple[str, ...], output: str) -> None:
+    def __init__(self, model: Any, names: tuple[str, ...], outputs: tuple[str, ...]) -> None:
         super().__init__()
         self.model = model
         self.names = names
-        self.output = output
+        self.outputs = outputs
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Inputs int64 [batch, sequence] in the order of ``names``."""
         named = dict(zip(self.names, inputs, strict=True))
-        return self.model(**named, return_dict=True)[self.output]
+        found = self.model(**named, return_dict=True)
+        return tuple(found[name] for name in self.outputs)
 
 
 # Where the class is not one of transformers' own, the folder's code says which it is.
@@ -50,13 +52,14 @@ _AUTO_CLASSES = {
     "feature-extraction": transformers.AutoModel,
     "fill-mask": transformers.AutoModelForMaskedLM,
     "text-classification": transformers.AutoModelForSequenceClassification,
+    "question-answering": transformers.AutoModelForQuestionAnswering,
     "text-generation": transformers.AutoModelForCausalLM,
     "text2text-generation": transformers.AutoModelForSeq2SeqLM,
 }
 
 
-def export(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -> ir.Model:
-    """Trace and translate; batch and sequence stay free dimensions."""
+def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -> Any:
+    """The model of a folder in float32, with the head that its task has, for one pass a call."""
     name = facts.architecture or "AutoModel"
     if facts.task == "feature-extraction" and not name.endswith("Model"):
         name = "AutoModel"  # the encoder below a head: its hidden states are wanted
@@ -74,15 +77,21 @@ def export(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -> ir
     ).eval()
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
+    return model
+
+
+def export(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -> ir.Model:
+    """Trace and translate; batch and sequence stay free dimensions."""
+    model = load_model(folder, facts, trust_remote_code=trust_remote_code)
     names = _input_names(model, folder, facts.task, trust_remote_code)
-    output = _OUTPUTS[facts.task]
+    outputs = _OUTPUTS[facts.task]
     free = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
-        PositionalModel(model, names, output),
+        PositionalModel(model, names, outputs),
         _example(names, model.get_input_embeddings().weight.shape[0]),
         dynamo=True,
         input_names=list(names),
-        output_names=[output],
+        output_names=list(outputs),
         dynamic_shapes=(tuple({0: free, 1: free} for _ in names),),
         verbose=False,
     )

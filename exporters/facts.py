@@ -13,6 +13,7 @@ _TASKS = {
     "ForMaskedLM": "fill-mask",
     "ForPreTraining": "feature-extraction",
     "ForSequenceClassification": "text-classification",
+    "ForQuestionAnswering": "question-answering",
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",
     "Model": "feature-extraction",

@@ -69,7 +69,7 @@ def corpus_importance(
         InputError: no tokenizer.json, no such file, a file that is no UTF-8 text, or an empty one.
     """
     counts = np.zeros(rows)
-    for ids in _corpus_ids(tokenizer, corpus):
+    for ids in corpus_lines(tokenizer, corpus):
         np.add.at(counts, ids[ids < rows], 1)
     if not counts.any():
         raise InputError(f"{corpus} holds no text; give one text a line")
@@ -85,7 +85,7 @@ def corpus_ids(tokenizer: Path, corpus: Path, rows: int, count: int) -> NDArray[
     """
     found: list[NDArray[np.int64]] = []
     held = 0
-    for ids in _corpus_ids(tokenizer, corpus):
+    for ids in corpus_lines(tokenizer, corpus):
         found.append(ids[ids < rows])
         held += len(found[-1])
         if held >= count:
@@ -93,21 +93,37 @@ def corpus_ids(tokenizer: Path, corpus: Path, rows: int, count: int) -> NDArray[
     return np.concatenate(found or [np.empty(0, np.int64)])[:count]
 
 
-def _corpus_ids(tokenizer: Path, corpus: Path) -> Iterator[NDArray[np.int64]]:
-    """Ids of each line."""
+def corpus_lines(
+    tokenizer: Path, corpus: Path, *, option: str = "--corpus", length: int | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """Token ids of each line that is not blank, int64, special tokens included.
+
+    Args:
+        tokenizer: a tokenizer.json.
+        corpus: a UTF-8 text file.
+        option: what asked for the text, for errors.
+        length: tokens that a line is cut to; None for no limit.
+
+    Raises:
+        InputError: no tokenizer.json, no such file, or a file that is no UTF-8 text.
+    """
     from tokenizers import Tokenizer
 
     if not tokenizer.is_file():
-        raise InputError(f"{tokenizer} is not here; --corpus needs a model with a {tokenizer.name}")
+        raise InputError(f"{tokenizer} is not here; {option} needs a model with a {tokenizer.name}")
     if not corpus.is_file():
         raise InputError(f"{corpus} is not here; give a text file")
     encoder = Tokenizer.from_file(str(tokenizer))
     encoder.no_padding()
-    encoder.no_truncation()
+    if length is None:
+        encoder.no_truncation()
+    else:
+        encoder.enable_truncation(length)
     try:
         with corpus.open(encoding="utf-8") as file:
             while lines := file.readlines(_CORPUS_BYTES):
-                for encoding in encoder.encode_batch([line.strip() for line in lines]):
+                texts = [text for line in lines if (text := line.strip())]
+                for encoding in encoder.encode_batch(texts):
                     yield np.array(encoding.ids, dtype=np.int64)
     except UnicodeDecodeError as error:
         raise InputError(f"{corpus} is no UTF-8 text ({error.reason}); convert it") from error

@@ -19,7 +19,11 @@ def save_replaced(
 ) -> None:
     """Write the original to ``path``, looking up in ``tables`` [V, d] what it looked up before.
 
-    ``heads``: the tables that output heads read too.
+    ``heads``: the tables that output heads read too. ``path`` must not share a name with the
+    original's files, of which links are made beside it.
+
+    Raises:
+        ValueError: it does.
     """
     model = ir.load(original)
     uses = {use.name: use for use in find_tables(model.graph)}
@@ -40,6 +44,8 @@ def _save(model: ir.Model, path: Path) -> None:
     tensors = [value.const_value for value in values]
     kept = {Path(t.path): Path(t.location) for t in tensors if isinstance(t, ir.ExternalTensor)}
     data = f"{path.name}.data"
+    if data in {location.as_posix() for location in kept.values()}:
+        raise ValueError(f"{data} is a file of the original's too: it would be written through a link")
     try:
         for source, location in kept.items():
             (path.parent / location).parent.mkdir(parents=True, exist_ok=True)

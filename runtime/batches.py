@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import InputError
+from toolkit.feeds import build_feeds, is_cache
 from toolkit.progress import Progress
 from toolkit.tensors import TensorInfo
 
@@ -22,13 +23,18 @@ class Batch:
         index: int64 [n], places of these texts among all.
         ids: int64 [n, length], padded token ids.
         mask: int64 [n, length], 1 where a token stands, 0 on padding.
-        output: the wanted output, [n, ...].
+        outputs: the wanted outputs by name, each [n, ...].
     """
 
     index: NDArray[np.int64]
     ids: NDArray[np.int64]
     mask: NDArray[np.int64]
-    output: Array
+    outputs: dict[str, Array]
+
+    @property
+    def output(self) -> Array:
+        """The first of ``outputs``."""
+        return next(iter(self.outputs.values()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,46 +55,67 @@ class TextModel:
         """
         if isinstance(texts, str):
             raise InputError("texts is a single string; give a list of strings")
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        fixed_batch, fixed_length = _fixed_sizes(self.session)
-        tokenizer = self.tokenizer
-        if fixed_length is not None:
-            limit = min(fixed_length, tokenizer.max_length or fixed_length)
-            tokenizer = replace(tokenizer, max_length=limit)
+        tokenizer = replace(self.tokenizer, max_length=length_limit(self.session, self.tokenizer))
         rows = tokenizer.split(texts)
-        size = fixed_batch or batch_size
-        # Longest first: what does not fit into memory fails at once, not at the end.
-        order = np.argsort([-len(row) for row in rows], kind="stable")
-        for start in range(0, len(rows), size):
-            index = order[start : start + size]
-            yield self._run(tokenizer, [rows[i] for i in index], index, fixed_batch, fixed_length)
-            if progress is not None:
-                progress(min(1.0, (start + size) / len(rows)), "running the model")
+        yield from run_rows(self.session, tokenizer, rows, [self.output.name], batch_size, progress)
 
-    def _run(
-        self,
-        tokenizer: Tokenizer,
-        rows: list[Tokens],
-        index: NDArray[np.int64],
-        fixed_batch: int | None,
-        fixed_length: int | None,
-    ) -> Batch:
-        fill = [rows[-1]] * ((fixed_batch or 0) - len(rows))
-        encoded = tokenizer.pad(rows + fill, fixed_length)
-        ids = encoded["input_ids"]
-        encoded["position_ids"] = np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
-        feeds = {
-            info.name: encoded[self._role(info.name)]
-            for info in self.session.inputs
-            if self._role(info.name) in encoded
-        }
-        output = self.session.run(feeds, [self.output.name])[self.output.name]
-        n = len(rows)
-        return Batch(index, ids[:n], encoded["attention_mask"][:n], output[:n])
 
-    def _role(self, name: str) -> str:
-        return "input_ids" if name == self.session.ids_input else name
+def length_limit(session: Session, tokenizer: Tokenizer) -> int | None:
+    """Tokens that a text may have: the tokenizer's limit or the graph's fixed length; None: any."""
+    limits = (tokenizer.max_length, _fixed_sizes(session)[1])
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def run_rows(
+    session: Session,
+    tokenizer: Tokenizer,
+    rows: Sequence[Tokens],
+    outputs: Sequence[str],
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Iterator[Batch]:
+    """Run tokens that are cut already, longest first, and give the outputs of these names.
+
+    A graph's fixed batch or length is kept; one that takes a cache gets an empty one.
+
+    Raises:
+        InputError: ``batch_size`` is less than 1, or the graph cannot run these rows.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}")
+    fixed_batch, fixed_length = _fixed_sizes(session)
+    size = fixed_batch or batch_size
+    # Longest first: what does not fit into memory fails at once, not at the end.
+    order = np.argsort([-len(row) for row in rows], kind="stable")
+    for start in range(0, len(rows), size):
+        index = order[start : start + size]
+        some = [rows[i] for i in index]
+        n = len(some)
+        some += [some[-1]] * ((fixed_batch or 0) - n)
+        encoded = tokenizer.pad(some, fixed_length)
+        found = session.run(_feeds(session, encoded), outputs)
+        yield Batch(
+            index,
+            encoded["input_ids"][:n],
+            encoded["attention_mask"][:n],
+            {name: values[:n] for name, values in found.items()},
+        )
+        if progress is not None:
+            progress(min(1.0, (start + size) / len(rows)), "running the model")
+
+
+def _feeds(session: Session, encoded: dict[str, NDArray[np.int64]]) -> dict[str, Array]:
+    ids = encoded["input_ids"]
+    encoded = {**encoded, "position_ids": np.broadcast_to(np.arange(ids.shape[1]), ids.shape)}
+    feeds: dict[str, Array] = {}
+    caches = []
+    for info in session.inputs:
+        role = "input_ids" if info.name == session.ids_input else info.name
+        if role in encoded:
+            feeds[info.name] = encoded[role]
+        elif is_cache(info.name):
+            caches.append(info)
+    return feeds | build_feeds(caches, None, ids)
 
 
 def find_output(session: Session, names: Sequence[str], rank: int) -> TensorInfo | None:

@@ -1,4 +1,4 @@
-"""Text in; vectors, tokens or labels out."""
+"""Text in; vectors, tokens, labels or answers out."""
 
 from pathlib import Path
 
@@ -7,13 +7,14 @@ from toolkit.manifest import MANIFEST_NAME, Manifest, Pooling, read_manifest
 
 from .feature_extraction import FeatureExtraction, feature_extraction
 from .fill_mask import FillMask, fill_mask
+from .question_answering import QuestionAnswering, question_answering
 from .session import open_session
 from .text_classification import TextClassification, text_classification
 from .tokenize import open_tokenizer
 
-Pipeline = FeatureExtraction | FillMask | TextClassification
+Pipeline = FeatureExtraction | FillMask | TextClassification | QuestionAnswering
 
-TASKS = ("feature-extraction", "fill-mask", "text-classification")
+TASKS = ("feature-extraction", "fill-mask", "text-classification", "question-answering")
 
 
 def open_pipeline(
@@ -66,6 +67,8 @@ def open_pipeline(
         return fill_mask(session, tokenizer)
     if task == "text-classification":
         return text_classification(session, tokenizer, folder)
+    if task == "question-answering":
+        return question_answering(session, tokenizer)
     if pooling is None and manifest is not None:
         pooling = manifest.pooling
     return feature_extraction(session, tokenizer, pooling)

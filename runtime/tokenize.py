@@ -13,21 +13,11 @@ from toolkit.manifest import MANIFEST_NAME, read_manifest
 
 from .json_file import read_json
 from .ort_errors import one_line
+from .tokens import Text, Tokens, Window, cut_windows
+
+__all__ = ["Backend", "Text", "Tokenizer", "Tokens", "Window", "open_tokenizer"]
 
 Int64 = NDArray[np.int64]
-Text = str | tuple[str, str]
-"""A text, or two that the model reads as a pair."""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """One text's tokens, special ones included: ``ids`` and ``types`` have one length."""
-
-    ids: tuple[int, ...]
-    types: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
 
 class Backend(Protocol):
@@ -35,6 +25,9 @@ class Backend(Protocol):
 
     def split(self, texts: Sequence[Text], max_length: int | None) -> list[Tokens]:
         """Tokens of each text, cut to ``max_length``, not padded."""
+
+    def windows(self, text: Text, max_length: int | None, overlap: int) -> list[Window]:
+        """As :func:`runtime.tokens.cut_windows`."""
 
     def token_id(self, token: str) -> int | None:
         """Id of a token in the vocabulary, None if there is none."""
@@ -72,6 +65,18 @@ class Tokenizer:
                 f"give at least {longest}"
             )
         return rows
+
+    def windows(self, text: Text, overlap: int = 0) -> list[Window]:
+        """All of ``text`` in windows of at most ``max_length`` tokens, special ones in each.
+
+        Of a pair only the second text is cut. Neighbours share ``overlap`` tokens of the text, or
+        half of the window's room if that is less.
+
+        Raises:
+            InputError: something that is no text, no room for it beside the special tokens and the
+                first text of a pair, or a tokenizer that does not tell where its tokens are from.
+        """
+        return self.backend.windows(text, self.max_length, overlap)
 
     def pad(self, rows: Sequence[Tokens], length: int | None = None) -> dict[str, Int64]:
         """``input_ids``, ``attention_mask`` and ``token_type_ids``, each int64 [n, length].
@@ -164,6 +169,16 @@ class _Fast:
             ) from error
         return [Tokens(tuple(row.ids), tuple(row.type_ids)) for row in rows]
 
+    def windows(self, text: Text, max_length: int | None, overlap: int) -> list[Window]:
+        try:
+            return cut_windows(self._library, text, max_length, overlap)
+        except InputError:
+            raise
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(
+                f"the tokenizer refuses this text ({one_line(error)}); give a string"
+            ) from error
+
     def token_id(self, token: str) -> int | None:
         return self._library.token_to_id(token)
 
@@ -205,6 +220,15 @@ class _Slow:
             )
             rows.append(Tokens(tuple(row["input_ids"]), tuple(row["token_type_ids"])))
         return rows
+
+    def windows(self, text: Text, max_length: int | None, overlap: int) -> list[Window]:
+        library = getattr(self._library, "backend_tokenizer", None)
+        if library is None:
+            raise InputError(
+                f"a {type(self._library).__name__} does not tell which characters its tokens are "
+                "from; add its tokenizer.json"
+            )
+        return cut_windows(library, text, max_length, overlap)
 
     def token_id(self, token: str) -> int | None:
         token_id = self._library.convert_tokens_to_ids(token)

@@ -106,7 +106,7 @@ def _free(name: str, axis: int, size: str | None, batch: int, length: int) -> in
     """One symbolic or unnamed dimension of an input."""
     if axis == 0:
         return batch
-    if _is_cache(name):
+    if is_cache(name):
         return length if ".encoder." in name else 0
     # "past_sequence_length" alone is empty; "past_sequence_length + 1" counts the text as well.
     if size is not None and "past" in size and "+" not in size:
@@ -114,7 +114,8 @@ def _free(name: str, axis: int, size: str | None, batch: int, length: int) -> in
     return length
 
 
-def _is_cache(name: str) -> bool:
+def is_cache(name: str) -> bool:
+    """Whether an input carries keys and values of the tokens before."""
     return name.startswith("past") or "cache" in name
 
 

@@ -43,6 +43,7 @@ def sentence_encoder(pooling, *more, path="1_Pooling"):
         ("BertForPreTraining", "feature-extraction"),
         ("RobertaForMaskedLM", "fill-mask"),
         ("DistilBertForSequenceClassification", "text-classification"),
+        ("RobertaForQuestionAnswering", "question-answering"),
         ("LlamaForCausalLM", "text-generation"),
         ("GPT2LMHeadModel", "text-generation"),
     ],
@@ -75,9 +76,7 @@ def test_an_empty_folder_has_no_facts(tmp_path):
     assert (facts.task, facts.max_length, facts.assets) == ("feature-extraction", None, ())
 
 
-@pytest.mark.parametrize(
-    "architecture", ["T5ForConditionalGeneration", "BertForQuestionAnswering", "BertForNothing"]
-)
+@pytest.mark.parametrize("architecture", ["T5ForConditionalGeneration", "BertForNothing"])
 def test_an_unsupported_architecture_is_named(folder, architecture):
     with pytest.raises(InputError, match=f"architecture {architecture} is not supported") as error:
         read_facts(folder({"config.json": {"architectures": [architecture]}}))

@@ -16,7 +16,7 @@ from toolkit.torch.metric import row_metric, square_root
 from toolkit.torch.recode import recode
 
 ROWS, WIDTH = 600, 32
-SHORT = HealConfig(DistilConfig(steps=30, check_every=10), batch=16, metric_batches=10)
+SHORT = HealConfig(DistilConfig(steps=15, check_every=5), rounds=2, batch=16, metric_batches=10)
 
 
 @pytest.fixture(scope="module")
@@ -304,8 +304,25 @@ def test_equal_seeds_give_equal_tables(model, texts):
     assert first.to_bytes() == second.to_bytes()
 
 
+def test_healing_goes_on_where_it_was_broken_off(model, texts, tmp_path):
+    packed = packed_of(model)
+    state = tmp_path / "state"
+    whole, _ = heal(model, packed, texts, config=SHORT)
+
+    def broken(share, what):
+        if share > 0.8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        heal(model, packed, texts, config=SHORT, state=state, progress=broken)
+    assert {path.name for path in state.iterdir()} >= {"round-0.lt", "round-1.lt"}
+    again, gained = heal(model, packed, texts, config=SHORT, state=state)
+    assert again.to_bytes() == whole.to_bytes()
+    assert gained.steps < SHORT.rounds * SHORT.distil.steps
+
+
 def test_state_is_gone_at_the_end(model, texts, tmp_path):
-    heal(model, packed_of(model), texts, config=SHORT, state=tmp_path / "state.pt")
+    heal(model, packed_of(model), texts, config=SHORT, state=tmp_path / "state")
     assert not list(tmp_path.iterdir())
 
 

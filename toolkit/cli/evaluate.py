@@ -1,85 +1,119 @@
-"""``lighttoken evaluate``: what compression costs on scored sentence pairs."""
+"""``lighttoken evaluate``: what compression costs, on a user's own task or text."""
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import click
-
-from toolkit.errors import InputError
-from toolkit.manifest import read_manifest
 
 from .console import (
     json_option,
     no_op_option,
     out,
-    plain_table,
     print_json,
     progress,
     trust_option,
 )
+from .subjects import Request
 
 _EXAMPLE = """\b
-Example:
-  lighttoken evaluate minilm --pairs stsb-en-dev.csv
+Examples:
+  lighttoken evaluate minilm --text my.txt
+  lighttoken evaluate minilm --pairs stsb-en-dev.csv --against int8 --against int4
+  lighttoken evaluate minilm --probe train.csv test.csv --limit 2000
+  lighttoken evaluate sentiment --classify dev.tsv --text reviews.txt
+  lighttoken evaluate answers --qa dev-v1.1.json
+  lighttoken evaluate table.safetensors --model MODEL --text my.txt
 """
+_FORMS = "csv, tsv, jsonl, or a data set of the hub as name[/config]:split."
 
 
 @click.command(epilog=_EXAMPLE)
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("subject", type=click.Path(path_type=Path))
 @click.option(
-    "--pairs",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="csv, tsv or jsonl of sentence, sentence, score.",
+    "--pairs", metavar="FILE", help=f"Sentence, sentence, score, for sentence encoders: {_FORMS}"
 )
-@click.option("--against", help="The original: a folder, hub id or .onnx [default: the source]")
+@click.option(
+    "--probe", nargs=2, metavar="TRAIN TEST", help="Two files of text, label: a linear probe."
+)
+@click.option(
+    "--classify",
+    metavar="FILE",
+    help="Text, label or text, text, label, for classifiers: the same.",
+)
+@click.option(
+    "--text",
+    metavar="FILE",
+    help="Any text, without labels, for every task; plain text, or the same.",
+)
+@click.option(
+    "--qa", metavar="FILE", help="Questions in SQuAD's format, for models that answer them."
+)
+@click.option(
+    "--against",
+    multiple=True,
+    help="A rival beside the original: int8, int4, a bundle, a table, .onnx, folder or hub id; "
+    "may be repeated.",
+)
+@click.option(
+    "--original", help="Where the original is, if it is not known here: folder, hub id or .onnx."
+)
+@click.option("--model", help="Of a table: the model that it goes into; folder, hub id or .onnx.")
+@click.option(
+    "--limit", type=int, help="At most so many examples of a file, drawn; tokens of a text."
+)
+@click.option("--resamples", type=int, default=1000, show_default=True, help="For the intervals.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
 @click.option("--threads", type=int, help="Threads that one operator may use.")
 @trust_option
 @no_op_option
 @json_option
 def command(
-    bundle: Path,
-    pairs: Path,
-    against: str | None,
+    subject: Path,
+    pairs: str | None,
+    probe: tuple[str, str] | None,
+    classify: str | None,
+    text: str | None,
+    qa: str | None,
+    against: tuple[str, ...],
+    original: str | None,
+    model: str | None,
+    limit: int | None,
+    resamples: int,
+    seed: int,
     threads: int | None,
     trust_remote_code: bool,
     no_op: bool,
     as_json: bool,
 ) -> None:
-    """Compare BUNDLE with its original on sentence pairs that people scored.
+    """Compare SUBJECT with its original and with rivals, by one measure or several.
 
-    Prints the Spearman correlation of each model's cosines with the scores, and how close each
-    sentence's vector stays to the original's.
+    SUBJECT is a bundle, or a table that `lighttoken compress` wrote. Every figure has a 95%
+    interval, every difference to the original too; it counts as noise where that holds zero.
     """
-    manifest = read_manifest(bundle)
-    if manifest.task != "feature-extraction":
-        raise InputError(
-            f"{bundle} is a {manifest.task} model; evaluate --pairs needs sentence vectors"
+    from runtime.evaluate.files import Files, read_files
+    from runtime.evaluate.measures import measure
+    from runtime.evaluate.render import render
+
+    files = Files(pairs=pairs, probe=probe, classify=classify, text=text, qa=qa)
+    with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
+        request = Request(
+            subject,
+            model,
+            original,
+            against,
+            Path(work),
+            threads=threads,
+            op=not no_op,
+            trust=trust_remote_code,
         )
-    from runtime import FeatureExtraction, evaluate_pairs, open_pipeline, read_pairs
-
-    from .originals import original_onnx
-
-    scored = read_pairs(pairs)
-    with tempfile.TemporaryDirectory() as work, progress("opening the original") as report:
-        packed = open_pipeline(bundle, threads=threads, op=not no_op)
-        path = original_onnx(manifest, against, Path(work), trust_remote_code=trust_remote_code)
-        original = open_pipeline(path, like=bundle, threads=threads, verify=False)
-        assert isinstance(packed, FeatureExtraction)
-        assert isinstance(original, FeatureExtraction)
-        result = evaluate_pairs(packed, original, scored, report)
-    footprint = manifest.footprint
+        task = request.task()
+        files.check(task, str(subject))
+        data = read_files(files, task, limit=limit, seed=seed)
+        subjects, notes = request.open()
+        result = measure(subjects, data, resamples=resamples, seed=seed, progress=report)
+    result = replace(result, notes=(*notes, *result.notes))
     if as_json:
-        print_json(
-            {**asdict(result), "ratio": footprint.ratio, "model_bytes": footprint.model_bytes}
-        )
-        return
-    table = plain_table(f"{result.count:,} pairs, table {footprint.ratio:.1f}x smaller", "", "")
-    table.add_row("Spearman x 100, original", f"{result.original:.2f}", "")
-    table.add_row(
-        "Spearman x 100, compressed", f"{result.compressed:.2f}", f"{result.retained:.2f}% kept"
-    )
-    table.add_row("cosine of a sentence's two vectors, mean", f"{result.cosine_mean:.4f}", "")
-    table.add_row("  and its 5th percentile", f"{result.cosine_p5:.4f}", "")
-    out.print(table)
+        print_json(result.to_dict())
+    else:
+        out.print(render(result, out.width))

@@ -45,7 +45,7 @@ def original_onnx(
     if given is None:
         raise InputError(
             f"the original of this bundle ({manifest.source.name}) is not known on this machine; "
-            "give it with --against (a folder, a hub id or an .onnx file)"
+            "give it with --original (a folder, a hub id or an .onnx file)"
         )
     path = Path(given).expanduser()
     if (path / MANIFEST_NAME).is_file():

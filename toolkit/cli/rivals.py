@@ -43,7 +43,7 @@ def rival(
     source = rival("original", manifest, original, work, trust_remote_code=trust_remote_code)
     try:
         with write_aside(path) as aside, quiet():
-            (_int8 if word == "int8" else _int4)(source, aside)
+            QUANTISERS[word](source, aside)
     except (ValueError, RuntimeError) as error:
         raise InputError(
             f"onnxruntime's tools make no {word} of {source.name} ({error}); leave it out"
@@ -85,3 +85,7 @@ def _int4(source: Path, path: Path) -> None:
     quantizer = MatMulNBitsQuantizer(onnx.load(source), algo_config=config)
     quantizer.process()
     quantizer.model.save_model_to_file(str(path))
+
+
+QUANTISERS = {"int8": _int8, "int4": _int4}
+"""``QUANTISERS[word](source, path)`` writes what onnxruntime's tools make of the model ``source``."""

@@ -1,5 +1,7 @@
 """``lighttoken run``: text in, something a person wants out."""
 
+import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,17 +9,23 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from toolkit.errors import InputError
+
 from .console import json_option, no_op_option, out, plain_table, print_json, say
 
 if TYPE_CHECKING:
     from runtime import FeatureExtraction, FillMask, TextClassification
+    from runtime.question_answering import QuestionAnswering
 
 _EXAMPLE = """\b
 Examples:
   lighttoken run minilm "A cat sleeps." "A kitten naps." "Stocks fell."
   lighttoken run bert "Paris is the [MASK] of France."
   lighttoken run sentiment "What a lovely film."
+  lighttoken run answers "Who sleeps?" "A cat sleeps by the river."
+  cat texts.txt | lighttoken run minilm -
 """
+_QUESTION = '{"question": "...", "context": "..."}'
 _LABEL_WIDTH = 44
 
 
@@ -30,14 +38,21 @@ _LABEL_WIDTH = 44
 def command(
     bundle: Path, texts: tuple[str, ...], provider: str, no_op: bool, as_json: bool
 ) -> None:
-    """Run TEXTS through BUNDLE.
+    """Run TEXTS through BUNDLE; - takes them from standard input, a line each.
 
-    Prints cosines between the sentences, the filled masks, or the labels, by the model's task.
+    Prints cosines between the sentences, the filled masks, the labels, or the answers, by the
+    model's task. For answers give a question and its context, or one or more TEXTS that are
+    {"question": "...", "context": "..."}.
     """
     from runtime import FeatureExtraction, FillMask, open_pipeline
+    from runtime.question_answering import QuestionAnswering
 
+    if texts == ("-",):
+        texts = _lines()
     pipeline = open_pipeline(bundle, provider, op=not no_op)
-    if isinstance(pipeline, FeatureExtraction):
+    if isinstance(pipeline, QuestionAnswering):
+        _answers(pipeline, texts, as_json)
+    elif isinstance(pipeline, FeatureExtraction):
         _vectors(pipeline, texts, as_json)
     elif isinstance(pipeline, FillMask):
         _masks(pipeline, texts, as_json)
@@ -89,8 +104,53 @@ def _labels(pipeline: "TextClassification", texts: tuple[str, ...], as_json: boo
     out.print(table)
 
 
+def _answers(pipeline: "QuestionAnswering", texts: tuple[str, ...], as_json: bool) -> None:
+    questions = _questions(texts)
+    results = pipeline(questions, top_k=3)
+    if as_json:
+        print_json(
+            [
+                {"question": question, "context": context, "answers": [asdict(a) for a in answers]}
+                for (question, context), answers in zip(questions, results, strict=True)
+            ]
+        )
+        return
+    for (question, _), answers in zip(questions, results, strict=True):
+        say(question)
+        say("  " + (", ".join(f"{_plain(a.text)} {a.score:.1%}" for a in answers) or "no answer"))
+
+
+def _questions(texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Two plain texts are a question and its context; else each is a JSON object of both."""
+    if len(texts) == 2 and not any(text.lstrip().startswith("{") for text in texts):
+        return [(texts[0], texts[1])]
+    found = []
+    for text in texts:
+        try:
+            entry = json.loads(text)
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict) or not {"question", "context"} <= entry.keys():
+            raise InputError(
+                f"{_plain(text)} is no question with its context; give the two, or {_QUESTION}"
+            )
+        found.append((entry["question"], entry["context"]))
+    return found
+
+
+def _lines() -> tuple[str, ...]:
+    lines = tuple(line for line in sys.stdin.read().splitlines() if line)
+    if not lines:
+        raise InputError("standard input holds no text; give one on each line")
+    return lines
+
+
+def _plain(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LABEL_WIDTH else line[: _LABEL_WIDTH - 1] + "…"
+
+
 def _short(text: str) -> str:
     from rich.markup import escape
 
-    line = " ".join(text.split())
-    return escape(line if len(line) <= _LABEL_WIDTH else line[: _LABEL_WIDTH - 1] + "…")
+    return escape(_plain(text))

@@ -34,14 +34,12 @@ class DistilConfig:
             cosine.
         check_every: steps between looks at the held-out text.
         patience: looks without a new best after which training ends.
-        seed: shuffles the text.
     """
 
-    steps: int = 600
+    steps: int = 200
     learning_rate: float = 0.02
     check_every: int = 50
     patience: int = 3
-    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@
 
 import copy
 import random
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +22,8 @@ from .distil import DistilConfig, distil, held_out_distance
 from .metric import row_metric, square_root
 from .recode import recode
 
-_MEASURED, _RECODED, _TRAINED = 0.05, 0.1, 0.95  # of the work, for the progress
+_MEASURED, _RECODED = 0.05, 0.1  # of the work, for the progress
+_ROUND_SEED = 1000  # between the seeds of two rounds' epochs
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class HealConfig:
     """How a table is healed.
 
     Attributes:
-        distil: the training of its floats.
+        distil: one round's training of the floats.
+        rounds: of training, then codes.
         batch: texts of a step.
         held_out: share of the texts that is not trained on, and most of them.
         most_held_out: texts.
@@ -37,6 +41,7 @@ class HealConfig:
     """
 
     distil: DistilConfig = field(default_factory=DistilConfig)
+    rounds: int = 3
     batch: int = 32
     held_out: float = 0.05
     most_held_out: int = 256
@@ -53,7 +58,7 @@ class Healing:
         before: of the table as it came.
         recoded: with codes chosen in the model's metric.
         after: at the end.
-        steps: of training.
+        steps: of training, in all rounds of this call.
         seconds: taken.
     """
 
@@ -78,9 +83,9 @@ def heal(
 ) -> tuple[CompressedEmbedding, Healing]:
     """Fit a packed table to the model that reads it; its bytes are as many as before.
 
-    First the codes of all rows are chosen anew in the model's own metric, then decoders, factors
-    and gains are trained to bring hidden states and outputs back to the original's, then the codes
-    follow once more. Each step stays only if it helps on texts that were held out.
+    First the codes of all rows are chosen anew in the model's own metric. Then, in rounds,
+    decoders, factors and gains are trained to bring hidden states and outputs back to the
+    original's, and the codes follow. Each step stays only if it helps on texts that were held out.
 
     Args:
         model: a transformers model with its dense table; not changed.
@@ -89,7 +94,8 @@ def heal(
         pad_id: fills shorter texts.
         name: of the layer, as :func:`attach` takes it.
         config: how long, how much.
-        state: a file to resume from; it is removed at the end.
+        state: a folder to resume from, if it is there, and to note the work in; it is removed at
+            the end.
         progress: told how far the work is.
 
     Returns:
@@ -112,32 +118,38 @@ def heal(
     root = square_root(row_metric(model, find_table(model, packed, name), sample, generator))
     weights = _weights(texts, packed.rows)
     say(_MEASURED, "choosing codes in the model's metric")
-    trial.offer(recode(packed, trial.table, root, weights))
+    notes = _Notes(state)
+    if not notes.resume(trial):
+        trial.offer(recode(packed, trial.table, root, weights))
     recoded = trial.loss
+    notes.round_done(trial)
 
-    def on_step(step: int) -> None:
-        share = step / max(chosen.distil.steps, 1)
-        say(_RECODED + (_TRAINED - _RECODED) * share, "training on the text")
+    steps = 0
+    for done in range(notes.rounds - 1, chosen.rounds if chosen.distil.steps else 0):
 
-    done = distil(
-        trial.student,
-        trial.put(trial.best),
-        model,
-        train,
-        held_out,
-        chosen.distil,
-        state=state,
-        on_step=on_step,
-    )
-    trial.offer(done.layer.pack())
-    say(_TRAINED, "choosing codes once more")
-    trial.offer(recode(trial.best, trial.table, root, weights, rounds=1, refit=False))
+        def on_step(step: int, done: int = done) -> None:
+            share = (done + step / max(chosen.distil.steps, 1)) / chosen.rounds
+            say(_RECODED + (1 - _RECODED) * share, "training on the text")
+
+        distilled = distil(
+            trial.student,
+            trial.put(trial.best),
+            model,
+            partial(train, done),
+            held_out,
+            chosen.distil,
+            state=notes.training,
+            on_step=on_step,
+        )
+        steps += distilled.steps
+        trial.offer(distilled.layer.pack())
+        trial.offer(recode(trial.best, trial.table, root, weights, rounds=1, refit=False))
+        notes.round_done(trial)
     model.train(was_training)
-    if state is not None:
-        state.unlink(missing_ok=True)
+    notes.remove()
     say(1.0, "healed")
     seconds = time.monotonic() - started
-    return trial.best, Healing(len(texts), before, recoded, trial.loss, done.steps, seconds)
+    return trial.best, Healing(len(texts), before, recoded, trial.loss, steps, seconds)
 
 
 class _Trial:
@@ -172,10 +184,46 @@ class _Trial:
         return held_out_distance(self.student, self._model, self._held_out)
 
 
+class _Notes:
+    """A folder with the table after each round, and the training of the one under way."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self.rounds = 0
+
+    @property
+    def training(self) -> Path | None:
+        """File for the training of this round."""
+        return None if self._folder is None else self._folder / f"training-{self.rounds}.pt"
+
+    def resume(self, trial: "_Trial") -> bool:
+        """Offer the last round's table, if one is noted."""
+        if self._folder is None:
+            return False
+        self._folder.mkdir(parents=True, exist_ok=True)
+        found = {int(path.stem.removeprefix("round-")): path for path in self._folder.glob("*.lt")}
+        if not found:
+            return False
+        self.rounds = max(found)
+        trial.offer(CompressedEmbedding.load(found[self.rounds]))
+        return True
+
+    def round_done(self, trial: "_Trial") -> None:
+        """Note the best table."""
+        if self._folder is not None:
+            trial.best.save(self._folder / f"round-{self.rounds}.lt")
+        self.rounds += 1
+
+    def remove(self) -> None:
+        """Nothing is left to resume."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
 def _divide(
     texts: Sequence[Sequence[int]], config: HealConfig, pad_id: int
-) -> tuple[Callable[[int], list[Batch]], list[Batch]]:
-    """Batches of an epoch to train on, and those held out; equal texts stay together."""
+) -> tuple[Callable[..., list[Batch]], list[Batch]]:
+    """Batches to train on, by round and epoch, and those held out; equal texts stay together."""
     distinct = [list(ids) for ids in dict.fromkeys(map(tuple, texts))]
     count = min(round(len(distinct) * config.held_out), config.most_held_out)
     if count < 1 or len(distinct) - count < config.batch:
@@ -186,10 +234,12 @@ def _divide(
     order = random.Random(config.seed).sample(range(len(distinct)), len(distinct))
     held_out = [distinct[index] for index in order[:count]]
     train = [distinct[index] for index in order[count:]]
-    return (
-        lambda epoch: make_batches(train, config.batch, pad_id, seed=config.seed + epoch),
-        make_batches(held_out, config.batch, pad_id),
-    )
+
+    def epoch(number: int, after: int = 0) -> list[Batch]:
+        seed = config.seed + _ROUND_SEED * number + after
+        return make_batches(train, config.batch, pad_id, seed=seed)
+
+    return epoch, make_batches(held_out, config.batch, pad_id)
 
 
 def _weights(texts: Sequence[Sequence[int]], rows: int) -> Tensor:

@@ -1,0 +1,118 @@
+"""A packed table healed on plain text before it goes into the graph."""
+
+import hashlib
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from toolkit import CompressedEmbedding
+from toolkit.errors import InputError
+from toolkit.files import user_cache
+from toolkit.progress import Progress
+
+from .facts import TOKENIZER
+from .prior import corpus_lines
+from .source import LoadedModel
+
+if TYPE_CHECKING:
+    from toolkit.torch.heal import HealConfig, Healing
+
+MOST_TEXTS = 20_000
+_LENGTH = 128  # tokens that a text is cut to
+_TASKS = (
+    "feature-extraction",
+    "fill-mask",
+    "text-classification",
+    "question-answering",
+    "text-generation",
+)
+
+
+def heal_table(
+    loaded: LoadedModel,
+    packed: CompressedEmbedding,
+    dense: np.ndarray,
+    text: Path,
+    config: "HealConfig",
+    *,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> tuple[CompressedEmbedding, "Healing"]:
+    """Heal ``packed`` on a text file, one text a line, with the model of a folder as its teacher.
+
+    At most :data:`MOST_TEXTS` lines are used, drawn by the seed. A run that was broken off is gone
+    on with: its state lies in the user's cache, under what it depends on.
+
+    Args:
+        loaded: the original, from a model folder.
+        packed: its table.
+        dense: the table as the graph looks it up, [V, d].
+        text: UTF-8.
+        config: how long, how much.
+        trust_remote_code: run the Python code that a model brings.
+        progress: told how far the work is.
+
+    Raises:
+        InputError: an original that is .onnx already, a task without a teacher, another table than
+            the model's input embedding, a text file that cannot be read or holds too little.
+    """
+    _check(loaded)
+    texts = read_texts(loaded, text, config.seed)
+    from toolkit.torch.attach import find_table
+    from toolkit.torch.heal import heal
+
+    from .dynamo import load_model
+
+    model = load_model(loaded.folder, loaded.facts, trust_remote_code=trust_remote_code)
+    weight = find_table(model, packed).weight.detach().numpy()
+    if weight.shape != dense.shape or not np.allclose(weight, dense, atol=1e-6):
+        raise InputError(
+            f"the table of {dense.shape[0]} x {dense.shape[1]} is not the model's input embedding, "
+            "which is what can be healed; leave out --table and --all-tables"
+        )
+    state = _state(loaded, packed, texts, config)
+    pad_id = getattr(model.config, "pad_token_id", None)
+    return heal(
+        model,
+        packed,
+        texts,
+        pad_id=pad_id if isinstance(pad_id, int) and pad_id >= 0 else 0,
+        config=config,
+        state=state,
+        progress=progress,
+    )
+
+
+def read_texts(loaded: LoadedModel, text: Path, seed: int) -> list[list[int]]:
+    """Token ids of the lines of ``text``, special tokens included, each cut to 128."""
+    limit = min(loaded.facts.max_length or _LENGTH, _LENGTH)
+    lines = [
+        ids.tolist()
+        for ids in corpus_lines(loaded.folder / TOKENIZER, text, option="--heal", length=limit)
+        if len(ids)
+    ]
+    if len(lines) > MOST_TEXTS:
+        lines = random.Random(seed).sample(lines, MOST_TEXTS)
+    return lines
+
+
+def _check(loaded: LoadedModel) -> None:
+    if loaded.exporter == "none":
+        raise InputError(
+            f"{loaded.path.name} is ONNX already, which nothing can be trained in; heal with the "
+            "model folder or hub id that it was made from"
+        )
+    if loaded.facts.task not in _TASKS:
+        raise InputError(
+            f"healing knows no {loaded.facts.task} models, only {', '.join(_TASKS)}; leave it out"
+        )
+
+
+def _state(
+    loaded: LoadedModel, packed: CompressedEmbedding, texts: list[list[int]], config: "HealConfig"
+) -> Path:
+    digest = hashlib.sha256(packed.to_bytes())
+    digest.update(f"{loaded.source.sha256} {config} {texts}".encode())
+    return user_cache() / "heal" / f"{digest.hexdigest()[:32]}"

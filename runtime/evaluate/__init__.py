@@ -1,0 +1,1 @@
+"""What compression costs, on a user's own texts and tasks."""

@@ -1,0 +1,83 @@
+"""All measures that are asked for, over all models."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from toolkit.progress import Progress
+
+from ..batches import length_limit
+from .agreement import label_agreement
+from .agreement_spans import span_agreement
+from .bootstrap import RESAMPLES
+from .classification import classification
+from .figures import Figure
+from .files import CLASSIFIER, ENCODER, Data
+from .language_model import language_model
+from .probe import linear_probe
+from .question_answering import question_answering
+from .report import EvaluationReport, models_of
+from .similarity import sentence_similarity
+from .sts import sentence_pairs
+from .subject import Subject
+
+Job = Callable[..., list[Figure]]  # takes resamples, seed and progress by name
+
+
+def measure(
+    subjects: Sequence[Subject],
+    data: Data,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> EvaluationReport:
+    """Measure ``subjects``, the original first, by everything in ``data``.
+
+    Raises:
+        InputError: models that a measure does not suit, or data that do not suit the models.
+    """
+    notes = list(data.notes)
+    if data.running is None:  # the windows of running text suit all models
+        notes = _lengths(subjects) + notes
+    jobs = _jobs(subjects, data, notes)
+    found: list[Figure] = []
+    for number, job in enumerate(jobs):
+        share = None if progress is None else _part(progress, number, len(jobs))
+        found += job(resamples=resamples, seed=seed, progress=share)
+    return EvaluationReport(
+        subjects[0].task, models_of(subjects), tuple(found), tuple(notes), resamples, seed
+    )
+
+
+def _jobs(subjects: Sequence[Subject], data: Data, notes: list[str]) -> list[Job]:
+    jobs: list[Job] = []
+    if data.pairs is not None:
+        jobs.append(partial(sentence_pairs, subjects, data.pairs))
+    if data.probe is not None:
+        jobs.append(partial(linear_probe, subjects, *data.probe))
+    if data.labelled is not None:
+        jobs.append(partial(classification, subjects, data.labelled, note=notes.append))
+    if data.questions is not None:
+        jobs.append(partial(question_answering, subjects, data.questions))
+    if data.running is not None:
+        jobs.append(partial(language_model, subjects, data.running, limit_tokens=data.tokens))
+    if data.texts is not None:
+        own: dict[str, Job] = {ENCODER: sentence_similarity, CLASSIFIER: label_agreement}
+        jobs.append(partial(own.get(subjects[0].task, span_agreement), subjects, data.texts))
+    return jobs
+
+
+def _lengths(subjects: Sequence[Subject]) -> list[str]:
+    """A graph of a fixed length cuts texts that the original reads further."""
+    limits = {each.name: length_limit(each.session, each.tokenizer) for each in subjects}
+    first = limits[subjects[0].name]
+    return [
+        f"{name} reads {limit or 'any number of'} tokens of a text, {subjects[0].name} "
+        f"{first or 'any number'}; longer texts are not the same to both"
+        for name, limit in limits.items()
+        if limit != first
+    ]
+
+
+def _part(progress: Progress, number: int, count: int) -> Progress:
+    return lambda share, what: progress((number + share) / count, what)

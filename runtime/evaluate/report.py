@@ -1,0 +1,54 @@
+"""All of an evaluation as data."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .figures import SCHEMA, Figure
+from .subject import Subject
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was evaluated. ``nbytes``: of graph and weights, None where nobody counted."""
+
+    name: str
+    nbytes: int | None
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Figures of models of one task.
+
+    Attributes:
+        task: in the Hugging Face hub's words.
+        models: the original first.
+        figures: by measure, then metric, then model.
+        notes: what a reader should know, a sentence each.
+        resamples: of the bootstrap.
+        seed: of the bootstrap, of what was drawn from the files, and of masks.
+    """
+
+    task: str
+    models: tuple[Model, ...]
+    figures: tuple[Figure, ...]
+    notes: tuple[str, ...]
+    resamples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON; ``schema`` is :data:`figures.SCHEMA`."""
+        return {
+            "schema": SCHEMA,
+            "task": self.task,
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "models": [asdict(model) for model in self.models],
+            "figures": [figure.to_dict() for figure in self.figures],
+            "notes": list(self.notes),
+        }
+
+
+def models_of(subjects: Sequence[Subject]) -> tuple[Model, ...]:
+    """Names and bytes."""
+    return tuple(Model(subject.name, subject.nbytes) for subject in subjects)
