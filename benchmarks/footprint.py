@@ -36,6 +36,7 @@ from toolkit.manifest import read_manifest
 PLACES = ("cpu", "xnnpack", "wasm", "webgpu", "qnn")
 RIVALS = {"fp32": "original", "int8": "int8", "int4": "int4"}
 BODIES = ("int4", "int8", "fp32")  # the first is compared with all others
+_OURS = "LightToken, "
 _EMULATED = ("qnn", "webgpu")  # in software here: minutes for a long text, and times mean nothing
 _EMULATED_TOKENS = 16
 _COLUMNS = {
@@ -49,6 +50,19 @@ _COLUMNS = {
     "cold_first_result_ms": "cold first result",
     "first_result_ms": "first result",
 }
+# What is divided by the files' bytes, and what by fp32's.
+_TO_FILES = {
+    "load_rss_bytes": "memory after load, to the files' bytes",
+    "load_own_bytes": "the same without pages of libraries' code",
+    "load_peak_rss_bytes": "peak of the load, to the files' bytes",
+    "load_wasm_heap_bytes": "heap after load, to the files' bytes",
+}
+_TO_FP32 = {
+    "load_rss_bytes": "memory after load, to fp32's",
+    "load_wasm_heap_bytes": "heap after load, to fp32's",
+    "cold_first_result_ms": "cold first result, to fp32's",
+    "first_result_ms": "first result, to fp32's",
+}
 
 
 def bundles(source: str, place: str, tokens: int, work: Path) -> list[Path]:
@@ -56,7 +70,7 @@ def bundles(source: str, place: str, tokens: int, work: Path) -> list[Path]:
     made = []
     for body in BODIES:
         target = place if place in TARGETS and body in TARGETS[place].bodies else "cpu"
-        out = work / target / f"LightToken, {body}"
+        out = work / target / f"{_OURS}{body}"
         if not out.is_dir():
             out.parent.mkdir(exist_ok=True)
             options = ExportOptions(
@@ -121,7 +135,7 @@ def markdown(report: ProfileReport) -> str:
     latency = [n for one in there for n in one.figures if n.startswith("latency") and "p50" in n][
         :1
     ]
-    columns |= {name: f"{name.split('_')[1].split('x')[1]} tokens" for name in latency}
+    columns |= {name: _tokens(name) for name in latency}
     lines = [
         f"**{place}**: {runtime}",
         "",
@@ -133,6 +147,40 @@ def markdown(report: ProfileReport) -> str:
         remark = _remark(one)
         lines.append(f"| {one.subject.removesuffix('.onnx')} | {' | '.join(cells)} | {remark} |")
     return "\n".join(lines)
+
+
+def ratios(report: ProfileReport) -> str:
+    """What the table of one place says of LightToken's bundles, as ratios of medians."""
+    ours = [one for one in report.measurements if one.subject.startswith(_OURS) and one.figures]
+    fp32 = next((one for one in report.measurements if one.subject == "fp32.onnx"), None)
+    if not ours:
+        return ""
+    latency = [name for name in ours[0].figures if name.startswith("latency") and "p50" in name]
+    rows = [
+        (label, [_share(one, name, one, "disk_bytes") for one in ours])
+        for name, label in _TO_FILES.items()
+    ]
+    to_fp32 = _TO_FP32 | {name: f"{_tokens(name)}, to fp32's" for name in latency}
+    if "cold_first_result_ms" in ours[0].figures:
+        del to_fp32["first_result_ms"]
+    rows += [
+        (label, [_share(one, name, fp32, name) for one in ours]) for name, label in to_fp32.items()
+    ]
+    lines = [f"| | {' | '.join(one.subject for one in ours)} |", f"|---|{'---:|' * len(ours)}"]
+    lines += [f"| {label} | {' | '.join(shares)} |" for label, shares in rows if any(shares)]
+    return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _share(one: Measurement, name: str, other: Measurement | None, against: str) -> str:
+    figures = (one.figures.get(name), other.figures.get(against) if other is not None else None)
+    if figures[0] is None or figures[1] is None or not figures[1].median:
+        return ""
+    return f"{figures[0].median / figures[1].median:.2f}"
+
+
+def _tokens(name: str) -> str:
+    """``128 tokens`` of ``latency_1x128_p50_ms``."""
+    return f"{name.split('_')[1].split('x')[1]} tokens"
 
 
 def _remark(one: Measurement) -> str:
@@ -181,6 +229,8 @@ def command(
         for place in places:
             reports.append(measure(source, place, tokens, runs, repeats, Path(work)))
             console.print(f"{markdown(reports[-1])}\n")
+            if shares := ratios(reports[-1]):
+                console.print(f"{shares}\n")
     report = join(reports)
     if page is not None:
         write_html(report, page)

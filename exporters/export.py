@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -11,12 +11,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from toolkit import Budget, compress
+from toolkit import Budget, CompressedEmbedding, compress
 from toolkit.config import LightTokenConfig, PaperConfig
 from toolkit.errors import BudgetError, InputError
 from toolkit.files import folder_aside
 from toolkit.importance import zipf_prior
-from toolkit.manifest import MANIFEST_NAME, Footprint, Manifest
+from toolkit.manifest import MANIFEST_NAME, Footprint, Healed, Manifest
 from toolkit.progress import Progress
 
 from .body import Inputs, shrink_body
@@ -24,6 +24,7 @@ from .bundle import model_nbytes, write_bundle
 from .check import check_model, check_same
 from .facts import TOKENIZER
 from .find import TableUse, find_tables, find_token_table
+from .fuse import count_fusible, join
 from .heads import find_heads, serves_heads_alone
 from .inputs import FixShapes, Int32Inputs
 from .layouts import check_layout
@@ -47,8 +48,10 @@ _Weigh = Callable[[int], NDArray[np.float64] | None]  # the importance of each o
 # What each part of the work takes of the whole, on a small encoder.
 _SHARES = {
     "export": 0.0,
+    "fuse": 0.18,
     "body": 0.2,
     "compress": 0.25,
+    "heal": 0.8,
     "rewrite": 0.8,
     "check": 0.85,
     "write": 0.97,
@@ -85,7 +88,7 @@ def export(
     """
     chosen, out = decided(options or ExportOptions()), Path(out)
     target = TARGETS[chosen.target]
-    say = _Said(progress)
+    say = _Said(progress, heal=chosen.heal is not None)
     if force:
         _check_replaceable(out)
     with folder_aside(out, force=force) as aside, tempfile.TemporaryDirectory() as work:
@@ -108,6 +111,10 @@ def export(
         original = {table.name: table for table in tables}
         tokenizer = loaded.folder / TOKENIZER
         weigh = cache(lambda rows: importance_of(tokenizer, rows, chosen.corpus))
+        fused = None
+        if chosen.fuse:
+            say("fuse", "looking for nodes to join")
+            fused = count_fusible(loaded.path)
         graph = loaded.path
         if chosen.body != "fp32" or chosen.head == "nbits":
             say("body", "making the rest of the model smaller")
@@ -118,7 +125,11 @@ def export(
             _add_pooling(model, loaded)
 
         say("compress", "compressing the table")
-        packed = _pack(tables, original, budget, chosen, weigh, say.part("compress", "rewrite"))
+        packed = _pack(tables, original, budget, chosen, weigh, say.part("compress", "heal"))
+        healing = None
+        if chosen.heal is not None:
+            dense = table_values(tables[0])
+            packed, healing = _heal(packed, loaded, dense, chosen, say.part("heal", "rewrite"))
 
         say("rewrite", "rewriting the graph")
         for table in packed:
@@ -132,11 +143,14 @@ def export(
             inline_decoder(model)
         if target.quantized:
             QuantizedGathers()(model)
+        joining = partial(join, attention=bool(fused)) if chosen.fuse else None
+        if joining is not None:
+            fused = joining(model)
         path.parent.mkdir(exist_ok=True)
         ir.save(model, path, external_data=layout.data)
 
         say("check", "checking every token id and the whole model")
-        parity = check_model(path, graph, packed, uncompressed=loaded.path)
+        parity = check_model(path, graph, packed, uncompressed=loaded.path, joining=joining)
         nbytes = model_nbytes(path)
         if chosen.format == "ort":
             path = _as_ort(path, layout.data)
@@ -158,12 +172,14 @@ def export(
             ids_input=ids_input,
             tied_head=any(table.tied for table in packed),
             packed_heads=sum(table.heads for table in packed),
+            fused=fused,
             body=chosen.body,
             body_block=chosen.body_block if chosen.body == "int4" else None,
-            method=chosen.method,
+            method=chosen.method if chosen.packed is None else "given",
             seed=chosen.seed,
             footprint=_footprint(packed, nbytes, loaded),
             parity=parity,
+            healed=healing,
             pooling=loaded.facts.pooling,
             max_length=loaded.facts.max_length,
             model=path.relative_to(aside).as_posix(),
@@ -276,7 +292,7 @@ def _pack(
         heads = find_heads(table.graph, table) if chosen.head == "packed" else []
         of_tokens = table.ids_input == tables[0].ids_input  # positions and types have no tokenizer
         try:
-            embedding = compress(
+            embedding = _taken(chosen.packed, table) or compress(
                 table_values(table),
                 share,
                 method=chosen.method,
@@ -293,6 +309,49 @@ def _pack(
             PackedTable(table.name, embedding, len(heads), tied, stood.nbytes, stood.form)
         )
     return packed
+
+
+def _taken(path: Path | None, table: TableUse) -> CompressedEmbedding | None:
+    """The packed table that was given, None without one."""
+    if path is None:
+        return None
+    embedding = CompressedEmbedding.load(path)
+    if (embedding.rows, embedding.width) != (table.rows, table.width):
+        raise InputError(
+            f"{path} holds a table of {embedding.rows} x {embedding.width}, the model's is "
+            f"{table.rows} x {table.width}; pack the table of this model"
+        )
+    return embedding
+
+
+def _heal(
+    packed: list[PackedTable],
+    loaded: LoadedModel,
+    dense: NDArray[np.floating],
+    chosen: ExportOptions,
+    report: Callable[[float, str], None],
+) -> tuple[list[PackedTable], Healed]:
+    """The one packed table, healed, and what that gained."""
+    from toolkit.torch.distil import DistilConfig
+    from toolkit.torch.heal import HealConfig
+
+    from .healing import heal_table
+
+    assert chosen.heal is not None
+    (table,) = packed
+    rounds = HealConfig.rounds
+    distil = DistilConfig(steps=chosen.heal_steps // rounds)
+    embedding, healing = heal_table(
+        loaded,
+        table.embedding,
+        dense,
+        chosen.heal,
+        HealConfig(distil, rounds, seed=chosen.seed),
+        trust_remote_code=chosen.trust_remote_code,
+        progress=report,
+    )
+    healed = Healed(healing.texts, healing.before, healing.after, healing.steps)
+    return [replace(table, embedding=embedding)], healed
 
 
 def _of(
@@ -332,17 +391,21 @@ def _versions() -> dict[str, str]:
 
 
 class _Said:
-    """Progress of the whole from the progress of its parts."""
+    """Progress of the whole from the progress of its parts; ``heal`` is most of it, if at all."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: Progress | None, *, heal: bool) -> None:
         self._progress = progress
+        self._shares = dict(_SHARES)
+        if heal:
+            self._shares |= {"body": 0.05, "compress": 0.08, "heal": 0.15, "rewrite": 0.95}
+            self._shares |= {"fuse": 0.04, "check": 0.96, "write": 0.99}
 
     def __call__(self, part: str, what: str) -> None:
         if self._progress is not None:
-            self._progress(_SHARES[part], what)
+            self._progress(self._shares[part], what)
 
     def part(self, part: str, following: str) -> Callable[[float, str], None]:
-        start, end = _SHARES[part], _SHARES[following]
+        start, end = self._shares[part], self._shares[following]
 
         def report(share: float, what: str) -> None:
             if self._progress is not None:

@@ -27,6 +27,8 @@ class ExportOptions:
         head: what an output head reads that shares the table: the "packed" one, "nbits", a copy in
             4 bits (MatMulNBits), or a "dense" one in float32. Packed, the recipe's codebooks are
             sums (``LightTokenConfig.split``), which heads read several times faster.
+        fuse: put each attention into one node, onnxruntime's MultiHeadAttention, see
+            ``exporters.fuse``; not where ``decode`` is "inline", unless asked for.
         batch: texts that the graph takes, no other number; with ``sequence``.
         sequence: tokens of each text.
         format: "onnx", or "ort", onnxruntime's own, for minimal builds of it.
@@ -47,12 +49,16 @@ class ExportOptions:
         corpus: a text file, one text a line, to count tokens in, and to round an int4 body by; the
             tokenizer's prior is used without.
         config: constants of the method; its own without.
+        packed: a packed table to take in place of compressing, such as one that was trained on.
+        heal: a text file, one text a line, to heal the packed table on, see ``toolkit.torch.heal``.
+        heal_steps: of its training, at most.
     """
 
     exporter: str = "auto"
     target: str = "cpu"
     decode: str | None = None
     head: str | None = None
+    fuse: bool | None = None
     batch: int | None = None
     sequence: int | None = None
     format: str = "onnx"
@@ -70,6 +76,9 @@ class ExportOptions:
     name: str | None = None
     corpus: Path | None = None
     config: LightTokenConfig | PaperConfig | None = None
+    packed: Path | None = None
+    heal: Path | None = None
+    heal_steps: int = 600
 
     def __post_init__(self) -> None:
         if self.decode not in (None, *DECODES):
@@ -83,9 +92,15 @@ class ExportOptions:
         if min(size for size in (self.batch, self.sequence, 1) if size is not None) < 1:
             raise InputError(f"batch {self.batch} x sequence {self.sequence} holds no token")
         check_body(self.body, self.body_block)
-        find_target(self.target, self.body)
+        target = find_target(self.target, self.body)
+        if self.fuse and not target.fusible:
+            raise InputError(f"{self.target} does not know joined attention; leave fuse out")
         if self.table is not None and self.all_tables:
             raise InputError(f"give table ({self.table}) or all_tables, one of them")
+        if self.all_tables and (self.packed is not None or self.heal is not None):
+            raise InputError("packed and heal are for one table; leave all_tables out")
+        if self.heal_steps < 0:
+            raise InputError(f"heal_steps must be at least 0, got {self.heal_steps}")
         if self.layout not in LAYOUTS:
             raise InputError(f"layout {self.layout!r} is unknown; choose from {', '.join(LAYOUTS)}")
 
@@ -94,6 +109,8 @@ def decided(options: ExportOptions) -> ExportOptions:
     """With what the target decides, where nothing else was asked for."""
     target = find_target(options.target, options.body)
     decode, head = options.decode or target.decode, options.head or target.head
+    # Who has the function dissolved wants standard operators alone.
+    fuse = (target.fuse and decode == "function") if options.fuse is None else options.fuse
     sizes = (options.batch, options.sequence)
     if target.static and options.batch is None:
         sizes = _STATIC
@@ -104,4 +121,5 @@ def decided(options: ExportOptions) -> ExportOptions:
         )
     if options.format == "ort" and options.layout != "flat":
         raise InputError(f"layout {options.layout} is for .onnx files; leave one of the two out")
-    return replace(options, decode=decode, head=head, batch=sizes[0], sequence=sizes[1])
+    batch, sequence = sizes
+    return replace(options, decode=decode, head=head, fuse=fuse, batch=batch, sequence=sequence)

@@ -45,7 +45,9 @@ def _save(model: ir.Model, path: Path) -> None:
     kept = {Path(t.path): Path(t.location) for t in tensors if isinstance(t, ir.ExternalTensor)}
     data = f"{path.name}.data"
     if data in {location.as_posix() for location in kept.values()}:
-        raise ValueError(f"{data} is a file of the original's too: it would be written through a link")
+        raise ValueError(
+            f"{data} is a file of the original's too: it would be written through a link"
+        )
     try:
         for source, location in kept.items():
             (path.parent / location).parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ class Target:
         int32: graph inputs are int32 and not int64.
         quantized: look-ups of bytes stand between DequantizeLinear and QuantizeLinear.
         static: shapes are fixed, to ``--batch`` and ``--sequence``.
+        fusible: onnxruntime's MultiHeadAttention runs there.
+        fuse: attention becomes that node, unless something else is asked for.
         most_texts: a larger batch gives wrong values there; None for no limit.
         why: the reasons, for people.
     """
@@ -29,6 +31,8 @@ class Target:
     int32: bool = False
     quantized: bool = False
     static: bool = False
+    fusible: bool = False
+    fuse: bool = False
     most_texts: int | None = None
     why: str = ""
 
@@ -37,12 +41,15 @@ TARGETS = {
     "cpu": Target(
         head="packed",
         bodies=("fp32", "int8", "int4"),
+        fusible=True,
+        fuse=True,
         why="Integer products are the fastest standard decode, and the native kernel replaces the "
         "function where it is built. Half precision is left out: onnxruntime's CPU kernels lack "
         "it, so that weights would grow back to float32 at load.",
     ),
     "wasm": Target(
         bodies=("fp32", "int8", "int4"),
+        fusible=True,
         why="As the CPU, without a native kernel: custom operators cannot be loaded in a browser, "
         "and a head that walks the packed table in standard operators takes longer than 4 bits.",
     ),
@@ -50,6 +57,7 @@ TARGETS = {
         decode="inline",
         floats=True,
         bodies=("fp32", "fp16", "int4"),
+        fusible=True,
         why="It has no MatMulInteger, so that products are in floats and int8 bodies are out. "
         "Half precision needs a GPU with shader-f16. Codes stay bytes: onnxruntime-web 1.30 "
         "gathers them there, older ones on the CPU.",
@@ -57,6 +65,7 @@ TARGETS = {
     "cuda": Target(
         floats=True,
         bodies=("fp32", "fp16", "int4"),
+        fusible=True,
         why="MatMulInteger takes no unsigned left side there, so that decoding is in floats; "
         "int8 bodies would fall back to the CPU for the same reason.",
     ),

@@ -16,11 +16,11 @@ PAGE = """\
 
 `lighttoken export SOURCE OUT --target NAME` makes a bundle for a place. What it decides stands in
 `exporters/targets.py`, and this page is written from there (`python -m tests.targets_page`; a test
-fails where they differ). `--decode`, `--head`, `--body`, `--batch` and `--sequence` decide
-otherwise.
+fails where they differ). `--decode`, `--head`, `--fuse`, `--body`, `--batch` and `--sequence`
+decide otherwise.
 
-| target | decode graph | products | shared output head | bodies | inputs | shapes |
-|---|---|---|---|---|---|---|
+| target | decode graph | products | attention | shared output head | bodies | inputs | shapes |
+|---|---|---|---|---|---|---|---|
 {table}
 
 {reasons}
@@ -28,6 +28,16 @@ otherwise.
 Shared output heads: `packed` reads the same bytes as the look-up, `nbits` is a copy in 4 bits
 (`MatMulNBits`, blocks of 32, rounded by outputs), `dense` one in float32. What each takes:
 `python benchmarks/tied.py`, in [benchmarks.md](benchmarks.md).
+
+Attention: `one node` is onnxruntime's `MultiHeadAttention` in place of the twenty or so that
+exporters write (`--fuse`; `--no-fuse` leaves them), with the shapes of values on the way left out
+and biases moved into `MatMulNBits`. It is made where the whole model then gives the same values,
+padded texts among them, to 1e-4 of the largest; the export says how many it made. Known are
+attention with and without masks, causal, with rotary positions and with shared keys; DeBERTa's
+stays as it is, and so do graphs of the optimum exporter, which write scales out. On the CPU it is
+the default where the decode graph is a function, and [footprint.md](footprint.md) says why. `wasm`,
+`webgpu` and `cuda` have the node too, but nothing was measured there, so that it has to be asked
+for; NPUs and XNNPACK do not.
 
 What runs each of them: `tests/exporters/test_targets.py` exports for every target and runs the file
 on the CPU provider, whose values all the others must have; `make test-browser` runs `wasm` and
@@ -49,6 +59,7 @@ def _line(name: str, target: Target) -> str:
         name,
         target.decode,
         "float" if target.floats else "integer",
+        "one node" if target.fuse else "as exported" if target.fusible else "never joined",
         target.head,
         ", ".join(target.bodies),
         "int32" if target.int32 else "int64",

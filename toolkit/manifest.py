@@ -65,6 +65,24 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Healed:
+    """What healing on a text gained.
+
+    Attributes:
+        texts: that were given.
+        before: mean distance of the model's outputs to the original's on texts held out of them:
+            squared error of the hidden states over their power, plus what the head gives.
+        after: the same, healed.
+        steps: of training.
+    """
+
+    texts: int
+    before: float
+    after: float
+    steps: int
+
+
+@dataclass(frozen=True)
 class StoredTable:
     """A table of the model that was packed.
 
@@ -98,7 +116,7 @@ class Manifest:
     """All of ``lighttoken.json``.
 
     Attributes:
-        task: feature-extraction, fill-mask, text-classification or text-generation, in the
+        task: feature-extraction, fill-mask, text-classification, text-generation, ..., in the
             Hugging Face hub's words.
         table: name that the compressed table had in the original graph, [rows, width].
         ids_input: the graph input that carries token ids.
@@ -107,6 +125,9 @@ class Manifest:
         target: where it is meant to run, a name of ``exporters.targets``.
         batch: texts that the graph takes, no other number; None for any.
         sequence: tokens of each.
+        fused: attentions that are one node each, MultiHeadAttention of onnxruntime's; None where
+            that was not asked for.
+        healed: what healing the table on a text gained; None where it was not.
         body: form of the weights beside the tables: fp32, fp16, int8 or int4.
         body_block: numbers of an int4 body that share a scale.
         max_length: tokens that the tokenizer cuts a text to; None for no limit.
@@ -139,6 +160,8 @@ class Manifest:
     target: str = "cpu"
     batch: int | None = None
     sequence: int | None = None
+    fused: int | None = None
+    healed: Healed | None = None
     body: str = "fp32"
     body_block: int | None = None
     model: str = MODEL_NAME
@@ -187,6 +210,7 @@ def read_manifest(folder: Path) -> Manifest:
         data["footprint"] = Footprint(**data["footprint"])
         data["parity"] = Parity(**data["parity"])
         data["pooling"] = Pooling(**data["pooling"]) if data["pooling"] else None
+        data["healed"] = Healed(**data["healed"]) if data.get("healed") else None
         data["tables"] = tuple(StoredTable(**entry) for entry in data.get("tables", ()))
         data["files"] = {name: _stored_file(entry) for name, entry in data["files"].items()}
         manifest = Manifest(**data)

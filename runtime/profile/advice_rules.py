@@ -14,6 +14,7 @@ _BYTES = frozenset(["uint8", "int8"])
 _INTEGERS = _BYTES | {"int32", "int64", "bool"}
 _INTEGER = ("MatMulInteger", "DynamicQuantizeLinear", "QLinearMatMul")
 _BITS = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
+_ATTENTION = "com.microsoft::MultiHeadAttention"
 _NBITS = "com.microsoft::MatMulNBits"
 _DECODE = tuple(  # functions of further tables have a number behind the name
     f"ai.lighttoken::{name}{number}"
@@ -122,6 +123,12 @@ RULES = (
         (_NNAPI,),
         (_NBITS,),
         "{count} MatMulNBits: NNAPI has no 4-bit product; export with `--body fp32`",
+    ),
+    Rule(
+        (),
+        (_ATTENTION,),
+        "{count} MultiHeadAttention: this provider has no such kernel; export with `--no-fuse`, or "
+        "for its own target",
     ),
     Rule(
         (),

@@ -13,7 +13,15 @@ _MOST_WITH_SPREAD = 2  # models
 # Parts of names that are left out unless everything is asked for.
 _HIDDEN = (
     *("_uss_", "_pss_", "_library_", "_mapped_"),
-    *("before_", "first_rss", "unmapped_load", "peak_process", "arena_", "initializer_"),
+    *(
+        "before_",
+        "first_rss",
+        "first_own",
+        "unmapped_load",
+        "peak_process",
+        "arena_",
+        "initializer_",
+    ),
     *("load_page_", "load_wasm_", "_p99_", "load_peak_"),
 )
 

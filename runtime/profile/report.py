@@ -17,6 +17,7 @@ MEASURED, FUNCTION_ONLY, WRONG, FAILED = "measured", "function only", "wrong val
 
 _MEMORY_KINDS = {
     "rss": "RSS",
+    "own": "without libraries' pages",
     "uss": "USS",
     "pss": "PSS",
     "anonymous": "anonymous",
@@ -44,6 +45,8 @@ def metrics(grid: Sequence[tuple[int, int]]) -> tuple[Metric, ...]:
     """Every metric, in reading order, of a profile at these (texts, tokens).
 
     Memory is above the bare runtime: a session of an empty model, which is the stage ``before``.
+    RSS has the pages of libraries' code too that a model is the first to touch (``library``);
+    ``own`` is without them: the model's bytes, and what the runtime allocates for it.
     «Cold» is from files that are not in the page cache.
     """
     return (

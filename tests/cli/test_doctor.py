@@ -7,6 +7,18 @@ def test_reports_what_is_here(lighttoken):
     assert outcome.json["ok"]
     assert "CPUExecutionProvider" in outcome.json["providers"]
     assert "dynamo" in outcome.json["exporters"]
+    assert outcome.json["places"]["cpu"] is None
+
+
+def test_names_the_places_that_can_be_measured(
+    lighttoken, monkeypatch: pytest.MonkeyPatch, tmp_path
+):
+    monkeypatch.setenv("LIGHTTOKEN_HOME", str(tmp_path))  # where nothing was set up
+    lines = lighttoken("doctor").out.splitlines()
+    assert next(line for line in lines if line.startswith("places")).split()[1].strip(",") == "cpu"
+    missing = " ".join(line for line in lines if line.startswith("not here"))
+    assert "arm64: no aarch64 Python is here; `lighttoken setup arm64`" in missing
+    assert "cpu:" not in missing
 
 
 def test_names_what_is_missing_and_how_to_get_it(lighttoken, monkeypatch: pytest.MonkeyPatch):

@@ -34,6 +34,20 @@ def test_json_has_the_figures_of_the_manifest(lighttoken, tiny_model: Path, tmp_
     assert outcome.json["parity_max_abs_error"] <= 1e-5
 
 
+def test_says_how_many_attentions_are_joined(lighttoken, tiny_model: Path, tmp_path: Path):
+    fast = ("--ratio", 5, "--effort", "fast")
+    shown = lighttoken("export", tiny_model, tmp_path / "out", *fast).out
+    joined = read_manifest(tmp_path / "out").fused
+    assert f"{joined} attentions are one node each (--no-fuse leaves them as they were)" in shown
+    plain = lighttoken("export", tiny_model, tmp_path / "plain", *fast, "--no-fuse", "--json")
+    assert plain.json["fused"] is None
+    without = lighttoken("export", two_tables(tmp_path), tmp_path / "two", *fast).out
+    assert "no attention was put into one node" in without
+    refused = lighttoken("export", tiny_model, tmp_path / "qnn", "--target", "qnn", "--fuse")
+    assert refused.code == 2
+    assert "qnn does not know joined attention" in refused.err
+
+
 def two_tables(folder: Path) -> Path:
     text = """
         <ir_version: 8, opset_import: ["" : 18]>

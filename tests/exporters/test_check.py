@@ -10,6 +10,7 @@ import pytest
 from exporters.check import CheckError, check_model, check_stays_packed
 from exporters.find import find_token_table
 from exporters.layer import graph_tensors
+from exporters.replaced import save_replaced
 from exporters.rewrite import CompressTable, inline_decoder
 from exporters.tables import PackedTable
 from toolkit.embedding import LowRank
@@ -299,3 +300,17 @@ def test_the_packed_model_holds_the_tensors_of_the_decode_graph(save, embedding)
     held = set(ir.load(packed).graph.initializers)
     assert held == {"w", *(f"t.{name}" for name in graph_tensors(embedding))}
     assert find_token_table(ir.load(original).graph).name == "t"
+
+
+def test_replaced_model_never_writes_through_a_link_to_the_originals_weights(
+    save, embedding, tmp_path
+):
+    _, original = save(PLAIN, embedding)
+    weights = (original.parent / "original.data").read_bytes()
+    other = tmp_path / "other"
+    other.mkdir()
+    tables = {"t": normal(ROWS, WIDTH)}
+    with pytest.raises(ValueError, match="written through a link"):
+        save_replaced(original, tables, set(), other / "original")
+    save_replaced(original, tables, set(), other / "replaced.onnx")
+    assert (original.parent / "original.data").read_bytes() == weights

@@ -275,7 +275,7 @@ def test_what_is_shown_is_short_and_has_nodes_on_demand(decode):
 
 
 def test_advice_names_options_that_there_are():
-    options = {name for parameter in command.params for name in parameter.opts}
+    options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
     lines = [*(rule.line for rule in RULES), *FREE.values()]
     named = {name for line in lines for name in re.findall(r"--[a-z-]+", line)}
     assert named

@@ -122,6 +122,7 @@ def test_memory_tells_mapped_weights_from_copied_ones(ask, big):
                 figures[f"{stage}_{kind}_bytes"] for kind in ("anonymous", "mapped", "library")
             ]
             assert sum(parts) == figures[f"{stage}_rss_bytes"]
+            assert sum(parts[:2]) == figures[f"{stage}_own_bytes"]
         assert figures["peak_rss_bytes"] >= figures["load_peak_rss_bytes"]
 
 

@@ -56,6 +56,7 @@ def command(as_json: bool) -> int:
     providers = _providers()
     exporters = _exporters(optional)
     kernel = _kernel()
+    places = _places()
     if as_json:
         print_json(
             {
@@ -67,6 +68,7 @@ def command(as_json: bool) -> int:
                 "providers": providers,
                 "exporters": exporters,
                 "kernel": kernel,
+                "places": places,
             }
         )
         return 2 if missing else 0
@@ -77,6 +79,11 @@ def command(as_json: bool) -> int:
     say(f"\nproviders   {', '.join(providers) or 'none'}")
     say(f"exporters   {', '.join(exporters) or 'none'}")
     say(f"kernel      {kernel}")
+    here = [word for word, missing in places.items() if missing is None]
+    say(f"places      {', '.join(here) or 'none'} (lighttoken profile BUNDLE --provider NAME)")
+    for word, problem in places.items():
+        if problem is not None:
+            say(f"not here    {problem if problem.startswith(word) else f'{word}: {problem}'}")
     for finding in [*missing, *(f for f in optional if f.version is None)]:
         purpose = f" ({finding.purpose})" if finding.purpose else ""
         say(f"missing     {finding.package}{purpose}: {finding.get}")
@@ -112,6 +119,25 @@ def _kernel() -> str:
     if found.path is None:
         return found.problem or "not built, decoding is slower without it: lighttoken op"
     return f"{found.path} does not load, build it anew with lighttoken op: {found.problem}"
+
+
+def _places() -> dict[str, str | None]:
+    """Where ``lighttoken profile`` can measure: for each place None, or what is missing there."""
+    try:
+        from runtime.profile.places import PLACES, find_place
+    except ImportError:
+        return {}
+    from toolkit.errors import InputError
+
+    found: dict[str, str | None] = {}
+    for word in PLACES:
+        try:
+            find_place(word)
+        except InputError as error:
+            found[word] = str(error)
+        else:
+            found[word] = None
+    return found
 
 
 def _exporters(optional: list[Finding]) -> list[str]:

@@ -88,4 +88,4 @@ def _int4(source: Path, path: Path) -> None:
 
 
 QUANTISERS = {"int8": _int8, "int4": _int4}
-"""``QUANTISERS[word](source, path)`` writes what onnxruntime's tools make of the model ``source``."""
+"""``QUANTISERS[word](source, path)``: what onnxruntime's tools make of a model."""

@@ -31,6 +31,12 @@ class Memory:
     mapped: int | None = None
     library: int | None = None
 
+    @property
+    def own(self) -> int | None:
+        """Resident pages without ``library``: what a model brings. A model also touches pages of
+        the runtime's code that were not touched before; those are in ``rss`` alone."""
+        return None if self.library is None else self.rss - self.library
+
 
 def snapshot(files: Collection[str] = ()) -> Memory:
     """Measure now; ``files`` are absolute paths, their pages count as ``mapped``.

@@ -60,7 +60,7 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def _figures(stage: str, before: Memory, after: Memory) -> dict[str, float]:
-    kinds = ("rss", "uss", "pss", "anonymous", "mapped", "library")
+    kinds = ("rss", "own", "uss", "pss", "anonymous", "mapped", "library")
     pairs = {kind: (getattr(before, kind), getattr(after, kind)) for kind in kinds}
     return {
         f"{stage}_{kind}_bytes": new - old
