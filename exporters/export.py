@@ -26,13 +26,14 @@ from .facts import TOKENIZER
 from .find import TableUse, find_tables, find_token_table
 from .fuse import count_fusible, join
 from .heads import find_heads, serves_heads_alone
+from .healing import check_healable, heal_table
 from .inputs import FixShapes, Int32Inputs
 from .layouts import check_layout
 from .options import ExportOptions, decided
 from .ort_format import SUFFIX, save_ort
 from .part import table_values
 from .pooling import AddPooling
-from .prior import corpus_ids, corpus_importance, token_importance
+from .prior import HEAL_PRIOR_SHARE, corpus_ids, corpus_importance, token_importance
 from .products import Product
 from .quantized_gathers import QuantizedGathers
 from .rewrite import CompressTable, check_opset, inline_decoder
@@ -102,6 +103,8 @@ def export(
             trust_remote_code=chosen.trust_remote_code,
             with_past=chosen.with_past,
         )
+        if chosen.heal is not None:
+            check_healable(loaded)
         layout = check_layout(chosen.layout, loaded)
         path = aside / layout.model
         model = load_graph(loaded.path)
@@ -110,7 +113,7 @@ def export(
         ids_input = tables[0].ids_input
         original = {table.name: table for table in tables}
         tokenizer = loaded.folder / TOKENIZER
-        weigh = cache(lambda rows: importance_of(tokenizer, rows, chosen.corpus))
+        weigh = cache(lambda rows: importance_of(tokenizer, rows, chosen.corpus, chosen.heal))
         fused = None
         if chosen.fuse:
             say("fuse", "looking for nodes to join")
@@ -272,10 +275,19 @@ def _check_replaceable(out: Path) -> None:
         raise InputError(f"{out} is no bundle, so --force does not replace it; choose another name")
 
 
-def importance_of(tokenizer: Path, rows: int, corpus: Path | None) -> NDArray[np.float64] | None:
-    """Importance of each row: counts where there is a corpus, else what the tokenizer knows."""
+def importance_of(
+    tokenizer: Path, rows: int, corpus: Path | None, heal: Path | None = None
+) -> NDArray[np.float64] | None:
+    """Importance of each row: what the tokenizer knows, and counts where there is a text.
+
+    Counts in a text to heal on are mixed with as much of the tokenizer's prior.
+    """
     prior = token_importance(tokenizer, rows)
-    return prior if corpus is None else corpus_importance(tokenizer, corpus, rows, prior)
+    if corpus is not None:
+        return corpus_importance(tokenizer, corpus, rows, prior)
+    if heal is not None:
+        return corpus_importance(tokenizer, heal, rows, prior, HEAL_PRIOR_SHARE)
+    return prior
 
 
 def _pack(
@@ -334,8 +346,6 @@ def _heal(
     """The one packed table, healed, and what that gained."""
     from toolkit.torch.distil import DistilConfig
     from toolkit.torch.heal import HealConfig
-
-    from .healing import heal_table
 
     assert chosen.heal is not None
     (table,) = packed

@@ -55,10 +55,9 @@ def heal_table(
         progress: told how far the work is.
 
     Raises:
-        InputError: an original that is .onnx already, a task without a teacher, another table than
-            the model's input embedding, a text file that cannot be read or holds too little.
+        InputError: another table than the model's input embedding, a text file that cannot be read
+            or holds too little.
     """
-    _check(loaded)
     texts = read_texts(loaded, text, config.seed)
     from toolkit.torch.attach import find_table
     from toolkit.torch.heal import heal
@@ -98,7 +97,8 @@ def read_texts(loaded: LoadedModel, text: Path, seed: int) -> list[list[int]]:
     return lines
 
 
-def _check(loaded: LoadedModel) -> None:
+def check_healable(loaded: LoadedModel) -> None:
+    """Raise InputError for an original that is .onnx already, or a task without a teacher."""
     if loaded.exporter == "none":
         raise InputError(
             f"{loaded.path.name} is ONNX already, which nothing can be trained in; heal with the "

@@ -22,6 +22,7 @@ _SPECIAL_FACTOR = 50.0
 _FEW_SPECIALS = 64
 _CORPUS_BYTES = 1 << 20  # tokenized at a time
 _PRIOR_SHARE = 0.2
+HEAL_PRIOR_SHARE = 1.0  # a text to heal on is smaller, and stands for all that will be read
 
 
 def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] | None:
@@ -59,11 +60,16 @@ def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] |
 
 
 def corpus_importance(
-    tokenizer: Path, corpus: Path, rows: int, prior: NDArray[np.float64] | None
+    tokenizer: Path,
+    corpus: Path,
+    rows: int,
+    prior: NDArray[np.float64] | None,
+    prior_share: float = _PRIOR_SHARE,
 ) -> NDArray[np.float64]:
     """Importance from counts in a text file, one text a line, over the prior; float64 [rows].
 
-    The prior weighs as much as a fifth of the counted tokens: it ranks what the text has not.
+    The prior weighs as much as ``prior_share`` of the counted tokens: it ranks what the text has
+    not.
 
     Raises:
         InputError: no tokenizer.json, no such file, a file that is no UTF-8 text, or an empty one.
@@ -74,7 +80,7 @@ def corpus_importance(
     if not counts.any():
         raise InputError(f"{corpus} holds no text; give one text a line")
     base = zipf_prior(rows) if prior is None else prior / prior.sum()
-    return counts + _PRIOR_SHARE * counts.sum() * base
+    return counts + prior_share * counts.sum() * base
 
 
 def corpus_ids(tokenizer: Path, corpus: Path, rows: int, count: int) -> NDArray[np.int64]:

@@ -35,7 +35,7 @@ namespace {
 // The oldest onnxruntime that this library loads into, 1.20; newer headers build it all the same.
 constexpr std::uint32_t kApiVersion = 20;
 constexpr const char* kDomain = "ai.lighttoken";
-constexpr int kTables = 16;  // of one model; what a model has beyond them, its functions decode
+constexpr int kTables = 4;  // of one model: each costs a session 23 kB; functions decode more
 constexpr std::int64_t kFloat32 = 1, kFloat16 = 10;  // of onnx.TensorProto.DataType
 
 // Runs `work` and turns what it throws into a status; nothing may be thrown into onnxruntime.

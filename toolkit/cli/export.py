@@ -141,7 +141,7 @@ Examples:
 @click.option(
     "--heal-steps",
     type=int,
-    default=600,
+    default=400,
     show_default=True,
     help="Training steps of --heal, at most; 0 only chooses codes anew.",
 )

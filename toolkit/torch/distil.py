@@ -36,7 +36,7 @@ class DistilConfig:
         patience: looks without a new best after which training ends.
     """
 
-    steps: int = 200
+    steps: int = 400
     learning_rate: float = 0.02
     check_every: int = 50
     patience: int = 3

@@ -41,7 +41,7 @@ class HealConfig:
     """
 
     distil: DistilConfig = field(default_factory=DistilConfig)
-    rounds: int = 3
+    rounds: int = 1
     batch: int = 32
     held_out: float = 0.05
     most_held_out: int = 256
