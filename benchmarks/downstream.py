@@ -1,0 +1,199 @@
+"""What a compressed token table costs after fine-tuning, beside the same model uncompressed.
+
+Example:
+    python benchmarks/downstream.py MODEL DATA --out results.jsonl --heal-text corpus.txt
+    python benchmarks/downstream.py --report --out results.jsonl
+
+MODEL is a folder with an encoder. DATA has a folder for each task, those of sst2, mrpc, rte, cola,
+squad and xquad that are there, and stsb/ for the score before any training: train and dev files as
+GLUE and SQuAD have them. The packed table is in its place during training, its codes fixed; it is
+stored again in as many bytes after it, and that table is scored. Two modes: `--table trainable`
+trains the floats of every arm's table, the uncompressed one's whole; `--table frozen` none. Heads,
+order of the data and dropout are the same in every arm.
+
+Each training adds a line to --out; a run that is started again does what is missing. The learning
+rate is one for all arms, chosen on the uncompressed model alone. --quick: 25x, one seed, little
+training, GLUE's tasks.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from rich.console import Console
+from rich.table import Table as RichTable
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import downstream_report as report
+from downstream_results import read_results
+from downstream_run import Run, fitted, open_model
+from downstream_tables import HEALED, METHODS, Tables, list_arms
+from downstream_tasks import METRICS
+from downstream_train import Bench, Recipe
+
+from toolkit.errors import InputError, LightTokenError
+from toolkit.files import write_aside
+from toolkit.torch.distil import DistilConfig
+from toolkit.torch.heal import HealConfig
+
+_QUICK = Recipe(epochs=2, limit=1000)
+_QUICK_HEAL = HealConfig(DistilConfig(steps=100))
+
+err = Console(stderr=True, highlight=False)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.argument("model", type=click.Path(path_type=Path), required=False)
+@click.argument("data", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="downstream.jsonl", show_default=True
+)
+@click.option("--work", type=click.Path(path_type=Path), default="downstream_work",
+              show_default=True, help="Folder that packed tables are kept in.")  # fmt: skip
+@click.option(
+    "--methods", help=f"Of {', '.join(METHODS)}; all by default, the last one with --heal-text."
+)
+@click.option("--ratios", help="float32 over packed.  [default: 5,10,25,103]")
+@click.option("--tasks", help="Of the folders of DATA; all by default.")
+@click.option("--seeds", type=int, help="Trainings of each arm.  [default: 3]")
+@click.option("--table", type=click.Choice(list(report.MODES)), default="trainable",
+              show_default=True)  # fmt: skip
+@click.option("--learning-rate", type=float, help=f"[default: {Recipe().learning_rate:g}]")
+@click.option("--epochs", type=int, help=f"[default: {Recipe().epochs}]")
+@click.option("--limit", type=int, help="Examples to train on, at most.")
+@click.option("--heal-text", type=click.Path(path_type=Path), help="One text a line.")
+@click.option("--quick", is_flag=True, help="An hour on two cores; figures that do not compare.")
+@click.option("--report", "only_report", is_flag=True, help="Only show what --out holds.")
+def command(
+    model: Path | None,
+    data: Path | None,
+    out: Path,
+    work: Path,
+    methods: str | None,
+    ratios: str | None,
+    tasks: str | None,
+    seeds: int | None,
+    table: str,
+    learning_rate: float | None,
+    epochs: int | None,
+    limit: int | None,
+    heal_text: Path | None,
+    quick: bool,
+    only_report: bool,
+) -> None:
+    """Fine-tune MODEL on the tasks of DATA with its token table compressed in several ways."""
+    if only_report:
+        show(out)
+        return
+    if model is None or data is None:
+        raise InputError("MODEL and DATA are missing; give both, or --report")
+    if not out.parent.is_dir():
+        raise InputError(f"folder {out.parent} is not here; create it first")
+    given: dict[str, Any] = {"learning_rate": learning_rate, "epochs": epochs, "limit": limit}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in {**given, "seeds": 1 if seeds is None else seeds}.items():
+        if not 0 < value < float("inf"):
+            raise InputError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
+    recipe = replace(_QUICK if quick else Recipe(), **given)
+    work.mkdir(parents=True, exist_ok=True)
+    tokenizer, dense, longest = open_model(model)
+    recipe = fitted(recipe, longest)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = Run(
+        Bench(model, tokenizer, recipe, table == "trainable", device),
+        Tables(model, dense, work, heal_text, _QUICK_HEAL if quick else HealConfig()),
+        tuple(list_arms(_methods(methods, heal_text), _ratios(ratios, quick))),
+        data,
+        _tasks(tasks, data, quick),
+        (1 if quick else 3) if seeds is None else seeds,
+    )
+    err.print(f"{report.MODES[table]}; {recipe}; {device}", markup=False, soft_wrap=True)
+    run.go(out, lambda line: err.print(line, markup=False, soft_wrap=True))
+    show(out)
+
+
+def show(out: Path) -> None:
+    """The tables on stdout and beside ``out``, and the picture if matplotlib is there."""
+    rows = read_results(out)
+    groups = report.summarise(rows)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160
+    for group in groups:
+        table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for title in report.titles(group):
+            table.add_column(title, justify="left" if title == "method" else "right")
+        for line in group.lines:
+            table.add_row(*report.cells(line, group))
+        console.print(report.heading(group), markup=False)
+        console.print(table)
+        console.print("\n".join(report.notes(group)) + "\n", markup=False)
+    for row in rows:
+        if "error" in row:
+            console.print(f"{row['task']}, {row['arm']}: {row['error']}", markup=False)
+    with write_aside(out.with_suffix(".md")) as aside:
+        aside.write_text(report.markdown(groups), encoding="utf-8")
+    try:
+        from downstream_picture import draw
+    except ImportError:
+        err.print("no picture: matplotlib is missing, pip install -e '.[bench]'", markup=False)
+        return
+    draw(groups, out)
+
+
+def _methods(names: str | None, heal_text: Path | None) -> list[str]:
+    if names is None:
+        return [name for name in METHODS if name != HEALED or heal_text is not None]
+    return _known(names, METHODS, "--methods")
+
+
+def _ratios(text: str | None, quick: bool) -> list[float]:
+    text = text or ("25" if quick else "5,10,25,103")
+    try:
+        ratios = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--ratios {text!r} are no numbers; write 10,25,50") from error
+    if not all(1 <= ratio < float("inf") for ratio in ratios):
+        raise InputError(f"--ratios {text!r} must all be from 1 up")
+    return sorted(set(ratios))
+
+
+def _tasks(names: str | None, data: Path, quick: bool) -> tuple[str, ...]:
+    there = [name for name in report.TASKS if (data / name).is_dir()]
+    if not there:
+        raise InputError(f"{data} has no folder of {', '.join(report.TASKS)}; name another")
+    if names is not None:
+        return tuple(_known(names, there, "--tasks"))
+    return tuple(name for name in there if name in METRICS or not quick)
+
+
+def _known(names: str, known: list[str] | tuple[str, ...], option: str) -> list[str]:
+    chosen = [name.strip() for name in names.split(",")]
+    for name in chosen:
+        if name not in known:
+            raise InputError(f"{option} has {name!r}, which is none of {', '.join(known)}")
+    return list(dict.fromkeys(chosen))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run; an error that a user can cause is one line on stderr and exit code 2."""
+    try:
+        command.main(arguments, prog_name="downstream.py", standalone_mode=False)
+    except LightTokenError as error:
+        message = str(error)
+    except click.ClickException as error:
+        message = error.format_message()
+    except (KeyboardInterrupt, click.Abort):
+        message = "interrupted; trainings that were done are kept, run again to resume"
+    else:
+        return 0
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
