@@ -132,7 +132,8 @@ def export(
         healing = None
         if chosen.heal is not None:
             dense = table_values(tables[0])
-            packed, healing = _heal(packed, loaded, dense, chosen, say.part("heal", "rewrite"))
+            part = say.part("heal", "rewrite")
+            packed, healing = _heal(packed, loaded, dense, weigh(len(dense)), chosen, part)
 
         say("rewrite", "rewriting the graph")
         for table in packed:
@@ -340,6 +341,7 @@ def _heal(
     packed: list[PackedTable],
     loaded: LoadedModel,
     dense: NDArray[np.floating],
+    importance: NDArray[np.float64] | None,
     chosen: ExportOptions,
     report: Callable[[float, str], None],
 ) -> tuple[list[PackedTable], Healed]:
@@ -357,6 +359,7 @@ def _heal(
         dense,
         chosen.heal,
         HealConfig(distil, rounds, seed=chosen.seed),
+        importance=importance,
         trust_remote_code=chosen.trust_remote_code,
         progress=report,
     )

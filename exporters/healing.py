@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from toolkit import CompressedEmbedding
 from toolkit.errors import InputError
@@ -33,10 +34,11 @@ _TASKS = (
 def heal_table(
     loaded: LoadedModel,
     packed: CompressedEmbedding,
-    dense: np.ndarray,
+    dense: NDArray[np.floating],
     text: Path,
     config: "HealConfig",
     *,
+    importance: NDArray[np.float64] | None = None,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> tuple[CompressedEmbedding, "Healing"]:
@@ -51,6 +53,7 @@ def heal_table(
         dense: the table as the graph looks it up, [V, d].
         text: UTF-8.
         config: how long, how much.
+        importance: of each row [V]; by default what the text says.
         trust_remote_code: run the Python code that a model brings.
         progress: told how far the work is.
 
@@ -78,6 +81,7 @@ def heal_table(
         packed,
         texts,
         pad_id=pad_id if isinstance(pad_id, int) and pad_id >= 0 else 0,
+        importance=importance,
         config=config,
         state=state,
         progress=progress,

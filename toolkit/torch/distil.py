@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from ..files import write_aside
 from .batches import Batch, hidden_states
+from .guard import Guard
 from .module import CompressedEmbedding
 
 _WARM_UP = 10  # steps
@@ -101,6 +102,7 @@ def distil(
     held_out: Sequence[Batch],
     config: DistilConfig,
     *,
+    guard: Guard | None = None,
     state: Path | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Distilled:
@@ -113,6 +115,7 @@ def distil(
         batches: the text of an epoch, by its number.
         held_out: text that is not trained on.
         config: how long.
+        guard: keeps the rows that the text has not.
         state: a file to go on from, if it is there, and to note the work in; of the same call.
         on_step: told the steps done.
     """
@@ -131,6 +134,8 @@ def distil(
         if work.steps >= config.steps or work.idle >= config.patience:
             break
         loss = distance(_run(student, batch), _teach(teacher, batch), batch.mask)
+        if guard is not None:
+            loss = loss + guard.loss(layer, work.steps)
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..embedding import CompressedEmbedding, Float32
@@ -19,6 +21,7 @@ from . import module as layers
 from .attach import attach, detach, find_table
 from .batches import Batch, make_batches
 from .distil import DistilConfig, distil, held_out_distance
+from .guard import Guard
 from .metric import row_metric, square_root
 from .recode import recode
 
@@ -77,6 +80,7 @@ def heal(
     *,
     pad_id: int = 0,
     name: str | None = None,
+    importance: NDArray[np.floating] | None = None,
     config: HealConfig | None = None,
     state: Path | None = None,
     progress: Progress | None = None,
@@ -93,6 +97,7 @@ def heal(
         texts: token ids of plain texts, special tokens included.
         pad_id: fills shorter texts.
         name: of the layer, as :func:`attach` takes it.
+        importance: of each row [V]; by default what the texts say.
         config: how long, how much.
         state: a folder to resume from, if it is there, and to note the work in; it is removed at
             the end.
@@ -116,7 +121,7 @@ def heal(
     generator = torch.Generator().manual_seed(chosen.seed)
     sample = train(0)[: chosen.metric_batches]
     root = square_root(row_metric(model, find_table(model, packed, name), sample, generator))
-    weights = _weights(texts, packed.rows)
+    weights = _weights(texts, packed.rows, importance)
     say(_MEASURED, "choosing codes in the model's metric")
     notes = _Notes(state)
     if not notes.resume(trial):
@@ -138,6 +143,7 @@ def heal(
             partial(train, done),
             held_out,
             chosen.distil,
+            guard=Guard(torch.from_numpy(trial.table), root, weights, seed=chosen.seed),
             state=notes.training,
             on_step=on_step,
         )
@@ -242,13 +248,18 @@ def _divide(
     return epoch, make_batches(held_out, config.batch, pad_id)
 
 
-def _weights(texts: Sequence[Sequence[int]], rows: int) -> Tensor:
-    """Importance of each row in the decoders' fit, float [rows]: the root of its count.
+def _weights(
+    texts: Sequence[Sequence[int]], rows: int, importance: NDArray[np.floating] | None
+) -> Tensor:
+    """Weight of each row in the decoders' fit, float [rows]: the root of its importance.
 
     As in the first fit, so that frequent rows do not take the whole decoder for themselves.
     """
-    counts = torch.zeros(rows)
-    for ids in texts:
-        counts.index_add_(0, torch.tensor(ids), torch.ones(len(ids)))
-    weights = (counts + 0.5).sqrt()
+    if importance is None:
+        counts = torch.full((rows,), 0.5)  # a row that the texts have not may come in others
+        for ids in texts:
+            counts.index_add_(0, torch.tensor(ids), torch.ones(len(ids)))
+    else:
+        counts = torch.from_numpy(np.asarray(importance, np.float32))
+    weights = counts.sqrt()
     return weights / weights.mean()
