@@ -38,7 +38,7 @@ def test_says_how_many_attentions_are_joined(lighttoken, tiny_model: Path, tmp_p
     fast = ("--ratio", 5, "--effort", "fast")
     shown = lighttoken("export", tiny_model, tmp_path / "out", *fast).out
     joined = read_manifest(tmp_path / "out").fused
-    assert f"{joined} attentions are one node each (--no-fuse leaves them as they were)" in shown
+    assert f"attentions that are one node now: {joined} (--no-fuse" in shown
     plain = lighttoken("export", tiny_model, tmp_path / "plain", *fast, "--no-fuse", "--json")
     assert plain.json["fused"] is None
     without = lighttoken("export", two_tables(tmp_path), tmp_path / "two", *fast).out

@@ -51,7 +51,7 @@ def test_nodes_and_predictions(lighttoken, tiny_bundle: Path):
     outcome = lighttoken("profile", tiny_bundle, *FEW, "--nodes", "--predict", "coreml")
     assert outcome.code == 0
     assert "island" in outcome.out
-    assert "nothing was run" in outcome.out
+    assert "nothing was run" in " ".join(outcome.out.split())  # a narrow table wraps its title
 
 
 def test_a_page(lighttoken, tiny_bundle: Path, tmp_path: Path):

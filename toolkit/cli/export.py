@@ -310,7 +310,7 @@ def print_export(manifest: Manifest, target: Path) -> None:
 
 def _fused(count: int) -> str:
     if count:
-        return f"{count} attentions are one node each (--no-fuse leaves them as they were)"
+        return f"attentions that are one node now: {count} (--no-fuse leaves them as they were)"
     return (
         "no attention was put into one node: none stands in a form that is known, or its values "
         "would differ"
