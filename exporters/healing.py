@@ -74,7 +74,7 @@ def heal_table(
             f"the table of {dense.shape[0]} x {dense.shape[1]} is not the model's input embedding, "
             "which is what can be healed; leave out --table and --all-tables"
         )
-    state = _state(loaded, packed, texts, config)
+    state = _state(loaded, packed, texts, importance, config)
     pad_id = getattr(model.config, "pad_token_id", None)
     return heal(
         model,
@@ -115,8 +115,13 @@ def check_healable(loaded: LoadedModel) -> None:
 
 
 def _state(
-    loaded: LoadedModel, packed: CompressedEmbedding, texts: list[list[int]], config: "HealConfig"
+    loaded: LoadedModel,
+    packed: CompressedEmbedding,
+    texts: list[list[int]],
+    importance: NDArray[np.float64] | None,
+    config: "HealConfig",
 ) -> Path:
     digest = hashlib.sha256(packed.to_bytes())
+    digest.update(b"" if importance is None else importance.tobytes())
     digest.update(f"{loaded.source.sha256} {config} {texts}".encode())
     return user_cache() / "heal" / f"{digest.hexdigest()[:32]}"

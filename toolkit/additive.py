@@ -11,7 +11,7 @@ part share one codebook [256, k] and that a byte's share of the decoder is k row
 The decoder is rounded to int8 *before* the codes are searched, so the codes make up for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -289,13 +289,23 @@ def refine(
 def _least_squares(code: Additive, target: Tensor, weights: Tensor) -> Tensor:
     """The decoder float [latents, d] that reads the codes as ``target`` with least error."""
     latents = sum(part.groups * part.k for part in code.parts)
-    gram = target.new_zeros(latents, latents)
-    moment = target.new_zeros(latents, target.shape[1])
-    for rows in row_blocks(len(target)):
-        values = code.latents(rows)
-        weighted = values * weights[rows, None]
+    blocks = ((code.latents(rows), target[rows], weights[rows]) for rows in row_blocks(len(target)))
+    return least_squares(blocks, target.new_zeros(latents, target.shape[1]))
+
+
+def least_squares(blocks: Iterable[tuple[Tensor, Tensor, Tensor]], zeros: Tensor) -> Tensor:
+    """The D float [latents, d] of least weighted squared error of ``values @ D - target``.
+
+    Args:
+        blocks: some rows at a time: values float [n, latents], target float [n, d], weights
+            float [n].
+        zeros: of D's shape, type and device.
+    """
+    gram, moment = zeros.new_zeros(len(zeros), len(zeros)), zeros.clone()
+    for values, target, weights in blocks:
+        weighted = values * weights[:, None]
         gram.addmm_(weighted.T, values)
-        moment.addmm_(weighted.T, target[rows])
+        moment.addmm_(weighted.T, target)
     gram.diagonal().add_(_RIDGE * gram.diagonal().mean() + _TINY)
     return torch.linalg.solve(gram, moment)
 

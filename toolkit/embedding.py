@@ -55,6 +55,11 @@ class DenseDecoder:
         """d, the columns decoded to."""
         return self.weight.shape[1]
 
+    def dense(self) -> Float32:
+        """D, float32 [latents, d]."""
+        weight = self.weight.astype(np.float32)
+        return weight if self.scale is None else weight * self.scale
+
     def decode(self, latents: Int8) -> Float32:
         """``latents`` int8 [n, m] -> float32 [n, d]. With int8 weights the product is exact."""
         if self.scale is None:

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from toolkit.errors import InputError
 from toolkit.progress import Progress
 
 from ..tokenize import Text
 from .agreement_lm import compare
-from .bootstrap import RESAMPLES, Metric, figures
+from .bootstrap import RESAMPLES, figures, mean_of
 from .figures import ORIGINAL, Figure
 from .outputs import logits
 from .subject import Subject, need_task
@@ -62,7 +59,7 @@ def label_agreement(
         for figure in figures(
             MEASURE,
             metric,
-            {name: _mean(factor * columns[column]) for name, columns in found.items()},
+            {name: mean_of(factor * columns[column]) for name, columns in found.items()},
             len(texts),
             higher_is_better=metric != "KL divergence",
             compare=False,
@@ -70,7 +67,3 @@ def label_agreement(
             seed=seed,
         )
     ]
-
-
-def _mean(values: NDArray[np.float64]) -> Metric:
-    return lambda chosen: float(values[chosen].mean())

@@ -12,7 +12,7 @@ from toolkit.progress import Progress
 from ..batches import length_limit, run_rows
 from ..tokenize import Text
 from .agreement_lm import compare
-from .bootstrap import RESAMPLES, Metric, figures
+from .bootstrap import RESAMPLES, figures, mean_of
 from .figures import ORIGINAL, Figure
 from .subject import Subject, need_task
 from .vectors import part
@@ -60,8 +60,8 @@ def span_agreement(
         if [own.shape for own in each] != [own.shape for own in original]:
             raise InputError(f"{name} splits texts in another way than the original; compare alike")
         sides = [compare(a, b) for a, b in zip(original, each, strict=True)]
-        first[name] = _mean(50.0 * (sides[0][0] + sides[1][0]))
-        divergence[name] = _mean(0.5 * (sides[0][2] + sides[1][2]))
+        first[name] = mean_of(50.0 * (sides[0][0] + sides[1][0]))
+        divergence[name] = mean_of(0.5 * (sides[0][2] + sides[1][2]))
     return [
         figure
         for metric, models in (("top-1 agreement", first), ("KL divergence", divergence))
@@ -103,7 +103,3 @@ def _places(
                 count = len(rows[index])
                 values[index, :count] = batch.outputs[name][row, :count]
     return found
-
-
-def _mean(values: Float64) -> Metric:
-    return lambda chosen: float(values[chosen].mean())

@@ -17,6 +17,11 @@ Metric = Callable[[Indices], float]
 """A model's metric over the examples of these indices, which may repeat."""
 
 
+def mean_of(values: NDArray[np.float64]) -> Metric:
+    """The mean of ``values`` [count] over the chosen examples."""
+    return lambda chosen: float(values[chosen].mean())
+
+
 def figures(
     measure: str,
     metric: str,

@@ -116,7 +116,10 @@ def test_profile_of_a_bundle_beside_other_models(tmp_path, bundle, tiny, big):
                 "peak_rss_bytes",
                 "unmapped_peak_rss_bytes",
             } <= figures.keys()
-        assert all(len(figure.values) == 2 for figure in figures.values())
+        # The system may keep pages that it was asked to drop; the round then has no cold load.
+        assert all(
+            len(f.values) == 2 for name, f in figures.items() if not name.startswith("cold_")
+        )
         assert all(f.low <= f.median <= f.high for f in figures.values())
         for round_ in range(2):
             at = {name: figure.values[round_] for name, figure in figures.items()}

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from toolkit import CompressedEmbedding
 from toolkit.errors import InputError
-from toolkit.files import write_aside
 from toolkit.manifest import read_manifest
 
-from .rivals import QUANTISERS, in_one_file
+from .rivals import QUANTISERS, in_one_file, quantise
 from .subjects import Original, Request, is_bundle, is_table
 
 if TYPE_CHECKING:
@@ -181,17 +180,8 @@ class Opened:
 
     def _quantise(self, word: str) -> Path:
         """The original as onnxruntime's own tools make it smaller."""
-        from exporters.quiet import quiet
-
         path = self.request.work / f"{word}.onnx"
-        if path.is_file():
-            return path
-        source = in_one_file(self.base.path, self.request.work / "original.onnx")
-        try:
-            with write_aside(path) as aside, quiet():
-                QUANTISERS[word](source, aside)
-        except (ValueError, RuntimeError) as error:
-            raise InputError(
-                f"onnxruntime's tools make no {word} of {self.base.given} ({error}); leave it out"
-            ) from error
+        if not path.is_file():
+            source = in_one_file(self.base.path, self.request.work / "original.onnx")
+            quantise(word, source, path, of=self.base.given)
         return path

@@ -38,17 +38,26 @@ def rival(
         exported.mkdir(parents=True, exist_ok=True)
         given = original_onnx(manifest, original, exported, trust_remote_code=trust_remote_code)
         return in_one_file(given, path)
+    source = rival("original", manifest, original, work, trust_remote_code=trust_remote_code)
+    quantise(word, source, path, of=source.name)
+    return path
+
+
+def quantise(word: str, source: Path, path: Path, *, of: str) -> None:
+    """Write what onnxruntime's tools make of a model ``source``, called ``of`` in errors.
+
+    Raises:
+        InputError: they refuse it.
+    """
     from exporters.quiet import quiet
 
-    source = rival("original", manifest, original, work, trust_remote_code=trust_remote_code)
     try:
         with write_aside(path) as aside, quiet():
             QUANTISERS[word](source, aside)
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"onnxruntime's tools make no {word} of {source.name} ({error}); leave it out"
+            f"onnxruntime's tools make no {word} of {of} ({error}); leave it out"
         ) from error
-    return path
 
 
 def in_one_file(source: Path, path: Path) -> Path:

@@ -133,7 +133,7 @@ def heal(
     for done in range(notes.rounds - 1, chosen.rounds if chosen.distil.steps else 0):
 
         def on_step(step: int, done: int = done) -> None:
-            share = (done + step / max(chosen.distil.steps, 1)) / chosen.rounds
+            share = (done + step / chosen.distil.steps) / chosen.rounds
             say(_RECODED + (1 - _RECODED) * share, "training on the text")
 
         distilled = distil(

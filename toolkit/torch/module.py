@@ -171,8 +171,7 @@ class CompressedStage(nn.Module):
         decoder = stage.decoder
         self.dense = isinstance(decoder, embedding.DenseDecoder)
         if isinstance(decoder, embedding.DenseDecoder):
-            weight = decoder.weight.astype(np.float32)
-            self.decoder = _parameter(weight if decoder.scale is None else weight * decoder.scale)
+            self.decoder = _parameter(decoder.dense())
         else:
             self.decoder = _parameter(decoder.scale)
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import bitpack
-from ..additive import Additive, quantise_columns, search
+from ..additive import Additive, least_squares, search
 from ..blocks import row_blocks
 from ..embedding import CompressedEmbedding, DenseDecoder, Float32, Stage
 from ..layout import Part
+from .pack import as_weight
 
 _SWEEPS = 2
-_RIDGE = 1e-4  # of the mean diagonal
 
 
 def recode(
@@ -67,9 +67,7 @@ class _Stage:
         self.dense = isinstance(decoder, DenseDecoder)
         self.decoder = torch.zeros(self.part.groups * self.part.k, decoder.width)
         if isinstance(decoder, DenseDecoder):
-            weight = decoder.weight.astype(np.float32)
-            weight = weight if decoder.scale is None else weight * decoder.scale
-            self.decoder[: decoder.latents] = torch.from_numpy(weight)
+            self.decoder[: decoder.latents] = torch.from_numpy(decoder.dense())
         else:
             self.decoder.diagonal().copy_(torch.from_numpy(decoder.scale))
 
@@ -83,18 +81,14 @@ class _Stage:
         """With the codes and the decoder as they are now."""
         decoder = self.old.decoder
         if isinstance(decoder, DenseDecoder):
-            whole = self.decoder[: decoder.latents]
-            if decoder.scale is None:
-                decoder = DenseDecoder(whole.numpy())
-            else:
-                ((weight, scale),) = quantise_columns(whole, [self.part_of(len(whole))])
-                decoder = DenseDecoder(weight.numpy().astype(np.int8), scale.numpy())
+            decoder = as_weight(self.decoder[: decoder.latents].numpy(), like=decoder)
         return Stage(self.codes.numpy(), decoder, self.old.codebook)
 
-    @staticmethod
-    def part_of(latents: int) -> Part:
-        """All latents as one part, for what takes parts."""
-        return Part(latents, 1)
+    def set(self, decoder: Tensor) -> None:
+        """A dense decoder, as it will be stored, so that codes make up for the rounding."""
+        assert isinstance(self.old.decoder, DenseDecoder)
+        stored = as_weight(decoder[: self.old.decoder.latents].numpy(), like=self.old.decoder)
+        self.decoder[: stored.latents] = torch.from_numpy(stored.dense())
 
 
 def _targets(packed: CompressedEmbedding, table: Float32, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,33 +134,20 @@ def _fit(stages: list[_Stage], target: Tensor, weights: Tensor) -> None:
     """
     dense = [stage for stage in stages if stage.dense]
     others = [stage for stage in stages if not stage.dense]
-    # Of those that cover fewer rows, zeros stand for the rest.
-    size = sum(len(stage.decoder) for stage in dense)
-    if not size:
+    if not dense:
         return
-    gram, moment = target.new_zeros(size, size), target.new_zeros(size, target.shape[1])
-    for rows in row_blocks(len(target)):
+
+    def block(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
         left = target[rows].clone()
         for stage in others:
             values = stage.latents(rows) @ stage.decoder
             left[: len(values)] -= values
-        latents = torch.zeros(len(left), size)
-        start = 0
-        for stage in dense:
-            values = stage.latents(rows)
-            latents[: len(values), start : start + values.shape[1]] = values
-            start += values.shape[1]
-        weighted = latents * weights[rows, None]
-        gram.addmm_(weighted.T, latents)
-        moment.addmm_(weighted.T, left)
-    gram.diagonal().add_(_RIDGE * gram.diagonal().mean() + 1e-12)
-    solved = torch.linalg.solve(gram, moment)
-    start = 0
-    for stage in dense:
-        size = len(stage.decoder)
-        stage.decoder = solved[start : start + size]
-        if stage.old.decoder.scale is not None:
-            # As it will be stored, so that the codes make up for the rounding.
-            ((weight, scale),) = quantise_columns(stage.decoder, [stage.part_of(size)])
-            stage.decoder = weight * scale
-        start += size
+        latents = [nn.functional.pad(v, (0, 0, 0, len(left) - len(v))) for v in
+                   (stage.latents(rows) for stage in dense)]  # fmt: skip
+        return torch.cat(latents, dim=1), left, weights[rows]
+
+    zeros = torch.zeros_like(torch.cat([stage.decoder for stage in dense]))
+    solved = least_squares(map(block, row_blocks(len(target))), zeros)
+    sizes = [len(stage.decoder) for stage in dense]
+    for stage, decoder in zip(dense, solved.split(sizes), strict=True):  # type: ignore[no-untyped-call]
+        stage.set(decoder)
