@@ -34,14 +34,15 @@ from downstream_run import Run, fitted, open_model
 from downstream_tables import HEALED, METHODS, Tables, list_arms
 from downstream_tasks import METRICS
 from downstream_train import Bench, Recipe
+from one_line import run
 
-from toolkit.errors import InputError, LightTokenError
+from toolkit.errors import InputError
 from toolkit.files import write_aside
 from toolkit.torch.distil import DistilConfig
 from toolkit.torch.heal import HealConfig
 
-_QUICK = Recipe(epochs=2, limit=1000)
-_QUICK_HEAL = HealConfig(DistilConfig(steps=100))
+_QUICK = Recipe(epochs=2, limit=2000)
+_QUICK_HEAL = HealConfig(DistilConfig(steps=200))
 
 err = Console(stderr=True, highlight=False)
 
@@ -103,7 +104,7 @@ def command(
     tokenizer, dense, longest = open_model(model)
     recipe = fitted(recipe, longest)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = Run(
+    trainings = Run(
         Bench(model, tokenizer, recipe, table == "trainable", device),
         Tables(model, dense, work, heal_text, _QUICK_HEAL if quick else HealConfig()),
         tuple(list_arms(_methods(methods, heal_text), _ratios(ratios, quick))),
@@ -112,7 +113,7 @@ def command(
         (1 if quick else 3) if seeds is None else seeds,
     )
     err.print(f"{report.MODES[table]}; {recipe}; {device}", markup=False, soft_wrap=True)
-    run.go(out, lambda line: err.print(line, markup=False, soft_wrap=True))
+    trainings.go(out, lambda line: err.print(line, markup=False, soft_wrap=True))
     show(out)
 
 
@@ -181,18 +182,7 @@ def _known(names: str, known: list[str] | tuple[str, ...], option: str) -> list[
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; an error that a user can cause is one line on stderr and exit code 2."""
-    try:
-        command.main(arguments, prog_name="downstream.py", standalone_mode=False)
-    except LightTokenError as error:
-        message = str(error)
-    except click.ClickException as error:
-        message = error.format_message()
-    except (KeyboardInterrupt, click.Abort):
-        message = "interrupted; trainings that were done are kept, run again to resume"
-    else:
-        return 0
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return run(command, __file__, arguments, kept="trainings")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,13 @@ from hashlib import sha256 as sha256_of
 from pathlib import Path
 
 import downstream_arms as kinds
+import numpy as np
 from downstream_arms import Float32, Int4, Packed, Table, Uncompressed
+from numpy.typing import NDArray
 
-from exporters.prior import corpus_lines, token_importance
-from toolkit import Budget, compress
+from exporters.export import importance_of
+from exporters.prior import corpus_lines
+from toolkit import Budget, CompressedEmbedding, compress
 from toolkit.errors import InputError
 from toolkit.files import sha256, write_aside
 from toolkit.torch.heal import HealConfig, heal
@@ -48,8 +51,8 @@ def list_arms(methods: Sequence[str], ratios: Sequence[float]) -> list[Arm]:
 class Tables:
     """Makes the table of an arm, or reads it where an earlier run has made it.
 
-    ``lighttoken`` knows from the tokenizer which tokens are frequent, as in an export; the others
-    have no use for it.
+    ``lighttoken`` knows from the tokenizer which tokens are frequent, as in an export, and where it
+    is healed from the text too; the others have no use for it.
 
     Attributes:
         model: folder with the tokenizer and the model.
@@ -99,15 +102,19 @@ class Tables:
             return kinds.round_to_nearest(self.dense)
         if arm.method == HEALED:
             return self._heal(arm)
-        weights = token_importance(self.model / _TOKENIZER, len(self.dense))
-        budget = Budget(ratio=arm.ratio)
-        return Packed(compress(self.dense, budget, method=arm.method, importance=weights))
+        return Packed(self._compress(arm, self._importance(None)))
+
+    def _compress(self, arm: Arm, importance: NDArray[np.float64] | None) -> CompressedEmbedding:
+        method = "lighttoken" if arm.method == HEALED else arm.method
+        return compress(self.dense, Budget(ratio=arm.ratio), method=method, importance=importance)
+
+    def _importance(self, text: Path | None) -> NDArray[np.float64] | None:
+        return importance_of(self.model / _TOKENIZER, len(self.dense), None, text)
 
     def _heal(self, arm: Arm) -> Packed:
         from transformers import AutoModel
 
-        packed = self.make(Arm("lighttoken", arm.ratio))
-        assert isinstance(packed, Packed)
+        importance = self._importance(self._text())
         texts = [
             ids.tolist()
             for ids in corpus_lines(
@@ -119,8 +126,9 @@ class Tables:
         model = AutoModel.from_pretrained(self.model, local_files_only=True)
         healed, _ = heal(
             model,
-            packed.packed,
+            self._compress(arm, importance),
             texts,
+            importance=importance,
             pad_id=model.config.pad_token_id or 0,
             config=self.heal,
             state=self.work / f"{self.name(arm)}.state",

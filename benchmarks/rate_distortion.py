@@ -29,6 +29,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from one_line import run
 from quality import gaussian_bound, measure
 from rivals.registry import TOKENIZER_SUFFIX, Method, ablations, methods
 from rivals.result import Float32, Rival, TooSlowError
@@ -36,7 +37,7 @@ from sentences import Reference, judge, open_reference
 
 from exporters.prior import token_importance
 from toolkit.compress import check_matrix
-from toolkit.errors import InputError, LightTokenError, MissingDependencyError
+from toolkit.errors import InputError, MissingDependencyError
 from toolkit.files import sha256, write_aside
 from toolkit.importance import check_importance
 from toolkit.matrix import read_matrix
@@ -415,18 +416,7 @@ def markdown_table(data: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; an error that a user can cause is one line on stderr and exit code 2."""
-    try:
-        command.main(arguments, prog_name="rate_distortion.py", standalone_mode=False)
-    except LightTokenError as error:
-        message = str(error)
-    except click.ClickException as error:
-        message = error.format_message()
-    except (KeyboardInterrupt, click.Abort):
-        message = "interrupted; rows that were done are kept, run again to resume"
-    else:
-        return 0
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+    return run(command, __file__, arguments, kept="rows")
 
 
 if __name__ == "__main__":

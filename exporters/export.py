@@ -33,7 +33,13 @@ from .options import ExportOptions, decided
 from .ort_format import SUFFIX, save_ort
 from .part import table_values
 from .pooling import AddPooling
-from .prior import HEAL_PRIOR_SHARE, corpus_ids, corpus_importance, token_importance
+from .prior import (
+    HEAL_POWER,
+    HEAL_PRIOR_SHARE,
+    corpus_ids,
+    corpus_importance,
+    token_importance,
+)
 from .products import Product
 from .quantized_gathers import QuantizedGathers
 from .rewrite import CompressTable, check_opset, inline_decoder
@@ -281,13 +287,14 @@ def importance_of(
 ) -> NDArray[np.float64] | None:
     """Importance of each row: what the tokenizer knows, and counts where there is a text.
 
-    Counts in a text to heal on are mixed with as much of the tokenizer's prior.
+    Counts in a text to heal on are mixed with as much of the tokenizer's prior, and flattened: see
+    ``HEAL_POWER``.
     """
     prior = token_importance(tokenizer, rows)
     if corpus is not None:
         return corpus_importance(tokenizer, corpus, rows, prior)
     if heal is not None:
-        return corpus_importance(tokenizer, heal, rows, prior, HEAL_PRIOR_SHARE)
+        return corpus_importance(tokenizer, heal, rows, prior, HEAL_PRIOR_SHARE) ** HEAL_POWER
     return prior
 
 

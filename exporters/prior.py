@@ -23,6 +23,9 @@ _FEW_SPECIALS = 64
 _CORPUS_BYTES = 1 << 20  # tokenized at a time
 _PRIOR_SHARE = 0.2
 HEAL_PRIOR_SHARE = 1.0  # a text to heal on is smaller, and stands for all that will be read
+# A model is less moved by an error in a frequent token: its last hidden states by a fifth as much
+# for all-MiniLM's two most frequent ones as for the mean token, by 3.7 times for the rarest.
+HEAL_POWER = 0.8
 
 
 def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] | None:

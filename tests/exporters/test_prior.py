@@ -1,4 +1,4 @@
-"""What a tokenizer.json says about the importance of rows."""
+"""What a tokenizer.json, and a text, say about the importance of rows."""
 
 import json
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
+from exporters.export import importance_of
 from exporters.prior import token_importance
 from toolkit.errors import InputError
 
@@ -159,3 +160,14 @@ def test_a_file_that_names_no_tokens_says_nothing(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text(json.dumps({"model": {"type": "BPE", "vocab": {}}}))
     assert token_importance(path, 5) is None
+
+
+def test_a_text_to_heal_on_ranks_what_it_has_and_flattens(save, tmp_path):
+    tokenizer = save(word_piece(WORDS), special=["[PAD]", "[UNK]"])
+    text = tmp_path / "text.txt"
+    text.write_text("whisker\n" * 30 + "the\n" * 3)
+    counted = importance_of(tokenizer, len(WORDS), text)
+    healed = importance_of(tokenizer, len(WORDS), None, text)
+    the, of, cat, whisker = 4, 5, 6, 7
+    assert healed[whisker] > healed[the] > healed[of] > healed[cat] > 0
+    assert healed[whisker] / healed[cat] < counted[whisker] / counted[cat]

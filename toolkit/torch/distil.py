@@ -38,7 +38,7 @@ class DistilConfig:
     """
 
     steps: int = 400
-    learning_rate: float = 0.02
+    learning_rate: float = 0.01
     check_every: int = 50
     patience: int = 3
 

@@ -251,15 +251,11 @@ def _divide(
 def _weights(
     texts: Sequence[Sequence[int]], rows: int, importance: NDArray[np.floating] | None
 ) -> Tensor:
-    """Weight of each row in the decoders' fit, float [rows]: the root of its importance.
-
-    As in the first fit, so that frequent rows do not take the whole decoder for themselves.
-    """
+    """Of each row its importance, or how often the texts have it; float [rows], 1 in the mean."""
     if importance is None:
-        counts = torch.full((rows,), 0.5)  # a row that the texts have not may come in others
+        weights = torch.full((rows,), 0.5)  # a row that the texts have not may come in others
         for ids in texts:
-            counts.index_add_(0, torch.tensor(ids), torch.ones(len(ids)))
+            weights.index_add_(0, torch.tensor(ids), torch.ones(len(ids)))
     else:
-        counts = torch.from_numpy(np.asarray(importance, np.float32))
-    weights = counts.sqrt()
+        weights = torch.from_numpy(np.asarray(importance, np.float32))
     return weights / weights.mean()

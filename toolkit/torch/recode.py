@@ -142,8 +142,10 @@ def _fit(stages: list[_Stage], target: Tensor, weights: Tensor) -> None:
         for stage in others:
             values = stage.latents(rows) @ stage.decoder
             left[: len(values)] -= values
-        latents = [nn.functional.pad(v, (0, 0, 0, len(left) - len(v))) for v in
-                   (stage.latents(rows) for stage in dense)]  # fmt: skip
+        latents = [  # zeros where a stage ends
+            nn.functional.pad(values, (0, 0, 0, len(left) - len(values)))
+            for values in (stage.latents(rows) for stage in dense)
+        ]
         return torch.cat(latents, dim=1), left, weights[rows]
 
     zeros = torch.zeros_like(torch.cat([stage.decoder for stage in dense]))
