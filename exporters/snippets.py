@@ -7,11 +7,13 @@ from toolkit.manifest import Manifest
 from .facts import CONFIG, TOKENIZER
 from .layouts import layout_of
 
-_TEXTS = {
+# What a task takes at a time: texts, or questions with their contexts.
+_TEXTS: dict[str, tuple[str | tuple[str, str], ...]] = {
     "feature-extraction": ("A cat sleeps.", "A kitten is napping."),
     "fill-mask": ("Paris is the capital of [MASK].",),
     "text-classification": ("What a lovely film.",),
     "text-generation": ("Once upon a time",),
+    "question-answering": (("Who sleeps?", "A cat sleeps by the river."),),
 }
 
 _PIPELINE = """\
@@ -78,6 +80,7 @@ _KINDS = {
     "fill-mask": "ORTModelForMaskedLM",
     "text-classification": "ORTModelForSequenceClassification",
     "text-generation": "ORTModelForCausalLM",
+    "question-answering": "ORTModelForQuestionAnswering",
 }
 
 _SENTENCE_TRANSFORMERS = """\
@@ -124,7 +127,8 @@ def snippets(manifest: Manifest) -> list[str]:
         found.append(_SESSION.format(model=manifest.model))
     else:
         outputs = '["sentence_embedding"]' if manifest.pooled else "None"
-        text = json.dumps(examples[0])
+        first = (examples[0],) if isinstance(examples[0], str) else examples[0]
+        text = ", ".join(map(json.dumps, first))
         names = {"model": manifest.model, "ids": manifest.ids_input}
         found.append(_ONNXRUNTIME.format(**names, text=text, outputs=outputs))
     if CONFIG in manifest.files and manifest.ids_input == "input_ids":

@@ -50,12 +50,15 @@ def test_without_pooling_it_is_no_sentence_encoder(exported):
         ("fill-mask", "ORTModelForMaskedLM"),
         ("text-classification", "ORTModelForSequenceClassification"),
         ("text-generation", "ORTModelForCausalLM"),
+        ("question-answering", "ORTModelForQuestionAnswering"),
     ],
 )
 def test_optimums_class_is_that_of_the_task(exported, task, kind):
     manifest = replace(exported.manifest, task=task, pooling=None)
     assert f"model = {kind}.from_pretrained" in "\n".join(snippets(manifest))
-    assert ("transformers.js" in shown(web(manifest))) == (task != "text-generation")
+    assert ("transformers.js" in shown(web(manifest))) == (
+        task not in ("text-generation", "question-answering")
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,13 @@ def test_optimums_class_is_that_of_the_task(exported, task, kind):
 def test_transformers_js_pools_as_the_model_does(exported, pooling, settings):
     text = "\n".join(snippets(web(replace(exported.manifest, pooling=pooling))))
     assert settings in text
+
+
+def test_a_question_comes_with_its_context(exported):
+    manifest = replace(exported.manifest, task="question-answering", pooling=None)
+    text = "\n".join(snippets(manifest))
+    assert 'pipeline([["Who sleeps?", "A cat sleeps by the river."]])' in text
+    assert 'encode("Who sleeps?", "A cat sleeps by the river.")' in text
 
 
 def test_what_is_not_in_the_bundle_is_not_used(exported):
