@@ -78,7 +78,7 @@ class ExportOptions:
     config: LightTokenConfig | PaperConfig | None = None
     packed: Path | None = None
     heal: Path | None = None
-    heal_steps: int = 400
+    heal_steps: int = 250
 
     def __post_init__(self) -> None:
         if self.decode not in (None, *DECODES):

@@ -141,7 +141,7 @@ Examples:
 @click.option(
     "--heal-steps",
     type=int,
-    default=400,
+    default=250,
     show_default=True,
     help="Training steps of --heal, at most; 0 only chooses codes anew.",
 )

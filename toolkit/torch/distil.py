@@ -37,7 +37,7 @@ class DistilConfig:
         patience: looks without a new best after which training ends.
     """
 
-    steps: int = 400
+    steps: int = 250
     learning_rate: float = 0.01
     check_every: int = 50
     patience: int = 3

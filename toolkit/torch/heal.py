@@ -25,7 +25,7 @@ from .guard import Guard
 from .metric import row_metric, square_root
 from .recode import recode
 
-_MEASURED, _RECODED = 0.05, 0.1  # of the work, for the progress
+_MEASURED, _RECODED = 0.15, 0.2  # of the work, for the progress
 _ROUND_SEED = 1000  # between the seeds of two rounds' epochs
 
 
@@ -48,7 +48,7 @@ class HealConfig:
     batch: int = 32
     held_out: float = 0.05
     most_held_out: int = 256
-    metric_batches: int = 40
+    metric_batches: int = 160
     seed: int = 0
 
 

@@ -28,7 +28,7 @@ def recode(
     root: Tensor,
     weights: Tensor,
     *,
-    rounds: int = 2,
+    rounds: int = 4,
     refit: bool = True,
 ) -> CompressedEmbedding:
     """Choose the codes of all covered rows anew; each round lowers the error.
