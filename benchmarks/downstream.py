@@ -41,7 +41,7 @@ from toolkit.files import write_aside
 from toolkit.torch.distil import DistilConfig
 from toolkit.torch.heal import HealConfig
 
-_QUICK = Recipe(epochs=2, limit=2000)
+_QUICK = Recipe(epochs=2, limit=1500)
 _QUICK_HEAL = HealConfig(DistilConfig(steps=200))
 
 err = Console(stderr=True, highlight=False)
