@@ -1,6 +1,5 @@
 """Which tables benchmarks/downstream.py compares, made once and kept in its work folder."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +12,7 @@ from downstream_arms import Float32, Int4, Packed, Table, Uncompressed
 from numpy.typing import NDArray
 
 from exporters.export import importance_of
-from exporters.prior import corpus_lines
+from exporters.healing import read_texts
 from toolkit import Budget, CompressedEmbedding, compress
 from toolkit.errors import InputError
 from toolkit.files import sha256, write_aside
@@ -23,7 +22,7 @@ UNCOMPRESSED, INT4, HEALED = "uncompressed", "int4", "lighttoken-healed"
 METHODS = (UNCOMPRESSED, INT4, "svd", "direction", "lighttoken-paper", "lighttoken", HEALED)
 _OWN_SIZE = (UNCOMPRESSED, INT4)
 _TOKENIZER = "tokenizer.json"
-_HEAL_TEXTS, _HEAL_LENGTH = 20_000, 128  # as the export does
+_HEAL_LENGTH = 128  # tokens, as the export does
 
 
 @dataclass(frozen=True)
@@ -115,14 +114,13 @@ class Tables:
         from transformers import AutoModel
 
         importance = self._importance(self._text())
-        texts = [
-            ids.tolist()
-            for ids in corpus_lines(
-                self.model / _TOKENIZER, self._text(), option="--heal-text", length=_HEAL_LENGTH
-            )
-        ]
-        if len(texts) > _HEAL_TEXTS:
-            texts = random.Random(self.heal.seed).sample(texts, _HEAL_TEXTS)
+        texts = read_texts(
+            self.model / _TOKENIZER,
+            self._text(),
+            _HEAL_LENGTH,
+            self.heal.seed,
+            option="--heal-text",
+        )
         model = AutoModel.from_pretrained(self.model, local_files_only=True)
         healed, _ = heal(
             model,

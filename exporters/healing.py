@@ -61,7 +61,8 @@ def heal_table(
         InputError: another table than the model's input embedding, a text file that cannot be read
             or holds too little.
     """
-    texts = read_texts(loaded, text, config.seed)
+    longest = min(loaded.facts.max_length or _LENGTH, _LENGTH)
+    texts = read_texts(loaded.folder / TOKENIZER, text, longest, config.seed)
     from toolkit.torch.attach import find_table
     from toolkit.torch.heal import heal
 
@@ -88,12 +89,16 @@ def heal_table(
     )
 
 
-def read_texts(loaded: LoadedModel, text: Path, seed: int) -> list[list[int]]:
-    """Token ids of the lines of ``text``, special tokens included, each cut to 128."""
-    limit = min(loaded.facts.max_length or _LENGTH, _LENGTH)
+def read_texts(
+    tokenizer: Path, text: Path, length: int, seed: int, *, option: str = "--heal"
+) -> list[list[int]]:
+    """Token ids of the lines of ``text``, special tokens included, each cut to ``length``.
+
+    At most :data:`MOST_TEXTS`, drawn by ``seed``. ``option``: what asked for the text, for errors.
+    """
     lines = [
         ids.tolist()
-        for ids in corpus_lines(loaded.folder / TOKENIZER, text, option="--heal", length=limit)
+        for ids in corpus_lines(tokenizer, text, option=option, length=length)
         if len(ids)
     ]
     if len(lines) > MOST_TEXTS:

@@ -20,9 +20,8 @@ class Guard:
         table: the original's rows, float [V, d].
         root: square root of the metric, float [d, d].
         weights: how often each row is drawn, float [V].
-        strength: of this loss beside the other. 1 to 3 left sentences of three
-            kinds that the text has nothing of some 4% nearer than 0.3 did, with all-MiniLM-L6-v2
-            at 25x, and those like the text as near.
+        strength: of this loss beside the other. With all-MiniLM-L6-v2 at 25x, 1 to 3 brought
+            sentences that the text has nothing of some 4% nearer than 0.3 did.
         rows: drawn at each step.
         seed: of the draws.
     """

@@ -63,7 +63,7 @@ class _Stage:
         self.codes = torch.from_numpy(stage.codes.copy())
         self.book = torch.from_numpy(book.astype(np.float32))
         self.part = Part(stage.codes.shape[1], stage.values_per_byte)
-        decoder = stage.decoder
+        self.stored = decoder = stage.decoder
         self.dense = isinstance(decoder, DenseDecoder)
         self.decoder = torch.zeros(self.part.groups * self.part.k, decoder.width)
         if isinstance(decoder, DenseDecoder):
@@ -79,16 +79,14 @@ class _Stage:
 
     def packed(self) -> Stage:
         """With the codes and the decoder as they are now."""
-        decoder = self.old.decoder
-        if isinstance(decoder, DenseDecoder):
-            decoder = as_weight(self.decoder[: decoder.latents].numpy(), like=decoder)
-        return Stage(self.codes.numpy(), decoder, self.old.codebook)
+        return Stage(self.codes.numpy(), self.stored, self.old.codebook)
 
     def set(self, decoder: Tensor) -> None:
         """A dense decoder, as it will be stored, so that codes make up for the rounding."""
-        assert isinstance(self.old.decoder, DenseDecoder)
-        stored = as_weight(decoder[: self.old.decoder.latents].numpy(), like=self.old.decoder)
-        self.decoder[: stored.latents] = torch.from_numpy(stored.dense())
+        assert isinstance(self.stored, DenseDecoder)
+        latents = self.stored.latents
+        self.stored = as_weight(decoder[:latents].numpy(), like=self.stored)
+        self.decoder[:latents] = torch.from_numpy(self.stored.dense())
 
 
 def _targets(packed: CompressedEmbedding, table: Float32, weights: Tensor) -> tuple[Tensor, Tensor]:
