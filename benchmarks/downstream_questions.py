@@ -18,6 +18,7 @@ from toolkit.errors import InputError
 LONGEST_ANSWER = 30  # tokens
 Places = list[tuple[int, int] | None]
 _TEST_EVERY = 4  # of articles, where a folder has no files to train and test on
+_FEW, _PASSES = 2000, 2  # so few questions are gone over so often in an epoch
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Questions(Task):
     places: list[Places]
     auto: ClassVar[str] = "AutoModelForQuestionAnswering"
     outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
+
+    @property
+    def passes(self) -> int:  # type: ignore[override]
+        """More where there is little to learn from."""
+        return _PASSES if len(self.train) < _FEW else 1
 
     def score(self, found: Sequence[Outputs]) -> dict[str, float]:
         """Exact match and F1 (Rajpurkar et al. 2016, section 6.1); F1 is the one number."""

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from downstream_arms import Float32, Table
+from downstream_arms import Float32
+from downstream_pool import work_through
 from downstream_questions import read_questions
 from downstream_results import STS, Row, append, key, read_results
 from downstream_tables import Arm, Tables
 from downstream_tasks import METRICS, SUFFIXES, Task, digest, find_file, read_classification
-from downstream_train import Bench, Recipe, measure
+from downstream_train import Bench, Recipe, measure, quiet
 from sentences import Reference, judge, open_reference
 
 from toolkit.errors import InputError, LightTokenError
@@ -20,6 +22,15 @@ from toolkit.errors import InputError, LightTokenError
 _STS_FOLDER, _STS_FILES = "stsb", ("en-dev", "dev")
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One figure: of ``arm`` before any training, or after one on ``task`` by ``seed``."""
+
+    arm: Arm
+    task: str | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +44,7 @@ class Run:
         data: folder with one for each task.
         tasks: names of the folders.
         seeds: trainings of each arm on each task.
+        processes: that measure at a time, each with its share of the processor's cores.
     """
 
     bench: Bench
@@ -41,6 +53,7 @@ class Run:
     data: Path
     tasks: tuple[str, ...]
     seeds: int
+    processes: int = 1
 
     def go(self, out: Path, tell: Tell) -> None:
         """Measure what the file ``out`` does not hold and add it, a line each.
@@ -51,33 +64,48 @@ class Run:
             InputError, FormatError: data that are amiss, or a healed arm without a text.
         """
         done = {key(row) for row in read_results(out) if "error" not in row}
-        for row, figures in [*self._before(), *self._after()]:
-            if key(row) in done:
-                continue
-            started = time.perf_counter()
-            try:
-                row |= figures()
-            except (LightTokenError, RuntimeError) as error:  # one arm's trouble is its own
-                row["error"] = " ".join(str(error).split())
+        left = [(job, row) for job, row in self._jobs() if key(row) not in done]
+        rows = dict(left)
+        for job, figures in work_through(self, list(rows)):
+            row = rows[job] | figures
             append(out, row)
-            seed = "" if row["seed"] is None else f", seed {row['seed']}"
+            seed = "" if job.seed is None else f", seed {job.seed}"
             said = row["error"] if "error" in row else f"{row['score']:.2f}"
-            seconds = time.perf_counter() - started
-            tell(f"{row['task']}, {row['arm']}{seed}: {said} ({seconds:.0f} s)")
+            tell(f"{row['task']}, {row['arm']}{seed}: {said} ({row['seconds']:.0f} s)")
 
-    def _before(self) -> Iterator[tuple[Row, Callable[[], Row]]]:
-        """Rows of the score before any training, without their figures, and what gives these."""
-        if self._pairs is None:
-            return
-        same = {"task": STS, "data": digest([self._pairs])}
-        for arm in self.arms:
-            row = self._row(arm, seed=None, table=None, recipe=None) | same
-            yield row, lambda arm=arm: self._judge(self.tables.make(arm))  # type: ignore[misc]
+    def prepare(self, arm: Arm) -> None:
+        """Make and keep an arm's table; if that fails, its jobs will say so."""
+        with suppress(LightTokenError, RuntimeError):
+            self.tables.make(arm)
 
-    def _after(self) -> Iterator[tuple[Row, Callable[[], Row]]]:
-        """The same of the trainings: all arms of a task, task by task, then the next seed."""
-        tasks = [self._read(self.data / name) for name in self.tasks]
+    def do(self, job: Job) -> Row:
+        """What a job's row lacks: its figures, or what went wrong."""
+        started = time.perf_counter()
+        try:
+            found = self._figures(job)
+        except (LightTokenError, RuntimeError) as error:  # one arm's trouble is its own
+            found = {"error": " ".join(str(error).split())}
+        return found | {"seconds": time.perf_counter() - started}
+
+    def _figures(self, job: Job) -> Row:
+        table = self.tables.make(job.arm)
+        size = {"nbytes": table.nbytes, "stored_ratio": self.tables.dense.nbytes / table.nbytes}
+        if job.task is None or job.seed is None:
+            score, cosine = judge(self._reference, table.dense())
+            return size | {"score": score, "sentence_cosine": cosine}
+        return size | measure(self.bench, self._task(job.task), table, job.seed)
+
+    def _jobs(self) -> Iterator[tuple[Job, Row]]:
+        """All that a run is to measure, each with its row but for the figures.
+
+        Before any training; then all arms of a task, task by task, then the next seed.
+        """
+        if self._pairs is not None:
+            same = {"task": STS, "data": digest([self._pairs])}
+            for arm in self.arms:
+                yield Job(arm), self._row(arm, seed=None, table=None, recipe=None) | same
         mode = "trainable" if self.bench.trainable else "frozen"
+        tasks = [self._task(name) for name in self.tasks]
         for seed in range(self.seeds):
             for task in tasks:
                 same = {
@@ -90,29 +118,11 @@ class Run:
                 }
                 for arm in self.arms:
                     row = self._row(arm, seed=seed, table=mode, recipe=str(self.bench.recipe))
-                    yield (
-                        row | same,
-                        lambda arm=arm, task=task, seed=seed: self._train(  # type: ignore[misc]
-                            task, self.tables.make(arm), seed
-                        ),
-                    )
+                    yield Job(arm, task.name, seed), row | same
 
     def _row(self, arm: Arm, **what: Any) -> Row:
         names = {"model": self.tables.digest, "arm": str(arm), "method": arm.method}
         return names | {"ratio": arm.ratio, "stored": self.tables.name(arm)} | what
-
-    def _judge(self, table: Table) -> Row:
-        score, cosine = judge(self._reference, table.dense())
-        return self._size(table) | {"score": score, "sentence_cosine": cosine}
-
-    def _train(self, task: Task, table: Table, seed: int) -> Row:
-        return self._size(table) | measure(self.bench, task, table, seed)
-
-    def _size(self, table: Table) -> Row:
-        return {
-            "nbytes": table.nbytes,
-            "stored_ratio": self.tables.dense.nbytes / table.nbytes,
-        }
 
     @cached_property
     def _pairs(self) -> Path | None:
@@ -123,6 +133,16 @@ class Run:
     def _reference(self) -> Reference:
         assert self._pairs is not None
         return open_reference(self._pairs, self.bench.folder, self.tables.dense)
+
+    @cached_property
+    def _tasks(self) -> dict[str, Task]:
+        return {}
+
+    def _task(self, name: str) -> Task:
+        """Read and tokenized at the first call."""
+        if name not in self._tasks:
+            self._tasks[name] = self._read(self.data / name)
+        return self._tasks[name]
 
     def _read(self, folder: Path) -> Task:
         recipe, tokenizer = self.bench.recipe, self.bench.tokenizer
@@ -139,10 +159,8 @@ def open_model(folder: Path) -> tuple[Any, Float32, int]:
         InputError: no model folder, or a tokenizer that cannot pad.
     """
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    quiet()
     try:
         tokenizer = AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
             folder, local_files_only=True

@@ -54,6 +54,7 @@ class Task(ABC):
         test: features without.
         data: hex digest of its files.
         remark: on how the data are divided, "" for as they come.
+        passes: over the examples in an epoch.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Task(ABC):
     remark: str
     auto: ClassVar[str]  # the class of transformers that builds the model
     outputs: ClassVar[tuple[str, ...]]  # those of the model that are scored
+    passes: ClassVar[int] = 1
     options: ClassVar[dict[str, Any]] = {}  # what the model's configuration needs to know
 
     @abstractmethod

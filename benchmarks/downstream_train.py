@@ -20,6 +20,7 @@ from toolkit.errors import InputError
 _POOL = 16  # batches' worth of examples that are sorted by length together
 _TEST_BATCH = 64
 _LARGEST_NORM = 1.0  # of a gradient of the body
+_ATTENTION_DROPOUT = "attention_probs_dropout_prob"
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,10 @@ class Recipe:
         limit: examples to train on, at most; None for all.
         warm_up: share of the steps.
         question_rate: 3e-5 to 2e-5, as in the papers.
-        question_epochs: passes for each of ``epochs``: a set of a thousand questions is small.
         question_length: tokens of a window.
         question_overlap: tokens that windows share.
+        precision: of products, float32 or bfloat16 (torch.autocast); parameters are float32, and
+            so are a packed table's own products.
     """
 
     learning_rate: float = 2e-4
@@ -47,9 +49,9 @@ class Recipe:
     limit: int | None = None
     warm_up: float = 0.1
     question_rate: float = 1.5
-    question_epochs: int = 4
     question_length: int = 384
     question_overlap: int = 128
+    precision: str = "float32"
 
     def __str__(self) -> str:
         examples = "all examples" if self.limit is None else f"at most {self.limit:,} examples"
@@ -57,8 +59,8 @@ class Recipe:
             f"learning rate {self.learning_rate:g}, epochs {self.epochs}, batch {self.batch}, "
             f"{self.length} tokens, {examples}; questions: "
             f"{self.learning_rate * self.question_rate:g}, "
-            f"{self.epochs * self.question_epochs}, {self.batch}, "
             f"{self.question_length}/{self.question_overlap}"
+            f"{'' if self.precision == 'float32' else f'; {self.precision}'}"
         )
 
 
@@ -71,6 +73,17 @@ class Bench:
     recipe: Recipe
     trainable: bool
     device: torch.device
+
+    def autocast(self) -> torch.autocast:
+        """Products in the recipe's precision."""
+        reduced = self.recipe.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=reduced)
+
+
+def quiet() -> None:
+    """Transformers says nothing of new heads, which every training has."""
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
 def measure(bench: Bench, task: Task, table: Table, seed: int) -> dict[str, Any]:
@@ -117,9 +130,15 @@ def build(bench: Bench, task: Task, seed: int) -> Any:
     """
     torch.manual_seed(seed)
     auto = getattr(transformers, task.auto)
-    options = {"dtype": torch.float32, "local_files_only": True, **task.options}
     try:
-        model = auto.from_pretrained(bench.folder, **options)
+        config = transformers.AutoConfig.from_pretrained(
+            bench.folder, local_files_only=True, **task.options
+        )
+        if "start_logits" in task.outputs and hasattr(config, _ATTENTION_DROPOUT):
+            setattr(config, _ATTENTION_DROPOUT, 0.0)  # over long texts, most of a CPU's time
+        model = auto.from_pretrained(
+            bench.folder, config=config, dtype=torch.float32, local_files_only=True
+        )
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise InputError(
@@ -132,10 +151,10 @@ def _train(model: Any, layer: nn.Module, bench: Bench, task: Task, seed: int) ->
     """Train in place; the number of steps."""
     recipe, questions = bench.recipe, "start_logits" in task.outputs
     rate = recipe.learning_rate * (recipe.question_rate if questions else 1.0)
-    epochs = recipe.epochs * (recipe.question_epochs if questions else 1)
+    epochs = recipe.epochs * task.passes
     steps = epochs * -(-len(task.train) // recipe.batch)
     groups = _groups(model, layer, rate)
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
     schedule = transformers.get_linear_schedule_with_warmup(  # type: ignore[no-untyped-call]
         optimizer, round(recipe.warm_up * steps), steps
     )
@@ -143,7 +162,9 @@ def _train(model: Any, layer: nn.Module, bench: Bench, task: Task, seed: int) ->
     model.train()
     for epoch in range(epochs):
         for batch in epoch_batches(task.train, recipe.batch, 1000 * seed + epoch):
-            loss = model(**_collated([task.train[index] for index in batch], bench)).loss
+            features = _collated([task.train[index] for index in batch], bench)
+            with bench.autocast():
+                loss = model(**features).loss
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             # Of the body alone, as a table's gradient is as large as its codes happen to be.
@@ -191,7 +212,9 @@ def predict(model: Any, task: Task, bench: Bench) -> list[Outputs]:
     model.eval()
     found: dict[int, Outputs] = {}
     for batch in _test_batches(task.test):
-        outputs = model(**_collated([task.test[index] for index in batch], bench))
+        features = _collated([task.test[index] for index in batch], bench)
+        with bench.autocast():
+            outputs = model(**features)
         values = {name: getattr(outputs, name).float().cpu().numpy() for name in task.outputs}
         for row, index in enumerate(batch):
             found[index] = {name: value[row] for name, value in values.items()}

@@ -25,8 +25,8 @@ from .check import check_model, check_same
 from .facts import TOKENIZER
 from .find import TableUse, find_tables, find_token_table
 from .fuse import count_fusible, join
-from .heads import find_heads, serves_heads_alone
-from .healing import check_healable, heal_table
+from .heads import Head, find_heads, serves_heads_alone
+from .healing import check_healable, export_trained, heal_table
 from .inputs import FixShapes, Int32Inputs
 from .layouts import check_layout
 from .options import ExportOptions, decided
@@ -56,9 +56,9 @@ _Weigh = Callable[[int], NDArray[np.float64] | None]  # the importance of each o
 _SHARES = {
     "export": 0.0,
     "fuse": 0.18,
-    "body": 0.2,
-    "compress": 0.25,
-    "heal": 0.8,
+    "compress": 0.2,
+    "heal": 0.7,
+    "body": 0.7,
     "rewrite": 0.8,
     "check": 0.85,
     "write": 0.97,
@@ -124,22 +124,26 @@ def export(
         if chosen.fuse:
             say("fuse", "looking for nodes to join")
             fused = count_fusible(loaded.path)
-        graph = loaded.path
-        if chosen.body != "fp32" or chosen.head == "nbits":
-            say("body", "making the rest of the model smaller")
-            graph = _shrink(loaded, tables, chosen, weigh, Path(work) / "body")
-            model = load_graph(graph)
-            tables = [find_token_table(model.graph, table.name) for table in tables]
-        if chosen.with_pooling:
-            _add_pooling(model, loaded)
 
         say("compress", "compressing the table")
-        packed = _pack(tables, original, budget, chosen, weigh, say.part("compress", "heal"))
-        healing = None
+        embeddings = _compress(tables, budget, chosen, weigh, say.part("compress", "heal"))
+        healing, body = None, loaded  # the model that the rest comes from
         if chosen.heal is not None:
             dense = table_values(tables[0])
-            part = say.part("heal", "rewrite")
-            packed, healing = _heal(packed, loaded, dense, weigh(len(dense)), chosen, part)
+            part = say.part("heal", "body")
+            embeddings, healing, body = _heal(
+                embeddings, loaded, dense, weigh(len(dense)), chosen, Path(work) / "healed", part
+            )
+        graph = body.path
+        if chosen.body != "fp32" or chosen.head == "nbits":
+            say("body", "making the rest of the model smaller")
+            graph = _shrink(body, tables, chosen, weigh, Path(work) / "body")
+        if graph != loaded.path:
+            model = load_graph(graph)
+            tables = [find_token_table(model.graph, table.name) for table in tables]
+        packed = _describe(tables, embeddings, original, chosen)
+        if chosen.with_pooling:
+            _add_pooling(model, loaded)
 
         say("rewrite", "rewriting the graph")
         for table in packed:
@@ -298,19 +302,18 @@ def importance_of(
     return prior
 
 
-def _pack(
+def _compress(
     tables: list[TableUse],
-    original: dict[str, TableUse],
     budget: Budget,
     chosen: ExportOptions,
     weigh: _Weigh,
     report: Callable[[float, str], None],
-) -> list[PackedTable]:
+) -> list[CompressedEmbedding]:
     """Compress each table by its share of the budget, one after another."""
-    packed = []
+    found = []
     for index, (table, share) in enumerate(zip(tables, share_out(budget, tables), strict=True)):
-        heads = find_heads(table.graph, table) if chosen.head == "packed" else []
         of_tokens = table.ids_input == tables[0].ids_input  # positions and types have no tokenizer
+        heads = bool(_packed_heads(table, chosen))
         try:
             embedding = _taken(chosen.packed, table) or compress(
                 table_values(table),
@@ -323,6 +326,25 @@ def _pack(
             )
         except BudgetError as error:
             raise (out_of_reach(error, table) if len(tables) > 1 else error) from error
+        found.append(embedding)
+    return found
+
+
+def _packed_heads(table: TableUse, chosen: ExportOptions) -> list[Head]:
+    """The heads that are to read the packed table."""
+    return find_heads(table.graph, table) if chosen.head == "packed" else []
+
+
+def _describe(
+    tables: list[TableUse],
+    embeddings: list[CompressedEmbedding],
+    original: dict[str, TableUse],
+    chosen: ExportOptions,
+) -> list[PackedTable]:
+    """What becomes of each table in the graph as it is to be rewritten."""
+    packed = []
+    for table, embedding in zip(tables, embeddings, strict=True):
+        heads = _packed_heads(table, chosen)
         tied = not serves_heads_alone(table, heads)
         stood = original[table.name]
         packed.append(
@@ -345,33 +367,42 @@ def _taken(path: Path | None, table: TableUse) -> CompressedEmbedding | None:
 
 
 def _heal(
-    packed: list[PackedTable],
+    embeddings: list[CompressedEmbedding],
     loaded: LoadedModel,
     dense: NDArray[np.floating],
     importance: NDArray[np.float64] | None,
     chosen: ExportOptions,
+    work: Path,
     report: Callable[[float, str], None],
-) -> tuple[list[PackedTable], Healed]:
-    """The one packed table, healed, and what that gained."""
+) -> tuple[list[CompressedEmbedding], Healed, LoadedModel]:
+    """The one table, healed; what that gained; and the model around it, trained too or not."""
     from toolkit.torch.distil import DistilConfig
     from toolkit.torch.heal import HealConfig
 
     assert chosen.heal is not None
-    (table,) = packed
+    (embedding,) = embeddings
     rounds = HealConfig.rounds
     distil = DistilConfig(steps=chosen.heal_steps // rounds)
     embedding, healing = heal_table(
         loaded,
-        table.embedding,
+        embedding,
         dense,
         chosen.heal,
-        HealConfig(distil, rounds, seed=chosen.seed),
+        HealConfig(distil, rounds, seed=chosen.seed, train=chosen.heal_train),
         importance=importance,
         trust_remote_code=chosen.trust_remote_code,
         progress=report,
     )
-    healed = Healed(healing.texts, healing.before, healing.after, healing.steps)
-    return [replace(table, embedding=embedding)], healed
+    healed = Healed(healing.texts, healing.before, healing.after, healing.steps, chosen.heal_train)
+    if healing.body:
+        loaded = export_trained(
+            loaded,
+            healing.body,
+            work,
+            trust_remote_code=chosen.trust_remote_code,
+            with_past=chosen.with_past,
+        )
+    return [embedding], healed, loaded
 
 
 def _of(
@@ -417,8 +448,8 @@ class _Said:
         self._progress = progress
         self._shares = dict(_SHARES)
         if heal:
-            self._shares |= {"body": 0.05, "compress": 0.08, "heal": 0.15, "rewrite": 0.95}
-            self._shares |= {"fuse": 0.04, "check": 0.96, "write": 0.99}
+            self._shares |= {"fuse": 0.04, "compress": 0.05, "heal": 0.13, "body": 0.88}
+            self._shares |= {"rewrite": 0.95, "check": 0.96, "write": 0.99}
 
     def __call__(self, part: str, what: str) -> None:
         if self._progress is not None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import random
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +17,11 @@ from toolkit.progress import Progress
 
 from .facts import TOKENIZER
 from .prior import corpus_lines
-from .source import LoadedModel
+from .source import LoadedModel, load_source
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from toolkit.torch.heal import HealConfig, Healing
 
 MOST_TEXTS = 20_000
@@ -86,6 +90,48 @@ def heal_table(
         config=config,
         state=state,
         progress=progress,
+    )
+
+
+def export_trained(
+    loaded: LoadedModel,
+    body: "Mapping[str, Tensor]",
+    work: Path,
+    *,
+    trust_remote_code: bool = False,
+    with_past: bool = False,
+) -> LoadedModel:
+    """The original with parameters that were trained beside its table, exported as it was.
+
+    Args:
+        loaded: the original, from a model folder.
+        body: parameters by name, as ``Healing.body`` has them.
+        work: a folder that is not there yet, for the model and its graph.
+        trust_remote_code: run the Python code that a model brings.
+        with_past: as the original was exported.
+    """
+    import torch
+
+    from .dynamo import load_model
+
+    model = load_model(loaded.folder, loaded.facts, trust_remote_code=trust_remote_code)
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, values in body.items():
+            own[name].copy_(values)
+    folder = work / "model"
+    model.save_pretrained(folder)
+    # Everything but the weights as it came: config.json above all, which names task and class.
+    weights = shutil.ignore_patterns("*.safetensors", "*.bin", "*.index.json", "*.onnx*", "*.h5")
+    shutil.copytree(loaded.folder, folder, ignore=weights, dirs_exist_ok=True)
+    graph = work / "graph"
+    graph.mkdir()
+    return load_source(
+        str(folder),
+        graph,
+        exporter=loaded.exporter,
+        trust_remote_code=trust_remote_code,
+        with_past=with_past,
     )
 
 

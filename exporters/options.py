@@ -13,6 +13,7 @@ from .targets import find_target
 DECODES = ("function", "inline")
 FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
+HEAL_TRAIN = ("table", "norms", "body")
 _STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
 
 
@@ -52,6 +53,8 @@ class ExportOptions:
         packed: a packed table to take in place of compressing, such as one that was trained on.
         heal: a text file, one text a line, to heal the packed table on, see ``toolkit.torch.heal``.
         heal_steps: of its training, at most.
+        heal_train: the ``table`` alone, the model's ``norms`` too, or its whole ``body``, see
+            ``toolkit.torch.heal.HealConfig``.
     """
 
     exporter: str = "auto"
@@ -79,6 +82,7 @@ class ExportOptions:
     packed: Path | None = None
     heal: Path | None = None
     heal_steps: int = 250
+    heal_train: str = "table"
 
     def __post_init__(self) -> None:
         if self.decode not in (None, *DECODES):
@@ -101,6 +105,10 @@ class ExportOptions:
             raise InputError("packed and heal are for one table; leave all_tables out")
         if self.heal_steps < 0:
             raise InputError(f"heal_steps must be at least 0, got {self.heal_steps}")
+        if self.heal_train not in HEAL_TRAIN:
+            raise InputError(
+                f"heal_train {self.heal_train!r} is unknown; choose from {', '.join(HEAL_TRAIN)}"
+            )
         if self.layout not in LAYOUTS:
             raise InputError(f"layout {self.layout!r} is unknown; choose from {', '.join(LAYOUTS)}")
 

@@ -74,12 +74,15 @@ class Healed:
             squared error of the hidden states over their power, plus what the head gives.
         after: the same, healed.
         steps: of training.
+        trained: the floats of the ``table`` alone, the model's ``norms`` too, or its whole
+            ``body``.
     """
 
     texts: int
     before: float
     after: float
     steps: int
+    trained: str = "table"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
@@ -56,6 +57,37 @@ def test_healed_bundle_is_closer_and_no_larger(lighttoken, tiny_model: Path, tmp
     assert manifest.healed.after == healed["after"]
     assert not np.array_equal(outputs(tmp_path / "plain"), outputs(tmp_path / "healed"))
     assert not list((user_cache() / "heal").iterdir())
+
+
+@pytest.mark.parametrize("trained", ["norms", "body"])
+@pytest.mark.parametrize("body", ["fp32", "int8"])
+def test_the_model_around_the_table_can_be_trained_too(
+    lighttoken, tiny_model: Path, tmp_path, text, trained, body
+):
+    common = ("export", tiny_model)
+    options = ("--ratio", 12, "--heal", text, "--heal-steps", 40, "--body", body, "--json")
+    plain = lighttoken(*common, tmp_path / "plain", *options).json
+    outcome = lighttoken(*common, tmp_path / "all", *options, "--heal-train", trained)
+    assert outcome.code == 0
+    assert outcome.json["healed"]["trained"] == trained
+    assert outcome.json["healed"]["after"] < plain["healed"]["after"]
+    assert outcome.json["compression_max_abs_error"] > 0  # to the original, not to what was trained
+    assert outcome.json["ratio"] >= 12
+    weights, before = (
+        {
+            each.name: np.array(each.const_value.numpy())
+            for each in ir.load(tmp_path / name / "model.onnx").graph.initializers.values()
+        }
+        for name in ("all", "plain")
+    )
+    held = [sum(each.nbytes for each in every.values()) for every in (weights, before)]
+    assert held[0] <= 1.05 * held[1]  # biases of a new model are all zeros, stored once
+    vectors = {name for name, each in before.items() if "LayerNorm" in name and each.ndim == 1}
+    assert vectors
+    assert not any(np.array_equal(weights[name], before[name]) for name in vectors)
+    config = (tmp_path / "all" / "config.json").read_bytes()
+    assert config == (tmp_path / "plain" / "config.json").read_bytes()
+    assert read_manifest(tmp_path / "all").source == read_manifest(tmp_path / "plain").source
 
 
 def test_it_says_what_was_gained(lighttoken, tiny_model: Path, tmp_path, text):

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import random
 
 import numpy as np
@@ -319,6 +320,54 @@ def test_healing_goes_on_where_it_was_broken_off(model, texts, tmp_path):
     again, gained = heal(model, packed, texts, config=SHORT, state=state)
     assert again.to_bytes() == whole.to_bytes()
     assert gained.steps < SHORT.rounds * SHORT.distil.steps
+
+
+@pytest.mark.parametrize(("train", "some"), [("norms", 1), ("body", 2)])
+def test_the_model_is_trained_too_where_that_is_asked_for(model, texts, train, some, tmp_path):
+    packed = packed_of(model, ratio=25)
+    config = dataclasses.replace(SHORT, train=train)
+    healed, gained = heal(model, packed, texts, config=config)
+    alone = heal(model, packed, texts, config=SHORT)[1]
+    assert not alone.body
+    assert gained.after < alone.after
+    assert healed.nbytes == packed.nbytes
+    assert max(values.dim() for values in gained.body.values()) == some
+    assert not any("word_embeddings" in name for name in gained.body)
+    # What it says is what a model with that table and that body does.
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, values in gained.body.items():
+            other.get_parameter(name).copy_(values)
+        other.get_input_embeddings().weight.copy_(torch.from_numpy(healed.dense()))
+    unseen = make_batches([[1, *text[1:-1][::-1], 2] for text in texts], 16, 0)
+    bare = copy.deepcopy(model)
+    bare.get_input_embeddings().weight.data.copy_(torch.from_numpy(healed.dense()))
+    assert held_out_distance(other, model, unseen) < held_out_distance(bare, model, unseen)
+
+    def broken(share, what):
+        if share > 0.8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        heal(model, packed, texts, config=config, state=tmp_path / "state", progress=broken)
+    again, resumed = heal(model, packed, texts, config=config, state=tmp_path / "state")
+    assert again.to_bytes() == healed.to_bytes()
+    for name, values in gained.body.items():
+        assert torch.equal(resumed.body[name], values), name
+
+
+def test_the_model_s_own_training_leaves_a_tied_head_tied(texts):
+    model = bert(BertForMaskedLM)
+    config = dataclasses.replace(SHORT, train="body")
+    _, gained = heal(model, packed_of(model), texts, config=config)
+    own = dict(model.named_parameters())
+    assert gained.body.keys() == own.keys() - {"bert.embeddings.word_embeddings.weight"}
+    assert gained.after < gained.before
+
+
+def test_unknown_parts_of_a_model_are_refused():
+    with pytest.raises(InputError, match="table, norms, body"):
+        HealConfig(train="head")
 
 
 def test_state_is_gone_at_the_end(model, texts, tmp_path):

@@ -24,6 +24,11 @@ from .console import (
     trust_option,
 )
 
+_TRAINED_TOO = {  # what --heal-train takes, and how the report goes on
+    "table": "",
+    "norms": "; the model's LayerNorms and biases were trained too",
+    "body": "; the rest of the model was trained too",
+}
 _EXAMPLE = """\b
 Examples:
   lighttoken export sentence-transformers/all-MiniLM-L6-v2 minilm
@@ -145,6 +150,13 @@ Examples:
     show_default=True,
     help="Training steps of --heal, at most; 0 only chooses codes anew.",
 )
+@click.option(
+    "--heal-train",
+    type=click.Choice(list(_TRAINED_TOO)),
+    default="table",
+    show_default=True,
+    help="What --heal trains: the table, the model's LayerNorms and biases too, or all of it.",
+)
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @json_option
 def command(
@@ -178,6 +190,7 @@ def command(
     packed: Path | None,
     heal: Path | None,
     heal_steps: int,
+    heal_train: str,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -218,6 +231,7 @@ def command(
         packed=packed,
         heal=heal,
         heal_steps=heal_steps,
+        heal_train=heal_train,
     )
     with progress("exporting") as report:
         manifest = export(source, target, budget, options=options, force=force, progress=report)
@@ -295,6 +309,7 @@ def print_export(manifest: Manifest, target: Path) -> None:
         say(
             f"healed on {healed.texts:,} texts: the outputs' distance to the original's went from "
             f"{healed.before:.4f} to {healed.after:.4f} on texts held out"
+            f"{_TRAINED_TOO.get(healed.trained, '')}"
         )
     if manifest.fused is not None:
         say(_fused(manifest.fused))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 
@@ -57,6 +57,23 @@ def _batch(texts: list[Sequence[int]], pad_id: int) -> Batch:
         ids[row, : len(text)] = torch.tensor(text, dtype=torch.int64)
         mask[row, : len(text)] = 1
     return Batch(ids, mask)
+
+
+def fast_products(model: nn.Module) -> torch.autocast:
+    """Products in bfloat16 where the model's device has them: two to three times as fast.
+
+    For gradients, whose own noise is far larger. Elsewhere, and on processors that would only
+    imitate bfloat16, everything stays float32.
+    """
+    device = next(model.parameters()).device.type
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # torch 2.7 has no public name for it
+        native = (
+            device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        )
+    return torch.autocast(device, torch.bfloat16, enabled=native)
 
 
 def hidden_states(outputs: Any) -> Tensor:

@@ -2,11 +2,11 @@
 
 Hidden states and outputs of the original are the teacher (Hinton et al. 2015; hidden states as in
 Jiao et al. 2020, TinyBERT), so no labels are needed. What is trained are the floats of the packed
-table: decoders, scales, factors, gains, the mean. The model around it stays as it is.
+table: decoders, scales, factors, gains, the mean; and of the model around it what is asked for.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..files import write_aside
-from .batches import Batch, hidden_states
+from .batches import Batch, fast_products, hidden_states
 from .guard import Guard
 from .module import CompressedEmbedding
 
@@ -31,14 +31,18 @@ class DistilConfig:
 
     Attributes:
         steps: of the optimiser, at most; 0 trains nothing.
-        learning_rate: Adam's, times the root mean square of each parameter, falling to 0 along a
-            cosine.
+        learning_rate: Adam's, times the root mean square of each parameter of the table, falling
+            to 0 along a cosine.
+        matrix_rate: Adam's for the model's matrices, where they are trained too.
+        vector_rate: for its vectors: the gains and biases of LayerNorms, and other biases.
         check_every: steps between looks at the held-out text.
         patience: looks without a new best after which training ends.
     """
 
     steps: int = 250
     learning_rate: float = 0.01
+    matrix_rate: float = 5e-5
+    vector_rate: float = 3e-4
     check_every: int = 50
     patience: int = 3
 
@@ -59,7 +63,7 @@ def distance(student: Any, teacher: Any, mask: Tensor) -> Tensor:
     states.
     """
     real = mask.bool()
-    own, wanted = hidden_states(student), hidden_states(teacher)
+    own, wanted = hidden_states(student).float(), hidden_states(teacher).float()
     power = wanted[real].square().sum().clamp_min(1e-30)
     loss = (own[real] - wanted[real]).square().sum() / power
     logits = [
@@ -102,6 +106,7 @@ def distil(
     held_out: Sequence[Batch],
     config: DistilConfig,
     *,
+    body: Sequence[nn.Parameter] = (),
     guard: Guard | None = None,
     state: Path | None = None,
     on_step: Callable[[int], None] | None = None,
@@ -115,6 +120,7 @@ def distil(
         batches: the text of an epoch, by its number.
         held_out: text that is not trained on.
         config: how long.
+        body: parameters of ``student`` beside the table that are trained with it, in place.
         guard: keeps the rows that the text has not.
         state: a file to go on from, if it is there, and to note the work in; of the same call.
         on_step: told the steps done.
@@ -124,16 +130,21 @@ def distil(
         {"params": [parameter], "lr": config.learning_rate * _size(parameter)}
         for parameter in layer.parameters()
     ]
+    for parameter in body:
+        rate = config.matrix_rate if parameter.dim() > 1 else config.vector_rate
+        groups.append({"params": [parameter.requires_grad_(True)], "lr": rate})
     optimizer = torch.optim.Adam(groups, betas=_BETAS)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, config.steps))
     before = held_out_distance(student, teacher, held_out)
-    work = _Work(layer, optimizer, schedule, before)
+    work = _Work(layer, body, optimizer, schedule, before)
     if state is not None and state.is_file():
         work.load(state)
     for batch in _from(batches, work.steps):
         if work.steps >= config.steps or work.idle >= config.patience:
             break
-        loss = distance(_run(student, batch), _teach(teacher, batch), batch.mask)
+        with fast_products(student):
+            taught, learnt = _teach(teacher, batch), _run(student, batch)
+        loss = distance(learnt, taught, batch.mask)
         if guard is not None:
             loss = loss + guard.loss(layer, work.steps)
         optimizer.zero_grad()
@@ -147,8 +158,9 @@ def distil(
                 work.save(state)
         if on_step is not None:
             on_step(work.steps)
-    layer.load_state_dict(work.best)
-    layer.requires_grad_(False)
+    work.restore()
+    for parameter in (*layer.parameters(), *body):
+        parameter.requires_grad_(False)
     return Distilled(layer, work.steps)
 
 
@@ -158,26 +170,33 @@ class _Work:
     def __init__(
         self,
         layer: CompressedEmbedding,
+        body: Sequence[nn.Parameter],
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         before: float,
     ) -> None:
-        self._layer, self._optimizer, self._schedule = layer, optimizer, schedule
+        self._trained: dict[str, Tensor] = dict(layer.named_parameters())
+        self._trained |= {f"body.{index}": tensor for index, tensor in enumerate(body)}
+        self._optimizer, self._schedule = optimizer, schedule
         self.steps, self.idle, self.least = 0, 0, before
-        self.best = _copy(layer)
+        self.best = _copy(self._trained)
 
     def look(self, loss: float) -> None:
         """Note a held-out loss."""
         self.idle = 0 if loss < self.least else self.idle + 1
         if loss < self.least:
-            self.least, self.best = loss, _copy(self._layer)
+            self.least, self.best = loss, _copy(self._trained)
+
+    def restore(self) -> None:
+        """What was trained, as it was at its best."""
+        _set(self._trained, self.best)
 
     def save(self, path: Path) -> None:
         """All of it, aside first and then renamed."""
         kept = {
             "numbers": (self.steps, self.idle, self.least),
             "best": self.best,
-            "layer": self._layer.state_dict(),
+            "trained": _copy(self._trained),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
@@ -189,7 +208,7 @@ class _Work:
         kept = torch.load(path, weights_only=True)
         self.steps, self.idle, self.least = kept["numbers"]
         self.best = kept["best"]
-        self._layer.load_state_dict(kept["layer"])
+        _set(self._trained, kept["trained"])
         self._optimizer.load_state_dict(kept["optimizer"])
         self._schedule.load_state_dict(kept["schedule"])
 
@@ -213,8 +232,14 @@ def _teach(model: nn.Module, batch: Batch) -> Any:
     return _run(model, batch)
 
 
-def _copy(layer: CompressedEmbedding) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+def _copy(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in trained.items()}
+
+
+@torch.no_grad()
+def _set(trained: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, tensor in trained.items():
+        tensor.copy_(values[name])
 
 
 def _size(parameter: Tensor) -> float:

@@ -4,7 +4,7 @@ import copy
 import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..embedding import CompressedEmbedding, Float32
 from ..errors import InputError
+from ..files import write_aside
 from ..progress import Progress
 from . import module as layers
 from .attach import attach, detach, find_table
@@ -27,6 +28,7 @@ from .recode import recode
 
 _MEASURED, _RECODED = 0.15, 0.2  # of the work, for the progress
 _ROUND_SEED = 1000  # between the seeds of two rounds' epochs
+TRAINED = ("table", "norms", "body")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class HealConfig:
         most_held_out: texts.
         metric_batches: batches that the metric is estimated on.
         seed: for all that is drawn.
+        train: the floats of the ``table`` alone; or with it the model's ``norms``, which is all of
+            its vectors, LayerNorms and biases; or its whole ``body``. The bytes are as many.
+
+    Raises:
+        InputError: another word for ``train``.
     """
 
     distil: DistilConfig = field(default_factory=DistilConfig)
@@ -50,6 +57,11 @@ class HealConfig:
     most_held_out: int = 256
     metric_batches: int = 160
     seed: int = 0
+    train: str = "table"
+
+    def __post_init__(self) -> None:
+        if self.train not in TRAINED:
+            raise InputError(f"train {self.train!r} is unknown; choose from {', '.join(TRAINED)}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,8 @@ class Healing:
         after: at the end.
         steps: of training, in all rounds of this call.
         seconds: taken.
+        body: parameters of the model that were trained too, as they are now, by name; none for
+            the table alone.
     """
 
     texts: int
@@ -71,6 +85,7 @@ class Healing:
     after: float
     steps: int
     seconds: float
+    body: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
 
 def heal(
@@ -90,6 +105,7 @@ def heal(
     First the codes of all rows are chosen anew in the model's own metric. Then, in rounds,
     decoders, factors and gains are trained to bring hidden states and outputs back to the
     original's, and the codes follow. Each step stays only if it helps on texts that were held out.
+    What ``config.train`` names of the model itself is trained along.
 
     Args:
         model: a transformers model with its dense table; not changed.
@@ -114,7 +130,7 @@ def heal(
     say = progress or (lambda share, what: None)
     train, held_out = _divide(texts, chosen, pad_id)
     was_training = model.training
-    trial = _Trial(model.eval(), packed, name, held_out)
+    trial = _Trial(model.eval(), packed, name, held_out, chosen.train)
     before = trial.loss
 
     say(0.0, "measuring what the model is sensitive to")
@@ -143,23 +159,24 @@ def heal(
             partial(train, done),
             held_out,
             chosen.distil,
+            body=list(trial.trained.values()),
             guard=Guard(torch.from_numpy(trial.table), root, weights, seed=chosen.seed),
             state=notes.training,
             on_step=on_step,
         )
         steps += distilled.steps
-        trial.offer(distilled.layer.pack())
+        trial.offer(distilled.layer.pack(), trial.copied())
         trial.offer(recode(trial.best, trial.table, root, weights, rounds=1, refit=False))
         notes.round_done(trial)
     model.train(was_training)
     notes.remove()
     say(1.0, "healed")
     seconds = time.monotonic() - started
-    return trial.best, Healing(len(texts), before, recoded, trial.loss, steps, seconds)
+    return trial.best, Healing(len(texts), before, recoded, trial.loss, steps, seconds, trial.body)
 
 
 class _Trial:
-    """The best table so far, and a model to try others in."""
+    """The best table so far, with what was trained beside it, and a model to try others in."""
 
     def __init__(
         self,
@@ -167,26 +184,46 @@ class _Trial:
         packed: CompressedEmbedding,
         name: str | None,
         held_out: Sequence[Batch],
+        train: str,
     ) -> None:
         self._model, self._name, self._held_out = model, name, held_out
-        self.table: Float32 = (
-            find_table(model, packed, name).weight.detach().float().cpu().numpy().copy()
-        )
+        table = find_table(model, packed, name)
+        self.table: Float32 = table.weight.detach().float().cpu().numpy().copy()
         self.student = copy.deepcopy(model).requires_grad_(False)
+        own = find_table(self.student, packed, name).weight
+        self.trained = {
+            at: parameter
+            for at, parameter in self.student.named_parameters()
+            if parameter is not own
+            and (train == "body" or (train == "norms" and parameter.dim() == 1))
+        }
+        self.body = self.copied()
         self.best, self.loss = packed, self._judge(packed)
 
+    def copied(self) -> dict[str, Tensor]:
+        """What is trained beside the table, as the student has it now."""
+        return {at: parameter.detach().clone() for at, parameter in self.trained.items()}
+
     def put(self, packed: CompressedEmbedding) -> layers.CompressedEmbedding:
-        """Let the student read ``packed``."""
+        """Let the student read ``packed``; the rest of it is as it was at its best."""
+        self._put_body(self.body)
         return attach(detach(self.student), packed, self._name)
 
-    def offer(self, packed: CompressedEmbedding) -> None:
-        """Take ``packed`` if the model does better with it on the text that was held out."""
+    def offer(self, packed: CompressedEmbedding, body: Mapping[str, Tensor] | None = None) -> None:
+        """Take ``packed``, with ``body``, if the model does better on the text held out."""
+        tried = self.body if body is None else dict(body)
+        self._put_body(tried)
         loss = self._judge(packed)
         if loss < self.loss:
-            self.best, self.loss = packed, loss
+            self.best, self.loss, self.body = packed, loss, tried
+
+    @torch.no_grad()
+    def _put_body(self, body: Mapping[str, Tensor]) -> None:
+        for at, parameter in self.trained.items():
+            parameter.copy_(body[at])
 
     def _judge(self, packed: CompressedEmbedding) -> float:
-        self.put(packed)
+        attach(detach(self.student), packed, self._name)
         return held_out_distance(self.student, self._model, self._held_out)
 
 
@@ -211,14 +248,21 @@ class _Notes:
         if not found:
             return False
         self.rounds = max(found)
-        trial.offer(CompressedEmbedding.load(found[self.rounds]))
+        body = torch.load(self._body(), weights_only=True)
+        trial.offer(CompressedEmbedding.load(found[self.rounds]), body)
         return True
 
     def round_done(self, trial: "_Trial") -> None:
         """Note the best table."""
         if self._folder is not None:
-            trial.best.save(self._folder / f"round-{self.rounds}.lt")
+            with write_aside(self._body()) as aside:
+                torch.save(trial.body, aside)
+            trial.best.save(self._folder / f"round-{self.rounds}.lt")  # last: with it all is there
         self.rounds += 1
+
+    def _body(self) -> Path:
+        assert self._folder is not None
+        return self._folder / f"round-{self.rounds}.pt"
 
     def remove(self) -> None:
         """Nothing is left to resume."""

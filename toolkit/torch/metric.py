@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .batches import Batch, hidden_states
+from .batches import Batch, fast_products, hidden_states
 
 _PLAIN = 0.1  # share of the metric that counts all directions alike
 
@@ -40,7 +40,9 @@ def row_metric(
         for batch in batches:
             looked_up.clear()
             with torch.enable_grad():
-                states = hidden_states(model(**batch.inputs, output_hidden_states=True))
+                with fast_products(model):
+                    outputs = model(**batch.inputs, output_hidden_states=True)
+                states = hidden_states(outputs).float()
                 real = batch.mask.bool()
                 noise = torch.randn(states[real].shape, generator=generator).to(states)
                 gradients = torch.autograd.grad((states[real] * noise).sum(), looked_up)

@@ -86,6 +86,11 @@ class CompressedEmbedding(nn.Module):
         return hidden @ self._rows(ids).to(hidden.dtype).T
 
     def _rows(self, ids: Tensor) -> Tensor:
+        # Like a dense table's, the rows keep their precision where the model's products lose it.
+        with torch.autocast(self.mean.device.type, enabled=False):
+            return self._sum(ids)
+
+    def _sum(self, ids: Tensor) -> Tensor:
         positions = (
             ids if self.starts is None else self.starts[ids // self.block] + ids % self.block
         )

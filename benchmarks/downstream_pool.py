@@ -1,0 +1,47 @@
+"""The jobs of benchmarks/downstream.py, one after another or in several processes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import torch
+from downstream_results import Row
+from downstream_train import quiet
+
+if TYPE_CHECKING:
+    from downstream_run import Job, Run
+    from downstream_tables import Arm
+
+
+def work_through(run: "Run", jobs: "Sequence[Job]") -> "Iterator[tuple[Job, Row]]":
+    """Each job with what came of it, as soon as it is done."""
+    if run.processes == 1:
+        for job in jobs:
+            yield job, run.do(job)
+        return
+    context = get_context("spawn")  # a fork of a process with threads may hang
+    with ProcessPoolExecutor(run.processes, context, initializer=_start, initargs=(run,)) as pool:
+        # Tables first, each made by one process alone.
+        list(pool.map(_prepare, dict.fromkeys(job.arm for job in jobs)))
+        waiting = {pool.submit(_do, job): job for job in jobs}
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()
+
+
+_runs: "list[Run]" = []  # the one that this process works for
+
+
+def _start(run: "Run") -> None:
+    quiet()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // run.processes))
+    _runs.append(run)
+
+
+def _prepare(arm: "Arm") -> None:
+    _runs[0].prepare(arm)
+
+
+def _do(job: "Job") -> Row:
+    return _runs[0].do(job)
