@@ -12,10 +12,11 @@ trains the floats of every arm's table, the uncompressed one's whole; `--table f
 order of the data and dropout are the same in every arm.
 
 Each training adds a line to --out; a run that is started again does what is missing. The learning
-rate is one for all arms, chosen on the uncompressed model alone. --quick: 25x, one seed, little
-training, GLUE's tasks.
+rate is one for all arms, chosen on the uncompressed model alone. --quick: 25x, one seed, two
+epochs, in bfloat16 where the processor has it, a training on each core.
 """
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -32,17 +33,15 @@ import downstream_report as report
 from downstream_results import read_results
 from downstream_run import Run, fitted, open_model
 from downstream_tables import HEALED, METHODS, Tables, list_arms
-from downstream_tasks import METRICS
 from downstream_train import Bench, Recipe
 from one_line import run
 
 from toolkit.errors import InputError
 from toolkit.files import write_aside
-from toolkit.torch.distil import DistilConfig
-from toolkit.torch.heal import HealConfig
+from toolkit.torch.batches import has_bfloat16
 
 _QUICK = Recipe(epochs=2)
-_QUICK_HEAL = HealConfig(DistilConfig(steps=200))
+_MOST_PROCESSES = 4  # of --quick: a training takes some gigabytes
 
 err = Console(stderr=True, highlight=False)
 
@@ -70,9 +69,9 @@ err = Console(stderr=True, highlight=False)
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]),
               help="Of the models' products; processors with bfloat16 train two to three times "
               "as fast by it.  [default: float32]")  # fmt: skip
-@click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True,
-              help="Trainings at a time; the processor's cores are shared out.")  # fmt: skip
-@click.option("--quick", is_flag=True, help="An hour on two cores; figures that do not compare.")
+@click.option("--processes", type=click.IntRange(min=1),
+              help="Trainings at a time, on a share of the cores each.  [default: 1]")  # fmt: skip
+@click.option("--quick", is_flag=True, help="An hour on two cores: 25x, one seed, two epochs.")
 @click.option("--report", "only_report", is_flag=True, help="Only show what --out holds.")
 def command(
     model: Path | None,
@@ -89,7 +88,7 @@ def command(
     limit: int | None,
     heal_text: Path | None,
     precision: str | None,
-    processes: int,
+    processes: int | None,
     quick: bool,
     only_report: bool,
 ) -> None:
@@ -106,19 +105,23 @@ def command(
     for name, value in {**given, "seeds": 1 if seeds is None else seeds}.items():
         if not 0 < value < float("inf"):
             raise InputError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
-    if precision is not None:
-        given["precision"] = precision
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if precision is None and quick and has_bfloat16(device.type):
+        precision = "bfloat16"
+    if processes is None:
+        alone = device.type == "cuda" or not quick
+        processes = 1 if alone else min(os.cpu_count() or 1, _MOST_PROCESSES)
     recipe = replace(_QUICK if quick else Recipe(), **given)
+    recipe = replace(recipe, precision=precision or recipe.precision)
     work.mkdir(parents=True, exist_ok=True)
     tokenizer, dense, longest = open_model(model)
     recipe = fitted(recipe, longest)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     trainings = Run(
         Bench(model, tokenizer, recipe, table == "trainable", device),
-        Tables(model, dense, work, heal_text, _QUICK_HEAL if quick else HealConfig()),
+        Tables(model, dense, work, heal_text),
         tuple(list_arms(_methods(methods, heal_text), _ratios(ratios, quick))),
         data,
-        _tasks(tasks, data, quick),
+        _tasks(tasks, data),
         (1 if quick else 3) if seeds is None else seeds,
         processes,
     )
@@ -173,13 +176,13 @@ def _ratios(text: str | None, quick: bool) -> list[float]:
     return sorted(set(ratios))
 
 
-def _tasks(names: str | None, data: Path, quick: bool) -> tuple[str, ...]:
+def _tasks(names: str | None, data: Path) -> tuple[str, ...]:
     there = [name for name in report.TASKS if (data / name).is_dir()]
     if not there:
         raise InputError(f"{data} has no folder of {', '.join(report.TASKS)}; name another")
     if names is not None:
         return tuple(_known(names, there, "--tasks"))
-    return tuple(name for name in there if name in METRICS or not quick)
+    return tuple(there)
 
 
 def _known(names: str, known: list[str] | tuple[str, ...], option: str) -> list[str]:

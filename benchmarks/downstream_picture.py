@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import matplotlib as mpl
@@ -29,10 +30,8 @@ _BEFORE = "STS before training"
 
 def draw(groups: Sequence[Group], path: Path) -> bool:
     """Write ``path`` with the suffixes .svg and .png; False where there is nothing to draw."""
-    panels = [
-        (f"After training, tables {group.table}", group, _average)
-        for group in groups
-        if any(line.average is not None for line in group.lines)
+    panels: list[tuple[str, Group, Callable[[Line], float | None]]] = [
+        (panel_title(group), group, _average_of(group)) for group in groups if _shared(group)
     ]
     if groups and any(line.sts is not None for line in groups[0].lines):
         panels.insert(0, (_BEFORE, groups[0], _sts))
@@ -64,8 +63,19 @@ def draw(groups: Sequence[Group], path: Path) -> bool:
     return True
 
 
-def _average(line: Line) -> float | None:
-    return line.average
+def panel_title(group: Group) -> str:
+    """What a panel shows: its mode, and the tasks that its averages are over."""
+    return f"After training, tables {group.table}: {', '.join(_shared(group))}"
+
+
+def _shared(group: Group) -> list[str]:
+    """The tasks that every arm was trained on: averages of others do not compare."""
+    return [task for task in group.tasks if all(task in line.cells for line in group.lines)]
+
+
+def _average_of(group: Group) -> Callable[[Line], float | None]:
+    tasks = _shared(group)
+    return lambda line: mean(line.cells[task].mean for task in tasks)
 
 
 def _sts(line: Line) -> float | None:

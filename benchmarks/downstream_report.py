@@ -1,7 +1,7 @@
 """The tables of benchmarks/downstream.py, from its results alone."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 
 from downstream_results import STS, Row
@@ -47,6 +47,7 @@ class Line:
         sts: Spearman x 100 before any training, None if not measured.
         cells: by task.
         average: of the tasks' means; None unless every task of the group is there.
+        kept: the average over the uncompressed model's, in percent; None where either is.
         lost: what storing the table after training cost, the mean over trainings; None if nothing
             was packed or trained.
     """
@@ -58,6 +59,7 @@ class Line:
     sts: float | None
     cells: dict[str, Cell]
     average: float | None
+    kept: float | None
     lost: float | None
 
 
@@ -101,6 +103,12 @@ def _group(rows: Sequence[Row], model: str, table: str, recipe: str) -> Group:
         _line([row for row in trained if row["stored"] == name], before.get(name), tasks)
         for name in stored
     ]
+    whole = next((one.average for one in lines if one.method == UNCOMPRESSED), None)
+    if whole:
+        lines = [
+            replace(one, kept=None if one.average is None else 100 * one.average / whole)
+            for one in lines
+        ]
     lines.sort(key=lambda line: (_place(line.method, METHODS), line.asked or 0.0))
     remarks = {row["task"]: _remark(row) for row in trained}
     return Group(model, table, recipe, tasks, tuple(lines), tuple(remarks[task] for task in tasks))
@@ -129,6 +137,7 @@ def _line(rows: Sequence[Row], before: Row | None, tasks: Sequence[str]) -> Line
         None if before is None else before["score"],
         cells,
         mean(cell.mean for cell in cells.values()) if tasks and len(cells) == len(tasks) else None,
+        None,
         mean(row["unpacked_score"] - row["score"] for row in packed) if packed else None,
     )
 
@@ -148,6 +157,7 @@ def titles(group: Group) -> list[str]:
     own += ["STS before"] if any(line.sts is not None for line in group.lines) else []
     own += list(group.tasks)
     own += ["average"] if group.tasks else []
+    own += ["kept"] if any(line.kept is not None for line in group.lines) else []
     lost = any(line.lost is not None for line in group.lines)
     return own + (["lost by storing"] if lost else [])
 
@@ -160,6 +170,7 @@ def cells(line: Line, group: Group) -> list[str]:
         "bytes": f"{line.nbytes:,}",
         "STS before": "" if line.sts is None else f"{line.sts:.1f}",
         "average": "" if line.average is None else f"{line.average:.1f}",
+        "kept": "" if line.kept is None else f"{line.kept:.1f}%",
         "lost by storing": "" if line.lost is None else f"{line.lost:.2f}",
     }
     texts |= {task: str(line.cells[task]) if task in line.cells else "" for task in group.tasks}

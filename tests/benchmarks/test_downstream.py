@@ -279,6 +279,33 @@ def test_a_second_run_trains_only_what_is_missing(model, data, tmp_path, monkeyp
     assert "± " in capsys.readouterr().out
 
 
+def test_several_processes_find_what_one_does(model, data, tmp_path):
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder, options in zip(folders, ((), ("--processes", "2")), strict=True):
+        folder.mkdir()
+        options = (*options, "--ratios", "4,4000")
+        assert run(model, data, folder, *options, methods="uncompressed,svd") == 0
+    one, two = (
+        {(row["task"], row["arm"]): row for row in read_results(folder / "r.jsonl")}
+        for folder in folders
+    )
+    assert one.keys() == two.keys()
+    assert "error" in two["sst2", "svd 4000x"]
+    for key, row in one.items():
+        # The order of sums differs with the number of threads.
+        assert two[key].get("score") == pytest.approx(row.get("score"), abs=3)
+        assert two[key]["stored"] == row["stored"]
+
+
+def test_products_in_bfloat16_are_another_recipe(model, data, tmp_path):
+    for precision in ("float32", "bfloat16"):
+        assert run(model, data, tmp_path, "--precision", precision, methods="svd") == 0
+    rows = [row for row in read_results(tmp_path / "r.jsonl") if row["task"] == "sst2"]
+    assert len(rows) == 2
+    assert rows[0]["moved"] != rows[1]["moved"]
+    assert rows[1]["recipe"].endswith("bfloat16")
+
+
 def test_all_kinds_of_tasks_are_trained_and_shown(model, data, tmp_path, capsys):
     assert run(model, data, tmp_path, tasks="mrpc,xquad", methods="uncompressed,lighttoken") == 0
     rows = trained(tmp_path)

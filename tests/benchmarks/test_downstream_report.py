@@ -43,6 +43,9 @@ def test_the_average_is_over_tasks_of_means_over_seeds():
     assert ours.sts == 85.5
     assert ours.lost == pytest.approx(0.5)
     assert lines["svd", 25].average == pytest.approx(40)
+    assert lines["svd", 25].kept == pytest.approx(100 * 40 / 65)
+    assert lines["uncompressed", None].kept == pytest.approx(100)
+    assert lines["svd", 103].kept is None
     assert lines["uncompressed", None].lost is None
 
 
@@ -97,6 +100,23 @@ def test_the_report_needs_its_file_alone(tmp_path, capsys):
     written = {file.name for file in tmp_path.iterdir()}
     assert written == {"some.jsonl", "some.md", "some.svg", "some.png"}
     assert "uncompressed" in (tmp_path / "some.md").read_text()
+
+
+def test_the_picture_averages_the_tasks_that_every_arm_has(tmp_path, monkeypatch):
+    picture = pytest.importorskip("downstream_picture")
+    drawn = {}
+
+    def keep(axis, group, value):
+        for line in group.lines:
+            drawn[line.method, line.asked] = value(line)
+
+    monkeypatch.setattr(picture, "_draw_panel", keep)
+    groups = summarise([one for one in ROWS if one["task"] != "sts"])
+    assert picture.draw(groups, tmp_path / "p")
+    assert drawn["svd", 25] == 70  # mrpc alone: svd at 103 has no cola
+    assert drawn["svd", 103] == 66
+    assert "mrpc" in picture.panel_title(groups[0])
+    assert "cola" not in picture.panel_title(groups[0])
 
 
 def test_before_any_training_there_is_a_table_too():

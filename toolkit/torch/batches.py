@@ -59,21 +59,23 @@ def _batch(texts: list[Sequence[int]], pad_id: int) -> Batch:
     return Batch(ids, mask)
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether a kind of device ("cpu", "cuda") computes in bfloat16 rather than imitating it."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        # torch 2.7 has no public name for it
+        return getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return False
+
+
 def fast_products(model: nn.Module) -> torch.autocast:
     """Products in bfloat16 where the model's device has them: two to three times as fast.
 
-    For gradients, whose own noise is far larger. Elsewhere, and on processors that would only
-    imitate bfloat16, everything stays float32.
+    For gradients, whose own noise is far larger. Elsewhere everything stays float32.
     """
     device = next(model.parameters()).device.type
-    if device == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # torch 2.7 has no public name for it
-        native = (
-            device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-        )
-    return torch.autocast(device, torch.bfloat16, enabled=native)
+    return torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device))
 
 
 def hidden_states(outputs: Any) -> Tensor:
