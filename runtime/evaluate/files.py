@@ -13,7 +13,8 @@ from .squad import Questions, read_squad
 from .texts import flat, read_running, read_texts
 
 ENCODER, CLASSIFIER, ANSWERS = "feature-extraction", "text-classification", "question-answering"
-LANGUAGE = ("fill-mask", "text-generation")
+MASKED = "fill-mask"
+LANGUAGE = (MASKED, "text-generation")
 
 NEEDS = {  # by measure: the tasks that it suits, and what these have
     "pairs": ((ENCODER,), "sentence vectors"),
@@ -27,6 +28,7 @@ NEEDS = {  # by measure: the tasks that it suits, and what these have
 }
 TEXTS = 1000  # of a file without labels, unless a limit is given
 TOKENS = 20_000  # of a language model's text, likewise
+EXACT_TOKENS = 1000  # likewise, where each takes a run of its own
 
 Given = str | Path
 """A path, or a data set of the hub as «name[/config]:split»."""
@@ -42,6 +44,7 @@ class Files:
         classify: labelled texts, or pairs of texts.
         text: any text, without labels.
         qa: questions with contexts and answers, as SQuAD has them.
+        exact: mask each token of ``text`` alone, for pseudo-perplexity.
     """
 
     pairs: Given | None = None
@@ -49,6 +52,7 @@ class Files:
     classify: Given | None = None
     text: Given | None = None
     qa: Given | None = None
+    exact: bool = False
 
     def check(self, task: str, name: str) -> None:
         """Raise InputError for a measure that ``task`` does not have, or where none is asked for.
@@ -67,6 +71,10 @@ class Files:
             tasks, what = NEEDS[measure]
             if task not in tasks:
                 raise InputError(f"{name} is a {task} model; evaluate --{measure} needs {what}")
+        if self.exact and task != MASKED:
+            raise InputError(
+                f"{name} is a {task} model; only masked models have a pseudo-perplexity"
+            )
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,8 @@ class Data:
     """What :class:`Files` hold, read.
 
     ``texts`` are for models that take them one by one; ``running`` is the same in one, for language
-    models, which read ``tokens`` of it. ``notes`` say what was drawn of what.
+    models, which read ``tokens`` of it, masked one by one if ``exact``. ``notes`` say what was
+    drawn of what.
     """
 
     pairs: Pairs | None = None
@@ -83,6 +92,7 @@ class Data:
     texts: tuple[Text, ...] | None = None
     running: str | None = None
     tokens: int | None = None
+    exact: bool = False
     questions: Questions | None = None
     notes: tuple[str, ...] = ()
 
@@ -95,7 +105,7 @@ def read_files(files: Files, task: str, *, limit: int | None = None, seed: int =
         task: of the models; it decides how a text is read.
         limit: draw at most so many examples of each file, by ``seed``; of a language model's text
             read so many tokens, from its start. None takes all, but of ``files.text`` at most
-            :data:`TEXTS`, and :data:`TOKENS` tokens.
+            :data:`TEXTS`, and :data:`TOKENS` tokens, :data:`EXACT_TOKENS` if ``files.exact``.
 
     Raises:
         InputError, FormatError, MissingDependencyError: one line on the file that is amiss.
@@ -103,9 +113,10 @@ def read_files(files: Files, task: str, *, limit: int | None = None, seed: int =
     if limit is not None and limit < 2:
         raise InputError(f"limit must be at least 2, got {limit}")
     texts, running, notes = None, None, []
+    tokens = limit or (EXACT_TOKENS if files.exact else TOKENS)
     if files.text is not None and task in LANGUAGE:
         running = read_running(files.text)
-        notes.append(f"read at most {limit or TOKENS:,} tokens of {files.text}")
+        notes.append(f"read at most {tokens:,} tokens of {files.text}")
     elif files.text is not None:
         found = read_texts(files.text)
         if task == ENCODER:
@@ -125,7 +136,8 @@ def read_files(files: Files, task: str, *, limit: int | None = None, seed: int =
         else read_labelled(files.classify).sample(limit, seed),
         texts=texts,
         running=running,
-        tokens=limit or TOKENS,
+        tokens=tokens,
+        exact=files.exact,
         questions=None if files.qa is None else read_squad(files.qa).sample(limit, seed),
         notes=tuple(notes),
     )

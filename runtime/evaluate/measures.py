@@ -60,7 +60,8 @@ def _jobs(subjects: Sequence[Subject], data: Data, notes: list[str]) -> list[Job
     if data.questions is not None:
         jobs.append(partial(question_answering, subjects, data.questions))
     if data.running is not None:
-        jobs.append(partial(language_model, subjects, data.running, limit_tokens=data.tokens))
+        foretold = partial(language_model, subjects, data.running)
+        jobs.append(partial(foretold, limit_tokens=data.tokens, exact=data.exact))
     if data.texts is not None:
         own: dict[str, Job] = {ENCODER: sentence_similarity, CLASSIFIER: label_agreement}
         jobs.append(partial(own.get(subjects[0].task, span_agreement), subjects, data.texts))

@@ -179,6 +179,18 @@ def test_head_and_input_table_apart(lighttoken, of_task, text: Path):
     assert "at most 20,000 tokens" in outcome.json["notes"][0]
 
 
+def test_each_token_masked_alone(lighttoken, fails, of_task, text: Path):
+    folder, masked = of_task("BertForMaskedLM")
+    arguments = ("--text", text, "--original", folder, "--pseudo-perplexity", "--limit", 40)
+    outcome = lighttoken("evaluate", masked, *arguments, *FEW)
+    pseudo = scores(outcome, "pseudo-perplexity")
+    assert pseudo["original"] > 1
+    assert "masked perplexity (15%)" not in {one["metric"] for one in outcome.json["figures"]}
+    _, encoder = of_task("BertModel")
+    line = fails("evaluate", encoder, "--text", text, "--pseudo-perplexity")
+    assert "only masked models have a pseudo-perplexity" in line
+
+
 def test_a_table_whose_head_shares_it(lighttoken, of_task, text: Path, tmp_path: Path):
     folder, _ = of_task("BertForMaskedLM")
     packed = tmp_path / "packed.lt"

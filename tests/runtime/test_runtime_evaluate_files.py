@@ -320,6 +320,14 @@ def test_what_a_task_is_measured_by():
         Files(text="t").check("text2text-generation", "t5")
 
 
+def test_each_token_alone_is_for_masked_models(tmp_path):
+    lines = write(tmp_path, "a.txt", "".join(f"line {n}\n" for n in range(20)))
+    read = read_files(Files(text=lines, exact=True), "fill-mask")
+    assert (read.tokens, read.exact) == (1000, True)
+    with pytest.raises(InputError, match="gpt is a text-generation model; only masked"):
+        Files(text="t", exact=True).check("text-generation", "gpt")
+
+
 def test_files_are_read_for_the_task(tmp_path):
     lines = write(tmp_path, "a.txt", "".join(f"line {n}\n" for n in range(20)))
     read = read_files(Files(text=lines), "feature-extraction", limit=5, seed=1)

@@ -50,6 +50,11 @@ _FORMS = "csv, tsv, jsonl, or a data set of the hub as name[/config]:split."
     "--qa", metavar="FILE", help="Questions in SQuAD's format, for models that answer them."
 )
 @click.option(
+    "--pseudo-perplexity",
+    is_flag=True,
+    help="With --text, of masked models: mask each token alone, a run for each.",
+)
+@click.option(
     "--against",
     multiple=True,
     help="A rival beside the original: int8, int4, a bundle, a table, .onnx, folder or hub id; "
@@ -75,6 +80,7 @@ def command(
     classify: str | None,
     text: str | None,
     qa: str | None,
+    pseudo_perplexity: bool,
     against: tuple[str, ...],
     original: str | None,
     model: str | None,
@@ -95,7 +101,7 @@ def command(
     from runtime.evaluate.measures import measure
     from runtime.evaluate.render import render
 
-    files = Files(pairs=pairs, probe=probe, classify=classify, text=text, qa=qa)
+    files = Files(pairs, probe, classify, text, qa, exact=pseudo_perplexity)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
         request = Request(
             subject,
