@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporters.card import model_card
+from toolkit.manifest import Healed
 
 
 def test_the_card_tells_the_figures(exported):
@@ -31,6 +32,17 @@ def test_no_placeholder_is_left(exported):
     assert "{{" not in card
     for name in ("ratio", "python", "tied", "example", "task"):
         assert f"{{{name}}}" not in card
+
+
+def test_the_card_says_what_the_table_was_made_from(exported):
+    manifest = exported.manifest
+    assert "without labels and without text." in model_card(manifest)
+    healed = replace(manifest, healed=Healed(20_000, 0.0712, 0.0468, 250, "norms"))
+    card = model_card(healed)
+    assert "without text" not in card
+    assert "On 20,000 plain texts the table and the model's LayerNorms and biases came" in card
+    assert "fell from 0.0712 to 0.0468." in card
+    assert "that was packed before." in model_card(replace(manifest, method="given"))
 
 
 @pytest.mark.parametrize(
