@@ -3,12 +3,15 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import torch
 from downstream_results import Row
 from downstream_train import quiet
+
+from toolkit.errors import InputError
 
 if TYPE_CHECKING:
     from downstream_run import Job, Run
@@ -27,7 +30,13 @@ def work_through(run: "Run", jobs: "Sequence[Job]") -> "Iterator[tuple[Job, Row]
         list(pool.map(_prepare, dict.fromkeys(job.arm for job in jobs)))
         waiting = {pool.submit(_do, job): job for job in jobs}
         for done in as_completed(waiting):
-            yield waiting[done], done.result()
+            try:
+                yield waiting[done], done.result()
+            except BrokenProcessPool as error:
+                raise InputError(
+                    f"one of {run.processes} processes was ended from outside, as the system does "
+                    "where memory runs out; run again with fewer --processes"
+                ) from error
 
 
 _runs: "list[Run]" = []  # the one that this process works for

@@ -18,7 +18,7 @@ from toolkit.errors import InputError
 LONGEST_ANSWER = 30  # tokens
 Places = list[tuple[int, int] | None]
 _TEST_EVERY = 4  # of articles, where a folder has no files to train and test on
-_FEW, _PASSES = 2000, 2  # so few questions are gone over so often in an epoch
+_FEW, _PASSES = 2000, 3  # so few questions are gone over so often in an epoch
 
 
 @dataclass(frozen=True)
