@@ -59,7 +59,8 @@ err = Console(stderr=True, highlight=False)
 )
 @click.option("--ratios", help="float32 over packed.  [default: 5,10,25,103]")
 @click.option("--tasks", help="Of the folders of DATA; all by default.")
-@click.option("--seeds", type=int, help="Trainings of each arm.  [default: 3]")
+@click.option("--seeds", type=click.IntRange(min=0),
+              help="Trainings of each arm; 0: only scores before any.  [default: 3]")  # fmt: skip
 @click.option("--table", type=click.Choice(list(report.MODES)), default="trainable",
               show_default=True)  # fmt: skip
 @click.option("--learning-rate", type=float, help=f"[default: {Recipe().learning_rate:g}]")
@@ -102,7 +103,7 @@ def command(
         raise InputError(f"folder {out.parent} is not here; create it first")
     given: dict[str, Any] = {"learning_rate": learning_rate, "epochs": epochs, "limit": limit}
     given = {name: value for name, value in given.items() if value is not None}
-    for name, value in {**given, "seeds": 1 if seeds is None else seeds}.items():
+    for name, value in given.items():
         if not 0 < value < float("inf"):
             raise InputError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -33,8 +33,9 @@ def draw(groups: Sequence[Group], path: Path) -> bool:
     panels: list[tuple[str, Group, Callable[[Line], float | None]]] = [
         (panel_title(group), group, _average_of(group)) for group in groups if _shared(group)
     ]
-    if groups and any(line.sts is not None for line in groups[0].lines):
-        panels.insert(0, (_BEFORE, groups[0], _sts))
+    most = max(groups, key=lambda group: sum(line.sts is not None for line in group.lines))
+    if any(line.sts is not None for line in most.lines):
+        panels.insert(0, (_BEFORE, most, _sts))
     if not panels:
         return False
     style: Any = {"font.size": 10, "svg.hashsalt": "lighttoken", "svg.fonttype": "path"}

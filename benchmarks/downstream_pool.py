@@ -1,10 +1,11 @@
 """The jobs of benchmarks/downstream.py, one after another or in several processes."""
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,6 +47,15 @@ def _start(run: "Run") -> None:
     quiet()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // run.processes))
     _runs.append(run)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Minutes of work that nobody waits for any more are not worth finishing."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _prepare(arm: "Arm") -> None:

@@ -78,6 +78,8 @@ class Group:
 def summarise(rows: Sequence[Row]) -> list[Group]:
     """Results by model, mode and recipe; rows that failed are left out.
 
+    Where arms were measured before any training alone, a group of all that were is the first.
+
     Raises:
         InputError: none that is whole.
     """
@@ -86,9 +88,11 @@ def summarise(rows: Sequence[Row]) -> list[Group]:
         raise InputError("there are no results yet; run the benchmark with a model and data first")
     trained = [row for row in done if row["task"] != STS]
     keys = dict.fromkeys((row["model"], row["table"], row["recipe"]) for row in trained)
-    return [_group(done, *key) for key in keys] or [
-        _group(done, row["model"], "", "") for row in done[:1]
-    ]
+    groups = [_group(done, *key) for key in keys]
+    alone = {
+        row["model"]: row for row in done if row["stored"] not in {r["stored"] for r in trained}
+    }
+    return [_group(done, model, "", "") for model in alone] + groups
 
 
 def _group(rows: Sequence[Row], model: str, table: str, recipe: str) -> Group:

@@ -350,6 +350,12 @@ def test_the_score_before_training_falls_with_the_table(model, data, tmp_path):
     assert cosines[0] > cosines[1] > cosines[2]
 
 
+def test_no_trainings_are_a_score_before_any(model, data, tmp_path, capsys):
+    assert run(model, data, tmp_path, "--seeds", "0", methods="svd") == 0
+    assert [row["task"] for row in read_results(tmp_path / "r.jsonl")] == ["sts"]
+    assert "before any training" in capsys.readouterr().out
+
+
 def test_results_are_appended_whole(tmp_path):
     path = tmp_path / "r.jsonl"
     assert read_results(path) == []

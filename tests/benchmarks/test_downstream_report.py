@@ -125,6 +125,16 @@ def test_before_any_training_there_is_a_table_too():
     assert heading(group) == "before any training"
 
 
+def test_arms_that_were_not_trained_are_in_a_table_of_their_own():
+    groups = summarise([*ROWS, before("svd", 5, 80.0)])
+    assert [group.table for group in groups] == ["", "trainable"]
+    assert [(line.method, line.sts) for line in groups[0].lines] == [
+        ("svd", 80.0),
+        ("lighttoken", 85.5),
+    ]
+    assert 5 not in {line.asked for line in groups[1].lines}
+
+
 def test_no_results_and_no_model_are_one_line(tmp_path, capsys):
     assert main(["--report", "--out", str(tmp_path / "none.jsonl")]) == 2
     assert "no results yet" in capsys.readouterr().err
