@@ -12,7 +12,7 @@ trains the floats of every arm's table, the uncompressed one's whole; `--table f
 order of the data and dropout are the same in every arm.
 
 Each training adds a line to --out; a run that is started again does what is missing. The learning
-rate is one for all arms, chosen on the uncompressed model alone. --quick: 25x, one seed, two
+rate is one for all arms. --quick: 25x, one seed, two
 epochs, in bfloat16 where the processor has it, a training on each core.
 """
 
@@ -112,8 +112,7 @@ def command(
     if processes is None:
         alone = device.type == "cuda" or not quick
         processes = 1 if alone else min(os.cpu_count() or 1, _MOST_PROCESSES)
-    recipe = replace(_QUICK if quick else Recipe(), **given)
-    recipe = replace(recipe, precision=precision or recipe.precision)
+    recipe = replace(_QUICK if quick else Recipe(), precision=precision or "float32", **given)
     work.mkdir(parents=True, exist_ok=True)
     tokenizer, dense, longest = open_model(model)
     recipe = fitted(recipe, longest)

@@ -47,9 +47,9 @@ class Line:
         sts: Spearman x 100 before any training, None if not measured.
         cells: by task.
         average: of the tasks' means; None unless every task of the group is there.
-        kept: the average over the uncompressed model's, in percent; None where either is.
         lost: what storing the table after training cost, the mean over trainings; None if nothing
             was packed or trained.
+        kept: the average over the uncompressed model's, in percent; None where either is.
     """
 
     method: str
@@ -59,8 +59,8 @@ class Line:
     sts: float | None
     cells: dict[str, Cell]
     average: float | None
-    kept: float | None
     lost: float | None
+    kept: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,8 @@ def summarise(rows: Sequence[Row]) -> list[Group]:
     trained = [row for row in done if row["task"] != STS]
     keys = dict.fromkeys((row["model"], row["table"], row["recipe"]) for row in trained)
     groups = [_group(done, *key) for key in keys]
-    alone = {
-        row["model"]: row for row in done if row["stored"] not in {r["stored"] for r in trained}
-    }
+    stored = {row["stored"] for row in trained}
+    alone = dict.fromkeys(row["model"] for row in done if row["stored"] not in stored)
     return [_group(done, model, "", "") for model in alone] + groups
 
 
@@ -141,7 +140,6 @@ def _line(rows: Sequence[Row], before: Row | None, tasks: Sequence[str]) -> Line
         None if before is None else before["score"],
         cells,
         mean(cell.mean for cell in cells.values()) if tasks and len(cells) == len(tasks) else None,
-        None,
         mean(row["unpacked_score"] - row["score"] for row in packed) if packed else None,
     )
 

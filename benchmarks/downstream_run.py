@@ -93,7 +93,7 @@ class Run:
         if job.task is None or job.seed is None:
             score, cosine = judge(self._reference, table.dense())
             return size | {"score": score, "sentence_cosine": cosine}
-        return size | measure(self.bench, self._task(job.task), table, job.seed)
+        return size | measure(self.bench, self._tasks[job.task], table, job.seed)
 
     def _jobs(self) -> Iterator[tuple[Job, Row]]:
         """All that a run is to measure, each with its row but for the figures.
@@ -105,9 +105,8 @@ class Run:
             for arm in self.arms:
                 yield Job(arm), self._row(arm, seed=None, table=None, recipe=None) | same
         mode = "trainable" if self.bench.trainable else "frozen"
-        tasks = [self._task(name) for name in self.tasks]
         for seed in range(self.seeds):
-            for task in tasks:
+            for task in self._tasks.values():
                 same = {
                     "task": task.name,
                     "data": task.data,
@@ -136,13 +135,7 @@ class Run:
 
     @cached_property
     def _tasks(self) -> dict[str, Task]:
-        return {}
-
-    def _task(self, name: str) -> Task:
-        """Read and tokenized at the first call."""
-        if name not in self._tasks:
-            self._tasks[name] = self._read(self.data / name)
-        return self._tasks[name]
+        return {name: self._read(self.data / name) for name in self.tasks}
 
     def _read(self, folder: Path) -> Task:
         recipe, tokenizer = self.bench.recipe, self.bench.tokenizer

@@ -1,7 +1,6 @@
 """One training and its scores for benchmarks/downstream.py: a task, a table, a seed."""
 
 import random
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +93,8 @@ def measure(bench: Bench, task: Task, table: Table, seed: int) -> dict[str, Any]
     Returns:
         ``figures`` and ``score`` of the table as it is stored after training, in as many bytes;
         ``unpacked_score`` before it was rounded to be stored; ``moved``, the squared change of the
-        table by its power; ``steps``; ``seconds`` of it all.
+        table by its power; ``steps``.
     """
-    started = time.perf_counter()
     model = build(bench, task, seed)
     layer = table.place(model)
     layer.requires_grad_(bench.trainable)
@@ -118,7 +116,6 @@ def measure(bench: Bench, task: Task, table: Table, seed: int) -> dict[str, Any]
         "figures": figures,
         "moved": moved,
         "steps": steps,
-        "seconds": time.perf_counter() - started,
     }
 
 

@@ -110,15 +110,12 @@ def export_trained(
         trust_remote_code: run the Python code that a model brings.
         with_past: as the original was exported.
     """
-    import torch
+    from toolkit.torch.distil import put_back
 
     from .dynamo import load_model
 
     model = load_model(loaded.folder, loaded.facts, trust_remote_code=trust_remote_code)
-    own = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, values in body.items():
-            own[name].copy_(values)
+    put_back(dict(model.named_parameters()), body)
     folder = work / "model"
     model.save_pretrained(folder)
     # Everything but the weights as it came: config.json above all, which names task and class.

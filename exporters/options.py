@@ -5,6 +5,7 @@ from pathlib import Path
 
 from toolkit.config import LightTokenConfig, PaperConfig
 from toolkit.errors import InputError
+from toolkit.manifest import TRAINED
 
 from .body import check_body
 from .layouts import LAYOUTS
@@ -13,7 +14,6 @@ from .targets import find_target
 DECODES = ("function", "inline")
 FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
-HEAL_TRAIN = ("table", "norms", "body")
 _STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
 
 
@@ -105,9 +105,9 @@ class ExportOptions:
             raise InputError("packed and heal are for one table; leave all_tables out")
         if self.heal_steps < 0:
             raise InputError(f"heal_steps must be at least 0, got {self.heal_steps}")
-        if self.heal_train not in HEAL_TRAIN:
+        if self.heal_train not in TRAINED:
             raise InputError(
-                f"heal_train {self.heal_train!r} is unknown; choose from {', '.join(HEAL_TRAIN)}"
+                f"heal_train {self.heal_train!r} is unknown; choose from {', '.join(TRAINED)}"
             )
         if self.layout not in LAYOUTS:
             raise InputError(f"layout {self.layout!r} is unknown; choose from {', '.join(LAYOUTS)}")

@@ -64,6 +64,9 @@ class Parity:
     compression: float
 
 
+TRAINED = ("table", "norms", "body")  # what healing can train, each with what is before it
+
+
 @dataclass(frozen=True)
 class Healed:
     """What healing on a text gained.

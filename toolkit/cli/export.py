@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from toolkit.errors import InputError
-from toolkit.manifest import Manifest
+from toolkit.manifest import TRAINED, Manifest
 
 from .console import (
     budget_options,
@@ -24,7 +24,7 @@ from .console import (
     trust_option,
 )
 
-_TRAINED_TOO = {  # what --heal-train takes, and how the report goes on
+_TRAINED_TOO = {  # how the report goes on
     "table": "",
     "norms": "; the model's LayerNorms and biases were trained too",
     "body": "; the rest of the model was trained too",
@@ -152,7 +152,7 @@ Examples:
 )
 @click.option(
     "--heal-train",
-    type=click.Choice(list(_TRAINED_TOO)),
+    type=click.Choice(TRAINED),
     default="table",
     show_default=True,
     help="What --heal trains: the table, the model's LayerNorms and biases too, or all of it.",

@@ -79,7 +79,7 @@ def fast_products(model: nn.Module) -> torch.autocast:
 
 
 def hidden_states(outputs: Any) -> Tensor:
-    """The last hidden states float [n, length, d] of what a transformer gave.
+    """The last hidden states float32 [n, length, d] of what a transformer gave.
 
     Raises:
         InputError: it gave none.
@@ -88,4 +88,4 @@ def hidden_states(outputs: Any) -> Tensor:
     if not states:
         raise InputError("the model gives no hidden states; healing needs a transformers model")
     last: Tensor = states[-1]
-    return last
+    return last.float()

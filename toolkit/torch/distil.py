@@ -63,7 +63,7 @@ def distance(student: Any, teacher: Any, mask: Tensor) -> Tensor:
     states.
     """
     real = mask.bool()
-    own, wanted = hidden_states(student).float(), hidden_states(teacher).float()
+    own, wanted = hidden_states(student), hidden_states(teacher)
     power = wanted[real].square().sum().clamp_min(1e-30)
     loss = (own[real] - wanted[real]).square().sum() / power
     logits = [
@@ -164,6 +164,18 @@ def distil(
     return Distilled(layer, work.steps)
 
 
+def copied(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Their values now, without a gradient."""
+    return {name: tensor.detach().clone() for name, tensor in parameters.items()}
+
+
+@torch.no_grad()
+def put_back(parameters: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Set those parameters that ``values`` has, in place."""
+    for name, tensor in values.items():
+        parameters[name].copy_(tensor)
+
+
 class _Work:
     """What has to be kept to go on another time."""
 
@@ -179,24 +191,24 @@ class _Work:
         self._trained |= {f"body.{index}": tensor for index, tensor in enumerate(body)}
         self._optimizer, self._schedule = optimizer, schedule
         self.steps, self.idle, self.least = 0, 0, before
-        self.best = _copy(self._trained)
+        self.best = copied(self._trained)
 
     def look(self, loss: float) -> None:
         """Note a held-out loss."""
         self.idle = 0 if loss < self.least else self.idle + 1
         if loss < self.least:
-            self.least, self.best = loss, _copy(self._trained)
+            self.least, self.best = loss, copied(self._trained)
 
     def restore(self) -> None:
         """What was trained, as it was at its best."""
-        _set(self._trained, self.best)
+        put_back(self._trained, self.best)
 
     def save(self, path: Path) -> None:
         """All of it, aside first and then renamed."""
         kept = {
             "numbers": (self.steps, self.idle, self.least),
             "best": self.best,
-            "trained": _copy(self._trained),
+            "trained": copied(self._trained),
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
         }
@@ -208,7 +220,7 @@ class _Work:
         kept = torch.load(path, weights_only=True)
         self.steps, self.idle, self.least = kept["numbers"]
         self.best = kept["best"]
-        _set(self._trained, kept["trained"])
+        put_back(self._trained, kept["trained"])
         self._optimizer.load_state_dict(kept["optimizer"])
         self._schedule.load_state_dict(kept["schedule"])
 
@@ -230,16 +242,6 @@ def _run(model: nn.Module, batch: Batch) -> Any:
 @torch.no_grad()
 def _teach(model: nn.Module, batch: Batch) -> Any:
     return _run(model, batch)
-
-
-def _copy(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in trained.items()}
-
-
-@torch.no_grad()
-def _set(trained: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
-    for name, tensor in trained.items():
-        tensor.copy_(values[name])
 
 
 def _size(parameter: Tensor) -> float:

@@ -17,18 +17,18 @@ from torch import Tensor, nn
 from ..embedding import CompressedEmbedding, Float32
 from ..errors import InputError
 from ..files import write_aside
+from ..manifest import TRAINED
 from ..progress import Progress
 from . import module as layers
 from .attach import attach, detach, find_table
 from .batches import Batch, make_batches
-from .distil import DistilConfig, distil, held_out_distance
+from .distil import DistilConfig, copied, distil, held_out_distance, put_back
 from .guard import Guard
 from .metric import row_metric, square_root
 from .recode import recode
 
 _MEASURED, _RECODED = 0.15, 0.2  # of the work, for the progress
 _ROUND_SEED = 1000  # between the seeds of two rounds' epochs
-TRAINED = ("table", "norms", "body")
 
 
 @dataclass(frozen=True)
@@ -202,25 +202,20 @@ class _Trial:
 
     def copied(self) -> dict[str, Tensor]:
         """What is trained beside the table, as the student has it now."""
-        return {at: parameter.detach().clone() for at, parameter in self.trained.items()}
+        return copied(self.trained)
 
     def put(self, packed: CompressedEmbedding) -> layers.CompressedEmbedding:
         """Let the student read ``packed``; the rest of it is as it was at its best."""
-        self._put_body(self.body)
+        put_back(self.trained, self.body)
         return attach(detach(self.student), packed, self._name)
 
     def offer(self, packed: CompressedEmbedding, body: Mapping[str, Tensor] | None = None) -> None:
         """Take ``packed``, with ``body``, if the model does better on the text held out."""
         tried = self.body if body is None else dict(body)
-        self._put_body(tried)
+        put_back(self.trained, tried)
         loss = self._judge(packed)
         if loss < self.loss:
             self.best, self.loss, self.body = packed, loss, tried
-
-    @torch.no_grad()
-    def _put_body(self, body: Mapping[str, Tensor]) -> None:
-        for at, parameter in self.trained.items():
-            parameter.copy_(body[at])
 
     def _judge(self, packed: CompressedEmbedding) -> float:
         attach(detach(self.student), packed, self._name)

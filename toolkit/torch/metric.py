@@ -42,7 +42,7 @@ def row_metric(
             with torch.enable_grad():
                 with fast_products(model):
                     outputs = model(**batch.inputs, output_hidden_states=True)
-                states = hidden_states(outputs).float()
+                states = hidden_states(outputs)
                 real = batch.mask.bool()
                 noise = torch.randn(states[real].shape, generator=generator).to(states)
                 gradients = torch.autograd.grad((states[real] * noise).sum(), looked_up)
