@@ -44,9 +44,11 @@ def mean_cosine(
     """Mean cosine of rows [V, d] to their decoded forms, each by its weight [V]; 1 if all are 0."""
     total, counted = 0.0, 0.0
     for rows, block in _blocks(original, decoded):
-        lengths = np.linalg.norm(original[rows], axis=1)
-        products = np.maximum(lengths * np.linalg.norm(block, axis=1), 1e-30)
-        cosines = (original[rows] * block).sum(axis=1) / products
+        exact = original[rows].astype(np.float64)  # sums in float32 give cosines above 1
+        packed = block.astype(np.float64)
+        lengths = np.linalg.norm(exact, axis=1)
+        products = np.maximum(lengths * np.linalg.norm(packed, axis=1), 1e-30)
+        cosines = np.minimum((exact * packed).sum(axis=1) / products, 1.0)
         share = weights[rows] * (lengths > 0)
         total += float(share @ cosines)
         counted += float(share.sum())
