@@ -2,7 +2,7 @@
 
 Example:
     python benchmarks/downstream.py MODEL DATA --out results.jsonl --heal-text corpus.txt
-    python benchmarks/downstream.py --report --out results.jsonl
+    python benchmarks/downstream.py --report --ratios 25 --out results.jsonl
 
 MODEL is a folder with an encoder. DATA has a folder for each task, those of sst2, mrpc, rte, cola,
 squad and xquad that are there, and stsb/ for the score before any training: train and dev files as
@@ -30,7 +30,7 @@ from rich.table import Table as RichTable
 sys.path.insert(0, str(Path(__file__).parent))
 
 import downstream_report as report
-from downstream_results import read_results
+from downstream_results import Row, read_results
 from downstream_run import Run, fitted, open_model
 from downstream_tables import HEALED, METHODS, Tables, list_arms
 from downstream_train import Bench, Recipe
@@ -73,7 +73,12 @@ err = Console(stderr=True, highlight=False)
 @click.option("--processes", type=click.IntRange(min=1),
               help="Trainings at a time, on a share of the cores each.  [default: 1]")  # fmt: skip
 @click.option("--quick", is_flag=True, help="An hour on two cores: 25x, one seed, two epochs.")
-@click.option("--report", "only_report", is_flag=True, help="Only show what --out holds.")
+@click.option(
+    "--report",
+    "only_report",
+    is_flag=True,
+    help="Only show what --out holds, or of it --methods, --ratios and --tasks.",
+)
 def command(
     model: Path | None,
     data: Path | None,
@@ -95,7 +100,13 @@ def command(
 ) -> None:
     """Fine-tune MODEL on the tasks of DATA with its token table compressed in several ways."""
     if only_report:
-        show(out)
+        rows = report.only(
+            read_results(out),
+            _known(methods, METHODS, "--methods") if methods else None,
+            _ratios(ratios, quick) if ratios or quick else None,
+            _known(tasks, report.TASKS, "--tasks") if tasks else None,
+        )
+        show(rows, out)
         return
     if model is None or data is None:
         raise InputError("MODEL and DATA are missing; give both, or --report")
@@ -127,12 +138,11 @@ def command(
     )
     err.print(f"{report.MODES[table]}; {recipe}; {device}", markup=False, soft_wrap=True)
     trainings.go(out, lambda line: err.print(line, markup=False, soft_wrap=True))
-    show(out)
+    show(read_results(out), out)
 
 
-def show(out: Path) -> None:
+def show(rows: list[Row], out: Path) -> None:
     """The tables on stdout and beside ``out``, and the picture if matplotlib is there."""
-    rows = read_results(out)
     groups = report.summarise(rows)
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -65,7 +65,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Group:
-    """Arms of one model after the same training; ``remarks`` say what the data were."""
+    """Arms of one model after the same training.
+
+    Attributes:
+        model: twelve digits that stand for it.
+        table: the mode, of ``MODES``; "" before any training.
+        recipe: of the training.
+        tasks: that some arm was trained on.
+        lines: one for each arm.
+        remarks: what each task's data were.
+        trainings: how many, all arms and seeds.
+        seconds: what they took, one after another.
+    """
 
     model: str
     table: str
@@ -73,6 +84,8 @@ class Group:
     tasks: tuple[str, ...]
     lines: tuple[Line, ...]
     remarks: tuple[str, ...]
+    trainings: int = 0
+    seconds: float = 0.0
 
 
 def summarise(rows: Sequence[Row]) -> list[Group]:
@@ -114,7 +127,35 @@ def _group(rows: Sequence[Row], model: str, table: str, recipe: str) -> Group:
         ]
     lines.sort(key=lambda line: (_place(line.method, METHODS), line.asked or 0.0))
     remarks = {row["task"]: _remark(row) for row in trained}
-    return Group(model, table, recipe, tasks, tuple(lines), tuple(remarks[task] for task in tasks))
+    return Group(
+        model,
+        table,
+        recipe,
+        tasks,
+        tuple(lines),
+        tuple(remarks[task] for task in tasks),
+        len(trained),
+        sum(row["seconds"] for row in trained),
+    )
+
+
+def only(
+    rows: Sequence[Row],
+    methods: Sequence[str] | None,
+    ratios: Sequence[float] | None,
+    tasks: Sequence[str] | None,
+) -> list[Row]:
+    """Rows of these methods, ratios and tasks, None standing for all of them.
+
+    Whatever the ratios, methods of one size stay; whatever the tasks, scores before any training.
+    """
+    return [
+        row
+        for row in rows
+        if (methods is None or row["method"] in methods)
+        and (ratios is None or row["ratio"] is None or row["ratio"] in ratios)
+        and (tasks is None or row["task"] in (STS, *tasks))
+    ]
 
 
 def _place(name: str, known: Sequence[str]) -> int:
@@ -175,7 +216,10 @@ def cells(line: Line, group: Group) -> list[str]:
         "kept": "" if line.kept is None else f"{line.kept:.1f}%",
         "lost by storing": "" if line.lost is None else f"{line.lost:.2f}",
     }
-    texts |= {task: str(line.cells[task]) if task in line.cells else "" for task in group.tasks}
+    several = len(_seeds(group)) > 1
+    for task in group.tasks:
+        cell = line.cells.get(task)
+        texts[task] = "" if cell is None else f"{cell} ({cell.seeds})" if several else str(cell)
     return [texts[title] for title in titles(group)]
 
 
@@ -186,16 +230,27 @@ def heading(group: Group) -> str:
     return f"{MODES.get(group.table, group.table)}; {group.recipe}"
 
 
+def _seeds(group: Group) -> list[int]:
+    """How many there are, of a task and arm; more than one number where a run is not at its end."""
+    return sorted({cell.seeds for line in group.lines for cell in line.cells.values()})
+
+
 def notes(group: Group) -> list[str]:
-    """What the figures are, and of what."""
-    seeds = sorted({cell.seeds for line in group.lines for cell in line.cells.values()})
+    """What the figures are, of what, and what they took."""
+    seeds = _seeds(group)
     if not seeds:
         return []
     many = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    said = f"Scores x 100, mean ± standard deviation over {many} seeds; average of the tasks' means"
+    in_brackets = ", in brackets how many" if len(seeds) > 1 else ""
+    said = (
+        f"Scores x 100, mean ± standard deviation over {many} seeds{in_brackets}; average of the "
+        "tasks' means"
+    )
     if len(seeds) == 1 and seeds[0] == 1:
         said = "Scores x 100, one seed; average of the tasks"
-    return [f"{said}.", *(f"{remark}." for remark in group.remarks)]
+    trainings = f"{group.trainings} trainings" if group.trainings > 1 else "1 training"
+    took = f"{trainings}, {group.seconds / 60:.0f} minutes one after another"
+    return [f"{said}.", *(f"{remark}." for remark in group.remarks), f"{took}."]
 
 
 def markdown(groups: Iterable[Group]) -> str:

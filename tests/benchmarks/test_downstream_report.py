@@ -13,6 +13,7 @@ def row(method, ratio, task, score, seed=0, **other):
     common = {"model": "m", "data": task, "task": task, "arm": arm, "method": method}
     common |= {"ratio": ratio, "stored": arm, "seed": seed, "table": "trainable", "recipe": "r"}
     common |= {"train": 100, "test": 50, "remark": "", "nbytes": 1000, "stored_ratio": SIZES[ratio]}
+    common |= {"seconds": 30.0}
     return common | {"score": score, "unpacked_score": score + 0.5} | other
 
 
@@ -55,7 +56,7 @@ def test_an_arm_that_lacks_a_task_has_a_line_and_no_average():
     assert line.average is None
     shown = dict(zip(titles(group), cells(line, group), strict=True))
     assert shown["average"] == shown["cola"] == ""
-    assert shown["mrpc"] == "66.0"
+    assert shown["mrpc"] == "66.0 (1)"
 
 
 def test_the_uncompressed_model_comes_first_and_tasks_in_their_order():
@@ -85,6 +86,14 @@ def test_a_page_says_what_the_figures_are():
     assert "mrpc: mean of accuracy and F1" in text
     assert "over 1 to 2 seeds" in text
     assert "| svd | 25.3x | 1,000 |" in text
+    assert "82.0 ± 2.8 (2)" in text
+    assert "9 trainings, 4 minutes one after another" in text
+
+
+def test_seeds_are_not_counted_where_all_have_as_many():
+    text = markdown(summarise([row("svd", 25, "mrpc", 60.0), row("svd", 25, "mrpc", 66.0, seed=1)]))
+    assert "63.0 ± 4.2 |" in text
+    assert "over 2 seeds;" in text
 
 
 def test_the_report_needs_its_file_alone(tmp_path, capsys):
@@ -100,6 +109,24 @@ def test_the_report_needs_its_file_alone(tmp_path, capsys):
     written = {file.name for file in tmp_path.iterdir()}
     assert written == {"some.jsonl", "some.md", "some.svg", "some.png"}
     assert "uncompressed" in (tmp_path / "some.md").read_text()
+
+
+def test_the_report_can_be_of_some_arms_and_tasks(tmp_path, capsys):
+    path = tmp_path / "some.jsonl"
+    for one in ROWS:
+        append(path, one)
+    asked = ["--report", "--out", str(path), "--ratios", "25", "--tasks", "mrpc"]
+    assert main(asked) == 0
+    table = (tmp_path / "some.md").read_text()
+    assert "104.0x" not in table
+    assert "cola" not in table
+    assert "| uncompressed | 1.0x | 1,000 |  | 86.0 (1) | 86.0 |" in table
+    assert "| lighttoken | 25.3x | 1,000 | 85.5 |" in table
+    assert main([*asked, "--methods", "svd"]) == 0
+    assert "lighttoken" not in (tmp_path / "some.md").read_text().replace("lighttoken-", "")
+    capsys.readouterr()
+    assert main([*asked, "--methods", "magic"]) == 2
+    assert "--methods has 'magic'" in capsys.readouterr().err
 
 
 def test_the_picture_averages_the_tasks_that_every_arm_has(tmp_path, monkeypatch):
