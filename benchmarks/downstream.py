@@ -12,8 +12,8 @@ trains the floats of every arm's table, the uncompressed one's whole; `--table f
 order of the data and dropout are the same in every arm.
 
 Each training adds a line to --out; a run that is started again does what is missing. The learning
-rate is one for all arms. --quick: 25x, one seed, two
-epochs, in bfloat16 where the processor has it, a training on each core.
+rate is one for all arms. --quick: the arms at 25x (int4 is not), one seed, two epochs, in bfloat16
+where the processor has it, a training on each core.
 """
 
 import os
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import downstream_report as report
 from downstream_results import Row, read_results
 from downstream_run import Run, fitted, open_model
-from downstream_tables import HEALED, METHODS, Tables, list_arms
+from downstream_tables import HEALED, INT4, METHODS, Tables, list_arms
 from downstream_train import Bench, Recipe
 from one_line import run
 
@@ -55,7 +55,9 @@ err = Console(stderr=True, highlight=False)
 @click.option("--work", type=click.Path(path_type=Path), default="downstream_work",
               show_default=True, help="Folder that packed tables are kept in.")  # fmt: skip
 @click.option(
-    "--methods", help=f"Of {', '.join(METHODS)}; all by default, the last one with --heal-text."
+    "--methods",
+    help=f"Of {', '.join(METHODS)}; all by default, the last one with --heal-text, int4 without "
+    "--quick.",
 )
 @click.option("--ratios", help="float32 over packed.  [default: 5,10,25,103]")
 @click.option("--tasks", help="Of the folders of DATA; all by default.")
@@ -77,7 +79,7 @@ err = Console(stderr=True, highlight=False)
     "--report",
     "only_report",
     is_flag=True,
-    help="Only show what --out holds, or of it --methods, --ratios and --tasks.",
+    help="Only show what --out holds, or of it --methods, --ratios, --tasks, --seeds.",
 )
 def command(
     model: Path | None,
@@ -102,9 +104,10 @@ def command(
     if only_report:
         rows = report.only(
             read_results(out),
-            _known(methods, METHODS, "--methods") if methods else None,
+            _methods(methods, quick) if methods or quick else None,
             _ratios(ratios, quick) if ratios or quick else None,
             _known(tasks, report.TASKS, "--tasks") if tasks else None,
+            1 if quick and seeds is None else seeds,
         )
         show(rows, out)
         return
@@ -127,10 +130,13 @@ def command(
     work.mkdir(parents=True, exist_ok=True)
     tokenizer, dense, longest = open_model(model)
     recipe = fitted(recipe, longest)
+    chosen = _methods(methods, quick)
+    if methods is None and heal_text is None:
+        chosen.remove(HEALED)
     trainings = Run(
         Bench(model, tokenizer, recipe, table == "trainable", device),
         Tables(model, dense, work, heal_text),
-        tuple(list_arms(_methods(methods, heal_text), _ratios(ratios, quick))),
+        tuple(list_arms(chosen, _ratios(ratios, quick))),
         data,
         _tasks(tasks, data),
         (1 if quick else 3) if seeds is None else seeds,
@@ -169,9 +175,9 @@ def show(rows: list[Row], out: Path) -> None:
     draw(groups, out)
 
 
-def _methods(names: str | None, heal_text: Path | None) -> list[str]:
+def _methods(names: str | None, quick: bool) -> list[str]:
     if names is None:
-        return [name for name in METHODS if name != HEALED or heal_text is not None]
+        return [name for name in METHODS if not quick or name != INT4]  # which is not at 25x
     return _known(names, METHODS, "--methods")
 
 

@@ -144,10 +144,12 @@ def only(
     methods: Sequence[str] | None,
     ratios: Sequence[float] | None,
     tasks: Sequence[str] | None,
+    seeds: int | None,
 ) -> list[Row]:
-    """Rows of these methods, ratios and tasks, None standing for all of them.
+    """Rows of these methods, ratios, tasks and so many first seeds, None standing for all.
 
-    Whatever the ratios, methods of one size stay; whatever the tasks, scores before any training.
+    Whatever the ratios, methods of one size stay; whatever the tasks and seeds, scores before any
+    training.
     """
     return [
         row
@@ -155,6 +157,7 @@ def only(
         if (methods is None or row["method"] in methods)
         and (ratios is None or row["ratio"] is None or row["ratio"] in ratios)
         and (tasks is None or row["task"] in (STS, *tasks))
+        and (seeds is None or row["seed"] is None or row["seed"] < seeds)
     ]
 
 

@@ -122,6 +122,8 @@ def test_the_report_can_be_of_some_arms_and_tasks(tmp_path, capsys):
     assert "cola" not in table
     assert "| uncompressed | 1.0x | 1,000 |  | 86.0 (1) | 86.0 |" in table
     assert "| lighttoken | 25.3x | 1,000 | 85.5 |" in table
+    assert main([*asked, "--seeds", "1"]) == 0
+    assert "| lighttoken | 25.3x | 1,000 | 85.5 | 80.0 |" in (tmp_path / "some.md").read_text()
     assert main([*asked, "--methods", "svd"]) == 0
     assert "lighttoken" not in (tmp_path / "some.md").read_text().replace("lighttoken-", "")
     capsys.readouterr()
