@@ -30,8 +30,11 @@ _BEFORE = "STS before training"
 
 def draw(groups: Sequence[Group], path: Path) -> bool:
     """Write ``path`` with the suffixes .svg and .png; False where there is nothing to draw."""
+    shared = [group for group in groups if _shared(group)]
+    # A group of one ratio is a table, not a curve: drawn only where no other is there.
+    shared = [group for group in shared if _many_ratios(group)] or shared
     panels: list[tuple[str, Group, Callable[[Line], float | None]]] = [
-        (panel_title(group), group, _average_of(group)) for group in groups if _shared(group)
+        (panel_title(group), group, _average_of(group)) for group in shared
     ]
     most = max(groups, key=lambda group: sum(line.sts is not None for line in group.lines))
     if any(line.sts is not None for line in most.lines):
@@ -72,6 +75,10 @@ def panel_title(group: Group) -> str:
 def _shared(group: Group) -> list[str]:
     """The tasks that every arm was trained on: averages of others do not compare."""
     return [task for task in group.tasks if all(task in line.cells for line in group.lines)]
+
+
+def _many_ratios(group: Group) -> bool:
+    return len({line.asked for line in group.lines} - {None}) > 1
 
 
 def _average_of(group: Group) -> Callable[[Line], float | None]:

@@ -148,6 +148,20 @@ def test_the_picture_averages_the_tasks_that_every_arm_has(tmp_path, monkeypatch
     assert "cola" not in picture.panel_title(groups[0])
 
 
+def test_a_group_of_one_ratio_is_drawn_only_alone(tmp_path, monkeypatch):
+    picture = pytest.importorskip("downstream_picture")
+    drawn = []
+    monkeypatch.setattr(
+        picture, "_draw_panel", lambda axis, group, value: drawn.append(group.table)
+    )
+    frozen = [one | {"table": "frozen"} for one in ROWS if one["seed"] == 0 and one["ratio"] != 103]
+    picture.draw(summarise([*ROWS, *frozen]), tmp_path / "p")
+    assert drawn == ["trainable", "trainable"]  # before training, and after it
+    drawn.clear()
+    picture.draw(summarise(frozen), tmp_path / "p")
+    assert drawn == ["frozen"]
+
+
 def test_before_any_training_there_is_a_table_too():
     (group,) = summarise([before("svd", 25, 60.0), before("uncompressed", None, 86.0)])
     assert titles(group) == ["method", "ratio", "bytes", "STS before"]
