@@ -40,7 +40,8 @@ from toolkit.errors import InputError
 from toolkit.files import write_aside
 from toolkit.torch.batches import has_bfloat16
 
-_QUICK = Recipe(epochs=2)
+_RATIOS, _SEEDS = "5,10,25,103", 3
+_QUICK, _QUICK_RATIO = Recipe(epochs=2), "25"
 _MOST_PROCESSES = 4  # of --quick: a training takes some gigabytes
 
 err = Console(stderr=True, highlight=False)
@@ -59,10 +60,13 @@ err = Console(stderr=True, highlight=False)
     help=f"Of {', '.join(METHODS)}; all by default, the last one with --heal-text, int4 without "
     "--quick.",
 )
-@click.option("--ratios", help="float32 over packed.  [default: 5,10,25,103]")
+@click.option("--ratios", help=f"float32 over packed.  [default: {_RATIOS}]")
 @click.option("--tasks", help="Of the folders of DATA; all by default.")
-@click.option("--seeds", type=click.IntRange(min=0),
-              help="Trainings of each arm; 0: only scores before any.  [default: 3]")  # fmt: skip
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=0),
+    help=f"Trainings of each arm; 0: only scores before any.  [default: {_SEEDS}]",
+)
 @click.option("--table", type=click.Choice(list(report.MODES)), default="trainable",
               show_default=True)  # fmt: skip
 @click.option("--learning-rate", type=float, help=f"[default: {Recipe().learning_rate:g}]")
@@ -101,13 +105,16 @@ def command(
     only_report: bool,
 ) -> None:
     """Fine-tune MODEL on the tasks of DATA with its token table compressed in several ways."""
+    if quick:
+        ratios = ratios or _QUICK_RATIO
+        seeds = 1 if seeds is None else seeds
     if only_report:
         rows = report.only(
             read_results(out),
             _methods(methods, quick) if methods or quick else None,
-            _ratios(ratios, quick) if ratios or quick else None,
+            _ratios(ratios) if ratios else None,
             _known(tasks, report.TASKS, "--tasks") if tasks else None,
-            1 if quick and seeds is None else seeds,
+            seeds,
         )
         show(rows, out)
         return
@@ -136,10 +143,10 @@ def command(
     trainings = Run(
         Bench(model, tokenizer, recipe, table == "trainable", device),
         Tables(model, dense, work, heal_text),
-        tuple(list_arms(chosen, _ratios(ratios, quick))),
+        tuple(list_arms(chosen, _ratios(ratios or _RATIOS))),
         data,
         _tasks(tasks, data),
-        (1 if quick else 3) if seeds is None else seeds,
+        _SEEDS if seeds is None else seeds,
         processes,
     )
     err.print(f"{report.MODES[table]}; {recipe}; {device}", markup=False, soft_wrap=True)
@@ -181,8 +188,7 @@ def _methods(names: str | None, quick: bool) -> list[str]:
     return _known(names, METHODS, "--methods")
 
 
-def _ratios(text: str | None, quick: bool) -> list[float]:
-    text = text or ("25" if quick else "5,10,25,103")
+def _ratios(text: str) -> list[float]:
     try:
         ratios = [float(part) for part in text.split(",")]
     except ValueError as error:

@@ -74,8 +74,7 @@ class Group:
         tasks: that some arm was trained on.
         lines: one for each arm.
         remarks: what each task's data were.
-        trainings: how many, all arms and seeds.
-        seconds: what they took, one after another.
+        seconds: what all trainings took, one after another.
     """
 
     model: str
@@ -84,8 +83,7 @@ class Group:
     tasks: tuple[str, ...]
     lines: tuple[Line, ...]
     remarks: tuple[str, ...]
-    trainings: int = 0
-    seconds: float = 0.0
+    seconds: float
 
 
 def summarise(rows: Sequence[Row]) -> list[Group]:
@@ -134,7 +132,6 @@ def _group(rows: Sequence[Row], model: str, table: str, recipe: str) -> Group:
         tasks,
         tuple(lines),
         tuple(remarks[task] for task in tasks),
-        len(trained),
         sum(row["seconds"] for row in trained),
     )
 
@@ -251,7 +248,8 @@ def notes(group: Group) -> list[str]:
     )
     if len(seeds) == 1 and seeds[0] == 1:
         said = "Scores x 100, one seed; average of the tasks"
-    trainings = f"{group.trainings} trainings" if group.trainings > 1 else "1 training"
+    count = sum(cell.seeds for line in group.lines for cell in line.cells.values())
+    trainings = f"{count} trainings" if count > 1 else "1 training"
     took = f"{trainings}, {group.seconds / 60:.0f} minutes one after another"
     return [f"{said}.", *(f"{remark}." for remark in group.remarks), f"{took}."]
 

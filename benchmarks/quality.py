@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.metrics import compare
+from toolkit.metrics import compare, cosines
 
 Float32 = NDArray[np.float32]
 
@@ -26,13 +26,11 @@ def measure(table: Float32, decoded: Float32, weights: NDArray[np.float64]) -> Q
     centre = weights @ table
     spread = float(weights @ ((table - centre) ** 2).sum(axis=1, dtype=np.float64))
     error = float(weights @ ((table - decoded) ** 2).sum(axis=1, dtype=np.float64))
-    norms = np.linalg.norm(table, axis=1) * np.linalg.norm(decoded, axis=1)
-    cosines = (table * decoded).sum(axis=1) / np.maximum(norms, 1e-12)
     return Quality(
         plain.relative_error,
         error / spread if spread > 0 else float(error > 0),
         plain.mean_cosine,
-        float(weights @ cosines),
+        float(weights @ cosines(table, decoded)),
     )
 
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from .blocks import row_blocks
 from .embedding import CompressedEmbedding, Float32
 
+_TINY = 1e-30  # shortest product of lengths that is divided by
+
 
 @dataclass(frozen=True)
 class TableQuality:
@@ -44,15 +46,18 @@ def mean_cosine(
     """Mean cosine of rows [V, d] to their decoded forms, each by its weight [V]; 1 if all are 0."""
     total, counted = 0.0, 0.0
     for rows, block in _blocks(original, decoded):
-        exact = original[rows].astype(np.float64)  # sums in float32 give cosines above 1
-        packed = block.astype(np.float64)
-        lengths = np.linalg.norm(exact, axis=1)
-        products = np.maximum(lengths * np.linalg.norm(packed, axis=1), 1e-30)
-        cosines = np.minimum((exact * packed).sum(axis=1) / products, 1.0)
-        share = weights[rows] * (lengths > 0)
-        total += float(share @ cosines)
+        share = weights[rows] * original[rows].any(axis=1)
+        total += float(share @ cosines(original[rows], block))
         counted += float(share.sum())
     return total / counted if counted else 1.0
+
+
+def cosines(left: Float32, right: Float32) -> NDArray[np.float64]:
+    """Row by row: [n, d] and [n, d] -> float64 [n]; 0 where a row is all zeros."""
+    a, b = left.astype(np.float64), right.astype(np.float64)  # float32 sums give more than 1
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    values: NDArray[np.float64] = (a * b).sum(axis=1) / np.maximum(lengths, _TINY)
+    return np.minimum(values, 1.0)
 
 
 def _blocks(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from toolkit.errors import InputError
+from toolkit.metrics import cosines
 from toolkit.progress import Progress
 
 from ..feature_extraction import Float32
@@ -15,7 +16,7 @@ from ..pairs import Pairs
 from .bootstrap import RESAMPLES, Indices, figures
 from .figures import ORIGINAL, Figure
 from .subject import Subject, need_task
-from .vectors import cosines, encode, to_original
+from .vectors import encode, to_original
 
 MEASURE = "pairs"
 

@@ -3,15 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from toolkit.metrics import cosines
 from toolkit.progress import Progress
 
 from ..feature_extraction import Float32
 from .figures import ORIGINAL, Figure
 from .subject import Subject
 
-_TINY = 1e-12  # shortest length that is divided by
 _LOW = 5  # per cent
 
 
@@ -62,14 +61,6 @@ def to_original(
             compare=False,
         )
     ]
-
-
-def cosines(left: Float32, right: Float32) -> NDArray[np.float64]:
-    """Row by row: [n, d] and [n, d] -> float64 [n]; 0 where a row is all zeros."""
-    a, b = left.astype(np.float64), right.astype(np.float64)
-    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    values: NDArray[np.float64] = (a * b).sum(axis=1) / np.maximum(lengths, _TINY)
-    return values
 
 
 def part(progress: Progress | None, index: int, subjects: Sequence[Subject]) -> Progress | None:

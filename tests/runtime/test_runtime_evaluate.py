@@ -18,9 +18,9 @@ from runtime.evaluate.probe import linear_probe
 from runtime.evaluate.similarity import sentence_similarity
 from runtime.evaluate.sts import sentence_pairs
 from runtime.evaluate.subject import open_subject
-from runtime.evaluate.vectors import cosines
 from runtime.pairs import Pairs
 from toolkit.errors import InputError
+from toolkit.metrics import cosines
 
 PAIRS = Pairs(
     ("red sea", "blue", "sky", "green sea"), ("red sky", "green", "sky sea", "blue"),
