@@ -35,7 +35,7 @@ test: $(INSTALLED)  ## run the tests
 	@$(BIN)/python -m pytest
 
 test-native:  ## run the kernel's tests under sanitizers (CMake, a C++17 compiler)
-	@sh tests/native/run.sh build/native $(FUZZ_RUNS)
+	@sh tests/integration/native/run.sh build/native $(FUZZ_RUNS)
 
 # Of the NPU it is an emulator; XNNPACK is in no wheel, but in Debian trixie's package.
 xnnpack: $(INSTALLED)  ## set up an onnxruntime with XNNPACK (apt)
@@ -46,7 +46,7 @@ xnnpack qnn arm64 web:
 	@$(BIN)/lighttoken setup $@
 
 test-arm64: arm64  ## run the kernel in an aarch64 onnxruntime under qemu
-	@$(BIN)/python -m pytest tests/runtime/test_arm64.py -m slow -rs
+	@$(BIN)/python -m pytest tests/integration/native/test_arm64.py -m slow -rs
 
 test-versions: $(INSTALLED)  ## run the kernel in other versions of onnxruntime
 	@for version in $(ONNXRUNTIMES); do \
@@ -54,32 +54,32 @@ test-versions: $(INSTALLED)  ## run the kernel in other versions of onnxruntime
 			--disable-pip-version-check --no-deps --target build/onnxruntimes/$$version \
 			onnxruntime==$$version || exit 1; \
 	done
-	@$(BIN)/python -m pytest tests/runtime/test_versions.py -m slow -rs
+	@$(BIN)/python -m pytest tests/integration/native/test_versions.py -m slow -rs
 
 # Beside what .venv has already: no second torch. npm's scripts would only fetch CUDA libraries.
 test-loads: $(INSTALLED)  ## open bundles with optimum, sentence-transformers, transformers.js
 	@test -d build/loads/python/sentence_transformers || $(BIN)/python -m pip install -qq \
 		--disable-pip-version-check --no-deps --target build/loads/python -c constraints.txt \
 		sentence-transformers scikit-learn joblib threadpoolctl narwhals
-	@mkdir -p build/loads && cp tests/loads/package.json build/loads/
+	@mkdir -p build/loads && cp tests/integration/loads/package.json build/loads/
 	@if command -v npm > /dev/null; then \
 		npm install --prefix build/loads --ignore-scripts --no-audit --no-fund --loglevel error; \
 	else echo "no npm here, so transformers.js is left out; install node 20 or newer" >&2; fi
-	@PYTHONPATH=build/loads/python $(BIN)/python -m pytest tests/loads -v -rs
+	@PYTHONPATH=build/loads/python $(BIN)/python -m pytest tests/integration/loads -v -rs
 
 test-browser: web  ## run bundles in headless Chromium, on WASM and WebGPU
-	@$(BIN)/python -m pytest tests/browser -v -rs
+	@$(BIN)/python -m pytest tests/integration/browser -v -rs
 
 test-providers: $(INSTALLED)  ## run bundles on Qualcomm's NPU emulator and on XNNPACK
 	@$(BIN)/lighttoken setup qnn || echo "so QNN is left out" >&2
 	@$(BIN)/lighttoken setup xnnpack || echo "so XNNPACK is left out" >&2
-	@$(BIN)/python -m pytest tests/providers -v -rs
+	@$(BIN)/python -m pytest tests/integration/providers -v -rs
 
 test-matrix:  ## run the exporters' tests with transformers 4 and 5, each in its own environment
-	@PYTHON=$(PYTHON) PIP_FLAGS="$(PIP_FLAGS)" sh tests/matrix/run.sh build/matrix
+	@PYTHON=$(PYTHON) PIP_FLAGS="$(PIP_FLAGS)" sh tests/integration/matrix/run.sh build/matrix
 
 coverage: $(INSTALLED)  ## export every family of models and write docs/coverage.md
-	@$(BIN)/python -m tests.coverage_page
+	@$(BIN)/python -m tests.contract.coverage_page
 
 check: $(INSTALLED)  ## format, lint, types and tests
 	@$(BIN)/ruff format --check

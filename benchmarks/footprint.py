@@ -23,15 +23,15 @@ from rich.console import Console
 
 from exporters import ExportOptions, export
 from exporters.targets import TARGETS
-from runtime.profile.html import write_html
-from runtime.profile.measure import profile
-from runtime.profile.report import Measurement, ProfileReport
+from runtime.profile.measure.rounds import profile
+from runtime.profile.report.html import write_html
+from runtime.profile.report.report import Measurement, ProfileReport
 from toolkit import Budget, LightTokenConfig
+from toolkit.bundle.manifest import read_manifest
 from toolkit.cli.demo import find_model
 from toolkit.cli.rivals import rival
 from toolkit.errors import LightTokenError
 from toolkit.files import write_aside
-from toolkit.manifest import read_manifest
 
 PLACES = ("cpu", "xnnpack", "wasm", "webgpu", "qnn")
 RIVALS = {"fp32": "original", "int8": "int8", "int4": "int4"}

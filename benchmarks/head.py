@@ -37,11 +37,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rate_distortion import read_table
 from turns import bandwidth, measure, open_model
 
-from exporters.head import head_model
+from exporters.ops.head import head_model
 from runtime import native
-from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig
+from toolkit.allocate.importance import zipf_prior
 from toolkit.errors import LightTokenError
-from toolkit.importance import zipf_prior
+from toolkit import compress
 
 Floats = NDArray[np.float32]
 _WARMUP = 20

@@ -33,11 +33,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rate_distortion import read_table
 from turns import bandwidth, measure, open_model
 
-from exporters.decode import decode_model
+from exporters.ops.lookup import decode_model
 from runtime import native
-from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
-from toolkit.embedding import DenseDecoder
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig
 from toolkit.errors import InputError, LightTokenError
+from toolkit import compress
+from toolkit.table.embedding import DenseDecoder
 
 Ids = NDArray[np.int64]
 _WARMUP = 30

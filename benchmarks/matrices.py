@@ -29,8 +29,8 @@ from rivals.registry import Toolkit
 from rivals.result import Float32, Rival
 from rivals.rotation import rotation_quantizer
 
+from toolkit.allocate.importance import zipf_prior
 from toolkit.files import write_aside
-from toolkit.importance import zipf_prior
 
 ROWS, WIDTH = 8192, 256
 _RIVALS: dict[str, Rival] = {

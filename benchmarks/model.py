@@ -18,8 +18,8 @@ import numpy as np
 
 from runtime import Session, open_session
 from runtime.session import Array
+from toolkit.bundle.feeds import build_feeds, draw_ids
 from toolkit.errors import LightTokenError
-from toolkit.feeds import build_feeds, draw_ids
 
 _WARMUP = 10
 

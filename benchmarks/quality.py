@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.metrics import compare, cosines
+from toolkit.table.metrics import compare, cosines
 
 Float32 = NDArray[np.float32]
 

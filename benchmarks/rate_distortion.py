@@ -35,13 +35,13 @@ from rivals.registry import TOKENIZER_SUFFIX, Method, ablations, methods
 from rivals.result import Float32, Rival, TooSlowError
 from sentences import Reference, judge, open_reference
 
-from exporters.prior import token_importance
-from toolkit.compress import check_matrix
+from exporters.sources.prior import token_importance
+from toolkit.allocate.importance import check_importance
+from toolkit.allocate.spectrum import covariance_spectrum
 from toolkit.errors import InputError, MissingDependencyError
 from toolkit.files import sha256, write_aside
-from toolkit.importance import check_importance
-from toolkit.matrix import read_matrix
-from toolkit.spectrum import covariance_spectrum
+from toolkit.methods.compress import check_matrix
+from toolkit.table.matrix import read_matrix
 
 MINILM = "minilm"
 _MINILM_TENSOR = "embeddings.word_embeddings.weight"

@@ -146,7 +146,11 @@ def make_bundles(revision: str, jobs: dict[str, list[str]], work: Path) -> Path:
     out.mkdir(exist_ok=True)
     todo = [[*job, str(out / name)] for name, job in jobs.items() if not (out / name).is_dir()]
     todo = [[words[0], words[1], words[-1], *words[2:-1]] for words in todo]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(code), "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(code),
+        "HF_HUB_OFFLINE": "1",
+    }
     subprocess.run(
         [sys.executable, "-c", RUNNER],
         input=json.dumps(todo),
@@ -161,7 +165,10 @@ def make_bundles(revision: str, jobs: dict[str, list[str]], work: Path) -> Path:
 def differences(old: Path, new: Path) -> list[str]:
     """What differs between two bundles, a word or two each."""
     if not old.is_dir() or not new.is_dir():
-        return ["not exported by " + " and ".join(s for s, d in (("old", old), ("new", new)) if not d.is_dir())]
+        return [
+            "not exported by "
+            + " and ".join(s for s, d in (("old", old), ("new", new)) if not d.is_dir())
+        ]
     names = {file.relative_to(side).as_posix() for side in (old, new) for file in side.rglob("*")}
     found = []
     for name in sorted(names):

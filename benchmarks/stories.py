@@ -25,8 +25,8 @@ from rich.table import Table
 from exporters import ExportOptions, export
 from runtime import Session, open_session
 from toolkit import Budget
+from toolkit.bundle.feeds import build_feeds
 from toolkit.errors import BudgetError, LightTokenError
-from toolkit.feeds import build_feeds
 
 Ids = NDArray[np.int64]
 

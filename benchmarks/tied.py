@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from rate_distortion import read_table
 
 from exporters import ExportOptions, export
-from runtime.profile.measure import profile
+from runtime.profile.measure.rounds import profile
 from toolkit import Budget, LightTokenConfig
 from toolkit.errors import LightTokenError
 

@@ -3,7 +3,6 @@
 from .export import export
 from .inspect import inspect_model
 from .options import ExportOptions
-from .source import load_source
-from .table import read_table
+from .sources.source import load_source, read_table
 
 __all__ = ["ExportOptions", "export", "inspect_model", "load_source", "read_table"]

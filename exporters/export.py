@@ -11,41 +11,43 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from toolkit import Budget, CompressedEmbedding, compress
-from toolkit.config import LightTokenConfig, PaperConfig
+from toolkit import Budget, CompressedEmbedding
+from toolkit.allocate.importance import zipf_prior
+from toolkit.bundle.manifest import MANIFEST_NAME, Footprint, Healed, Manifest
 from toolkit.errors import BudgetError, InputError
 from toolkit.files import folder_aside
-from toolkit.importance import zipf_prior
-from toolkit.manifest import MANIFEST_NAME, Footprint, Healed, Manifest
+from toolkit.graph.heads import Head, find_heads, serves_heads_alone
+from toolkit.graph.load import load_graph
+from toolkit.graph.rows import table_values
+from toolkit.graph.tables import TableUse, find_tables, find_token_table
+from toolkit import compress
+from toolkit.methods.config import LightTokenConfig, PaperConfig
 from toolkit.progress import Progress
 
-from .body import Inputs, shrink_body
-from .bundle import model_nbytes, write_bundle
-from .check import check_model, check_same
-from .facts import TOKENIZER
-from .find import TableUse, find_tables, find_token_table
-from .fuse import count_fusible, join
-from .heads import Head, find_heads, serves_heads_alone
+from .bundle.ort_format import SUFFIX, save_ort
+from .bundle.structure import check_layout
+from .bundle.write import model_nbytes, write_bundle
 from .healing import check_healable, export_trained, heal_table
-from .inputs import FixShapes, Int32Inputs
-from .layouts import check_layout
 from .options import ExportOptions, decided
-from .ort_format import SUFFIX, save_ort
-from .part import table_values
-from .pooling import AddPooling
-from .prior import (
+from .passes.add_pooling import AddPooling
+from .passes.compress_table import CompressTable, check_opset, inline_decoder
+from .passes.fuse_attention import count_fusible, join
+from .passes.inputs import FixShapes, Int32Inputs
+from .passes.quantized_gathers import QuantizedGathers
+from .sources.facts import TOKENIZER
+from .sources.prior import (
     HEAL_POWER,
     HEAL_PRIOR_SHARE,
     corpus_ids,
     corpus_importance,
     token_importance,
 )
-from .products import Product
-from .quantized_gathers import QuantizedGathers
-from .rewrite import CompressTable, check_opset, inline_decoder
-from .source import LoadedModel, load_graph, load_source
+from .sources.source import LoadedModel, load_source
 from .tables import PackedTable, choose_tables, out_of_reach, share_out
 from .targets import TARGETS
+from .verify.check import check_model, check_same
+from .weights.products import Product
+from .weights.shrink import Inputs, shrink_body
 
 _TEXT_IDS = 1_000_000  # of a corpus, to round an int4 body by
 _PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -376,8 +378,8 @@ def _heal(
     report: Callable[[float, str], None],
 ) -> tuple[list[CompressedEmbedding], Healed, LoadedModel]:
     """The one table, healed; what that gained; and the model around it, trained too or not."""
-    from toolkit.torch.distil import DistilConfig
-    from toolkit.torch.heal import HealConfig
+    from toolkit.finetune.distil import DistilConfig
+    from toolkit.finetune.heal import HealConfig
 
     assert chosen.heal is not None
     (embedding,) = embeddings

@@ -15,14 +15,14 @@ from toolkit.errors import InputError
 from toolkit.files import user_cache
 from toolkit.progress import Progress
 
-from .facts import TOKENIZER
-from .prior import corpus_lines
-from .source import LoadedModel, load_source
+from .sources.facts import TOKENIZER
+from .sources.prior import corpus_lines
+from .sources.source import LoadedModel, load_source
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from toolkit.torch.heal import HealConfig, Healing
+    from toolkit.finetune.heal import HealConfig, Healing
 
 MOST_TEXTS = 20_000
 _LENGTH = 128  # tokens that a text is cut to
@@ -67,10 +67,10 @@ def heal_table(
     """
     longest = min(loaded.facts.max_length or _LENGTH, _LENGTH)
     texts = read_texts(loaded.folder / TOKENIZER, text, longest, config.seed)
-    from toolkit.torch.attach import find_table
-    from toolkit.torch.heal import heal
+    from toolkit.finetune.attach import find_table
+    from toolkit.finetune.heal import heal
 
-    from .dynamo import load_model
+    from .sources.dynamo import load_model
 
     model = load_model(loaded.folder, loaded.facts, trust_remote_code=trust_remote_code)
     weight = find_table(model, packed).weight.detach().numpy()
@@ -110,9 +110,9 @@ def export_trained(
         trust_remote_code: run the Python code that a model brings.
         with_past: as the original was exported.
     """
-    from toolkit.torch.distil import put_back
+    from toolkit.finetune.distil import put_back
 
-    from .dynamo import load_model
+    from .sources.dynamo import load_model
 
     model = load_model(loaded.folder, loaded.facts, trust_remote_code=trust_remote_code)
     put_back(dict(model.named_parameters()), body)

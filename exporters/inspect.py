@@ -5,9 +5,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from .find import find_tables
-from .layer import DOMAIN
-from .source import load_graph
+from toolkit.graph.contract import DOMAIN
+from toolkit.graph.load import load_graph
+from toolkit.graph.tables import find_tables
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def inspect_model(path: Path) -> Inspection:
     Raises:
         InputError: no ONNX model.
     """
-    from .bundle import model_nbytes
+    from .bundle.write import model_nbytes
 
     model = load_graph(path)
     parts = [

@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolkit.config import LightTokenConfig, PaperConfig
+from toolkit.bundle.manifest import TRAINED
 from toolkit.errors import InputError
-from toolkit.manifest import TRAINED
+from toolkit.methods.config import LightTokenConfig, PaperConfig
 
-from .body import check_body
-from .layouts import LAYOUTS
+from .bundle.structure import LAYOUTS
 from .targets import find_target
+from .weights.shrink import check_body
 
 DECODES = ("function", "inline")
 FORMATS = ("onnx", "ort")
@@ -29,11 +29,11 @@ class ExportOptions:
             4 bits (MatMulNBits), or a "dense" one in float32. Packed, the recipe's codebooks are
             sums (``LightTokenConfig.split``), which heads read several times faster.
         fuse: put each attention into one node, onnxruntime's MultiHeadAttention, see
-            ``exporters.fuse``; not where ``decode`` is "inline", unless asked for.
+            ``exporters.passes.fuse_attention``; not where ``decode`` is "inline", unless asked for.
         batch: texts that the graph takes, no other number; with ``sequence``.
         sequence: tokens of each text.
         format: "onnx", or "ort", onnxruntime's own, for minimal builds of it.
-        body: form of the weights beside the tables, see ``exporters.body.shrink_body``.
+        body: form of the weights beside the tables, see ``exporters.weights.shrink.shrink_body``.
         body_block: numbers that share a scale, in a body of int4.
         table: name of the table to pack; by default the largest that token ids look up.
         all_tables: pack every table that ids look up and that is large enough, see
@@ -51,10 +51,10 @@ class ExportOptions:
             tokenizer's prior is used without.
         config: constants of the method; its own without.
         packed: a packed table to take in place of compressing, such as one that was trained on.
-        heal: a text file, one text a line, to heal the packed table on, see ``toolkit.torch.heal``.
+        heal: a text file, one text a line, to heal the packed table on, see ``toolkit.finetune.heal``.
         heal_steps: of its training, at most.
         heal_train: the ``table`` alone, the model's ``norms`` too, or its whole ``body``, see
-            ``toolkit.torch.heal.HealConfig``.
+            ``toolkit.finetune.heal.HealConfig``.
     """
 
     exporter: str = "auto"

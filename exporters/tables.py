@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from toolkit import Budget, CompressedEmbedding
+from toolkit.bundle.manifest import StoredTable
 from toolkit.errors import BudgetError
-from toolkit.manifest import StoredTable
+from toolkit.graph.tables import TableUse, find_large_tables, find_token_table
 
-from .find import TableUse, find_large_tables, find_token_table
-from .layer import graph_tensors
+from .ops.layer import graph_tensors
 
 
 @dataclass(frozen=True, eq=False)

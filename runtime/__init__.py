@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .evaluate.data.pairs import Pairs, read_pairs
     from .evaluate.figures import Figure, Interval
-    from .evaluate.subject import Subject, open_subject
-    from .feature_extraction import FeatureExtraction
-    from .fill_mask import FillMask
-    from .pairs import Pairs, read_pairs
-    from .pipeline import Pipeline, open_pipeline
-    from .question_answering import QuestionAnswering
+    from .evaluate.model import Subject, open_subject
     from .session import Session, open_session
-    from .text_classification import TextClassification
-    from .tokenize import Tokenizer, open_tokenizer
+    from .tasks.feature_extraction import FeatureExtraction
+    from .tasks.fill_mask import FillMask
+    from .tasks.pipeline import Pipeline, open_pipeline
+    from .tasks.question_answering import QuestionAnswering
+    from .tasks.text_classification import TextClassification
+    from .tasks.tokenize import Tokenizer, open_tokenizer
 
 __all__ = [
     "FeatureExtraction",
@@ -38,22 +38,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "FeatureExtraction": "feature_extraction",
+    "FeatureExtraction": "tasks.feature_extraction",
     "Figure": "evaluate.figures",
-    "FillMask": "fill_mask",
+    "FillMask": "tasks.fill_mask",
     "Interval": "evaluate.figures",
-    "Pairs": "pairs",
-    "Pipeline": "pipeline",
-    "QuestionAnswering": "question_answering",
+    "Pairs": "evaluate.data.pairs",
+    "Pipeline": "tasks.pipeline",
+    "QuestionAnswering": "tasks.question_answering",
     "Session": "session",
-    "Subject": "evaluate.subject",
-    "TextClassification": "text_classification",
-    "Tokenizer": "tokenize",
-    "open_pipeline": "pipeline",
+    "Subject": "evaluate.model",
+    "TextClassification": "tasks.text_classification",
+    "Tokenizer": "tasks.tokenize",
+    "open_pipeline": "tasks.pipeline",
     "open_session": "session",
-    "open_subject": "evaluate.subject",
-    "open_tokenizer": "tokenize",
-    "read_pairs": "pairs",
+    "open_subject": "evaluate.model",
+    "open_tokenizer": "tasks.tokenize",
+    "read_pairs": "evaluate.data.pairs",
 }
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import onnxruntime
 
+from toolkit.ort import ORT_ERRORS, one_line
+
 from .custom_op.build import LIBRARY
-from .ort_errors import ORT_ERRORS, one_line
 
 VARIABLE = "LIGHTTOKEN_OP"  # a path in place of the package's own library
 

@@ -9,13 +9,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from toolkit.bundle.feeds import find_ids_input
+from toolkit.bundle.manifest import Manifest, read_manifest, verify_files
+from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.errors import FormatError, InputError
-from toolkit.feeds import find_ids_input
-from toolkit.manifest import Manifest, read_manifest, verify_files
-from toolkit.tensors import TensorInfo, describe
+from toolkit.ort import ORT_ERRORS, one_line
 
 from . import native
-from .ort_errors import ORT_ERRORS, one_line
 from .providers import CPU, provider_names
 
 Array = NDArray[Any]

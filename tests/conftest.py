@@ -1,21 +1,33 @@
-"""Fixtures, settings, and arbitrary tables: ``st.from_type(CompressedEmbedding)`` draws them."""
+"""Fixtures, settings, and arbitrary tables: ``st.from_type(CompressedEmbedding)`` draws them.
+
+Small ONNX models are written as text, packed tables are made of given parts, transformers are tiny.
+"""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; before torch
 
+import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import onnx
+import onnx.parser
+import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors import safe_open
+from tokenizers import Tokenizer, models
 
 from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
-from toolkit.embedding import (
+from toolkit.files import sha256
+from toolkit.table.embedding import (
     CODEBOOK_PEAK,
     ColumnDecoder,
     DenseDecoder,
@@ -24,7 +36,6 @@ from toolkit.embedding import (
     RowOrder,
     Stage,
 )
-from toolkit.files import sha256
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -122,3 +133,225 @@ def block_starts(rng, rows, block):
 
 
 st.register_type_strategy(CompressedEmbedding, embeddings())
+
+
+BUDGET = Budget(ratio=6)
+
+
+@pytest.fixture(scope="session")
+def graph():
+    """``graph(signature, body, table=array, ...)``: an ONNX model from its text."""
+
+    def build(signature, body, *, opset=18, ir_version=10, **tensors):
+        header = f'<ir_version: {ir_version}, opset_import: ["" : {opset}]>'
+        proto = onnx.parser.parse_model(f"{header} main {signature} {{{body}}}")
+        for name, array in tensors.items():
+            proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+        return ir.from_proto(proto)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def run_model():
+    """``run_model(model or path, input=array, ...)``: its outputs under onnxruntime."""
+
+    def run(model, **feeds):
+        source = ir.to_proto(model).SerializeToString() if isinstance(model, ir.Model) else model
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = 1
+        session = ort.InferenceSession(
+            source if isinstance(source, bytes) else str(source),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
+        return session.run(None, feeds)
+
+    return run
+
+
+def packed_table(
+    rows, width, *, rng, dense=(), columns=(), rank=0, block=None, gained=0, tail=False
+):
+    """A table of random codes.
+
+    ``dense``: (rows, latents, values to a byte) a stage; ``columns``: (rows, values to a byte) a
+    stage; bytes of no number of values are signs. ``gained``: rows that store a factor.
+    """
+
+    def int8s(*shape, peak=127):
+        return rng.integers(-peak, peak + 1, size=shape).astype(np.int8)
+
+    def bytes_of(*shape):
+        return rng.integers(0, 256, size=shape).astype(np.uint8)
+
+    def scale(n):
+        return np.abs(rng.normal(size=n)).astype(np.float32) / 100
+
+    def stage(n, decoder, k):
+        codebook = int8s(256, k, peak=CODEBOOK_PEAK) if k else None
+        return Stage(bytes_of(n, -(-decoder.latents // (k or 8))), decoder, codebook)
+
+    stages = [stage(n, DenseDecoder(int8s(m, width), scale(width)), k) for n, m, k in dense]
+    stages += [stage(n, ColumnDecoder(scale(width)), k) for n, k in columns]
+    mean = rng.normal(size=width).astype(np.float32)
+    return CompressedEmbedding(
+        rows,
+        width,
+        mean,
+        tuple(stages),
+        LowRank(int8s(rows, rank), int8s(rank, width), scale(rank)) if rank else None,
+        RowOrder(block_starts(rng, rows, block), block) if block else None,
+        Gain(bytes_of(gained), 100 * scale(256)) if gained else None,
+        rng.normal(size=width).astype(np.float32) if tail else None,
+    )
+
+
+@pytest.fixture(scope="session")
+def pack_table():
+    """``pack_table(rows, width, seed=0, dense=..., columns=...)``: see :func:`packed_table`."""
+
+    def build(rows, width, *, seed=0, **parts):
+        return packed_table(rows, width, rng=np.random.default_rng(seed), **parts)
+
+    return build
+
+
+_SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+_OTHER_NAMES = {
+    "DistilBertModel": {
+        "vocab_size": 300,
+        "dim": 32,
+        "n_layers": 2,
+        "n_heads": 4,
+        "hidden_dim": 48,
+        "max_position_embeddings": 64,
+    },
+    "GPT2LMHeadModel": {
+        "vocab_size": 300,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 64,
+    },
+    "ElectraModel": _SIZES | {"embedding_size": 24},
+    "AlbertModel": _SIZES | {"embedding_size": 16},
+    "LlamaForCausalLM": _SIZES | {"num_key_value_heads": 2},
+    "ModernBertModel": _SIZES
+    | {f"{role}_token_id": i for i, role in enumerate(["pad", "bos", "eos", "cls", "sep"])},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """``tiny_model(architecture, **config)``: two layers of random weights, always the same."""
+
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)  # threads only get in each other's way
+
+    def build(architecture, **changes):
+        kind = getattr(transformers, architecture)
+        torch.manual_seed(0)
+        config = kind.config_class(**(_OTHER_NAMES.get(architecture, _SIZES) | changes))
+        return kind(config).eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_model, tmp_path_factory):
+    """``tiny_folder(architecture)``: the same, saved once; do not write into it."""
+    folders = {}
+
+    def save(architecture):
+        if architecture not in folders:
+            folder = tmp_path_factory.mktemp("models") / architecture
+            tiny_model(architecture).save_pretrained(folder)
+            folders[architecture] = folder
+        return folders[architecture]
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tiny_model, tmp_path_factory):
+    """A sentence encoder with everything beside it: tokenizer, pooling, length limit."""
+    folder = tmp_path_factory.mktemp("encoder") / "tiny-encoder"
+    tiny_model("BertModel").save_pretrained(folder)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, *(f"[unused{i}]" for i in range(64)), *(f"word{i}" for i in range(231))]
+    tokenizer = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}))
+    tokenizer.add_special_tokens(special)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    modules = ["Transformer", "Pooling", "Normalize"]
+    described = {
+        "tokenizer_config.json": {"model_max_length": 32, "tokenizer_class": "BertTokenizer"},
+        "special_tokens_map.json": {"pad_token": "[PAD]", "mask_token": "[MASK]"},
+        "modules.json": [
+            {"path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
+            for i, kind in enumerate(modules)
+        ],
+        "1_Pooling/config.json": {"pooling_mode_mean_tokens": True},
+    }
+    (folder / "1_Pooling").mkdir()
+    for name, content in described.items():
+        (folder / name).write_text(json.dumps(content))
+    (folder / "vocab.txt").write_text("\n".join(words))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Options of an export that need not be good."""
+
+    from exporters import ExportOptions
+
+    def options(**changes):
+        return ExportOptions(config=LightTokenConfig(rounds=1), **changes)
+
+    return options
+
+
+@pytest.fixture(scope="session")
+def exported(encoder_folder, quick, tmp_path_factory):
+    """The encoder's bundle, the ONNX file it was made from, and the manifest."""
+    from exporters import export
+
+    work = tmp_path_factory.mktemp("exported")
+    manifest = export(
+        str(encoder_folder), work / "bundle", BUDGET, options=quick(), keep_original=work
+    )
+    return SimpleNamespace(
+        bundle=work / "bundle",
+        original=work / "original" / "model.onnx",
+        manifest=manifest,
+        budget=BUDGET,
+        source=encoder_folder,
+    )
+
+
+@pytest.fixture
+def repool(tmp_path):
+    """``repool(folder, mode, normalize=...)``: a copy of an encoder that pools in another way."""
+
+    def copy(folder, mode, *, normalize):
+        target = tmp_path / f"pooled-by-{mode}"
+        shutil.copytree(folder, target)
+        modules = json.loads((folder / "modules.json").read_text())
+        kept = [module for module in modules if normalize or "Normalize" not in module["type"]]
+        (target / "modules.json").write_text(json.dumps(kept))
+        flag = "pooling_mode_cls_token" if mode == "cls" else f"pooling_mode_{mode}_tokens"
+        (target / "1_Pooling" / "config.json").write_text(json.dumps({flag: True}))
+        return target
+
+    return copy

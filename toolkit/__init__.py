@@ -1,10 +1,10 @@
 """LightToken's compression: a token-embedding matrix in, a packed table out."""
 
-from .budget import Budget
-from .compress import compress
-from .config import LightTokenConfig, PaperConfig
-from .embedding import CompressedEmbedding
+from .allocate.budget import Budget
 from .errors import LightTokenError
+from .methods.compress import compress
+from .methods.config import LightTokenConfig, PaperConfig
+from .table.embedding import CompressedEmbedding
 
 __all__ = [
     "Budget",

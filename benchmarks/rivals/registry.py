@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit import Budget, LightTokenConfig, PaperConfig, compress
-from toolkit.compress import METHODS
+from toolkit import Budget, LightTokenConfig, PaperConfig
+from toolkit import compress
+from toolkit.methods.compress import METHODS
 
 from .codebooks import LocalSearch, Product, Residual
 from .result import Float32, Result, Rival
@@ -19,7 +20,7 @@ TOKENIZER_SUFFIX = "+tokenizer"
 
 @dataclass(frozen=True)
 class Toolkit:
-    """A method of ``toolkit.compress``; its saved file is what counts, header included."""
+    """A method of ``toolkit.methods.compress``; its saved file is what counts, header included."""
 
     method: str
     importance: NDArray[np.float64] | None = None

@@ -1,7 +1,7 @@
 // Decodes rows of a packed token-embedding table. Plain C++17; knows nothing of onnxruntime.
 //
-// The values are those of toolkit/embedding.py, CompressedEmbedding.lookup, on the tensors that
-// exporters/decode.py stores: integer sums exactly, float additions in the same order.
+// The values are those of toolkit/table/embedding.py, CompressedEmbedding.lookup, on the tensors that
+// exporters/ops/lookup.py stores: integer sums exactly, float additions in the same order.
 
 #pragma once
 

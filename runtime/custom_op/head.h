@@ -17,7 +17,7 @@ struct Kernel;
 // logits[i] = hidden . row i, without ever making a row. A byte of a code adds one of 256 numbers
 // to its row's logit: codebook entry times (decoder times hidden). These tables are made for each
 // hidden state; then one pass over the codes, plane by plane, looks them up and adds. Where a
-// codebook's entries are sums, entry 16 h + l = upper[h] + lower[l] (toolkit/halves.py), two tables of
+// codebook's entries are sums, entry 16 h + l = upper[h] + lower[l] (toolkit/methods/lighttoken/additive_codebooks.py), two tables of
 // sixteen take the place of one of 256, which processors look up several times faster.
 //
 // Tables are rounded to eight bits, each stage's with a step of its own, so that a logit is off by at

@@ -1,7 +1,7 @@
 // A packed token-embedding table in memory. Plain C++17; knows nothing of onnxruntime.
 //
-// What its parts stand for is said by toolkit/embedding.py, CompressedEmbedding; its tensors are
-// those that exporters/layer.py stores.
+// What its parts stand for is said by toolkit/table/embedding.py, CompressedEmbedding; its tensors are
+// those that exporters/ops/layer.py stores.
 
 #pragma once
 

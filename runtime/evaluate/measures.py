@@ -5,20 +5,20 @@ from functools import partial
 
 from toolkit.progress import Progress
 
-from ..batches import length_limit
-from .agreement import label_agreement
-from .agreement_spans import span_agreement
-from .bootstrap import RESAMPLES
-from .classification import classification
+from ..tasks.batches import length_limit
+from .data.files import CLASSIFIER, ENCODER, Data
 from .figures import Figure
-from .files import CLASSIFIER, ENCODER, Data
-from .language_model import language_model
-from .probe import linear_probe
-from .question_answering import question_answering
+from .metrics.agreement import label_agreement
+from .metrics.agreement_spans import span_agreement
+from .metrics.bootstrap import RESAMPLES
+from .metrics.classification import classification
+from .metrics.language_model import language_model
+from .metrics.probe import linear_probe
+from .metrics.question_answering import question_answering
+from .metrics.similarity import sentence_similarity
+from .metrics.sts import sentence_pairs
+from .model import Subject
 from .report import EvaluationReport, models_of
-from .similarity import sentence_similarity
-from .sts import sentence_pairs
-from .subject import Subject
 
 Job = Callable[..., list[Figure]]  # takes resamples, seed and progress by name
 

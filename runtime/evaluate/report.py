@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .figures import SCHEMA, Figure
-from .subject import Subject
+from .model import Subject
 
 
 @dataclass(frozen=True)

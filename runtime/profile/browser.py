@@ -13,7 +13,7 @@ from typing import Any
 from toolkit.errors import InputError
 
 from ..setup import home
-from .job import Answer, Job
+from .measure.job import Answer, Job
 
 RUNNER = Path(__file__).parents[1] / "web" / "headless.mjs"
 OLDEST_NODE = 20

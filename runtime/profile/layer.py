@@ -7,7 +7,6 @@ from typing import Any
 
 import onnx_ir as ir
 
-from .graph import constant
 from .lookups import (
     DECODE,
     around,
@@ -18,6 +17,7 @@ from .lookups import (
     packed_values,
     table_values,
 )
+from .placement.partitioned_graph import constant
 
 _INLINED = f"_inlfunc_{DECODE}"  # how onnxruntime begins the names of a function's nodes
 _COMPILED = re.compile(r"_\d+$")  # as QNNExecutionProvider_13826422419630346919_2

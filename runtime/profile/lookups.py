@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from toolkit.feeds import NOT_IDS
+from toolkit.bundle.feeds import NOT_IDS
+from toolkit.graph.contract import DOMAIN
 
-from .graph import constant
-from .told import NATIVE_DOMAIN
+from .placement.partitioned_graph import constant
 
 DECODE = "CompressedEmbedding"  # the function of a second table has a number behind it
 HEAD = "CompressedHead"
@@ -55,7 +55,7 @@ def packed_values(graph: ir.Graph) -> set[ir.Value]:
 
 def is_call(node: ir.Node, name: str) -> bool:
     """Whether it is a node of a packed table, ``name`` being :data:`DECODE` or :data:`HEAD`."""
-    return node.domain == NATIVE_DOMAIN and node.op_type.startswith(name)
+    return node.domain == DOMAIN and node.op_type.startswith(name)
 
 
 def look_ups(graph: ir.Graph) -> Iterator[ir.Node]:

@@ -1,4 +1,4 @@
-// Feeds made up for a transformer's graph, by the rules of toolkit/feeds.py.
+// Feeds made up for a transformer's graph, by the rules of toolkit/bundle/feeds.py.
 
 const SAFE_ROWS = 1000; // ids below it are valid in any real vocabulary
 const MASKS = ["attention_mask", "encoder_attention_mask"];

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import FormatError
-from toolkit.manifest import MANIFEST_NAME, Manifest
 
-from ..profile.disk import model_files
+from ..profile.measure.disk import model_files
 from ..setup import home
 
 WEB = Path(__file__).parent

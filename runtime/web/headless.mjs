@@ -1,6 +1,6 @@
 // Measures in headless Chromium: node headless.mjs < TASK.json
 //
-// A task: job (runtime/profile/job.py), modules (the folder of node_modules), browser (Chromium's
+// A task: job (runtime/profile/measure/job.py), modules (the folder of node_modules), browser (Chromium's
 // path). The last line printed is the answer, or {"error": "one line"} with exit status 1.
 
 import { createRequire } from "node:module";

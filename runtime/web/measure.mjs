@@ -1,4 +1,4 @@
-// One measuring page: a job of runtime/profile/job.py in, an answer of the same file out.
+// One measuring page: a job of runtime/profile/measure/job.py in, an answer of the same file out.
 //
 // A page measures once: the runtime's heap never shrinks, so a second job would start from the
 // first one's.

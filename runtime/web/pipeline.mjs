@@ -1,4 +1,4 @@
-// Text in; a vector, tokens or labels out: runtime/pipeline.py's rules, in a page.
+// Text in; a vector, tokens or labels out: runtime/tasks/pipeline.py's rules, in a page.
 
 import { idsInput, tensor } from "./feeds.mjs";
 import { heapBytes, openRuntime, warmRuntime } from "./ort.mjs";

@@ -1,4 +1,4 @@
-// Text to token ids, by the rules of runtime/tokenize.py.
+// Text to token ids, by the rules of runtime/tasks/tokenize.py.
 
 // Open the tokenizer of a bundle; `library` is the address of @huggingface/tokenizers.
 export async function openTokenizer(bundle, manifest, library) {

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime.profile.report import MEASURED, Measurement, Statistic
+from runtime.profile.report.report import MEASURED, Measurement, Statistic
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "footprint.py"
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from exporters.decode import decode_model
+from exporters.ops.lookup import decode_model
 from toolkit import Budget, LightTokenConfig, compress
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "model.py"

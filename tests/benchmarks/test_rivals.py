@@ -10,8 +10,8 @@ from rivals.rotation import lloyd_max, rotation_quantizer
 from rivals.rtn import RoundToNearest
 from rivals.tensor_train import tensor_train
 
-from toolkit.compress import METHODS
-from toolkit.spectrum import covariance_spectrum
+from toolkit.allocate.spectrum import covariance_spectrum
+from toolkit.methods.compress import METHODS
 
 needs_faiss = {
     "pq": Product(),

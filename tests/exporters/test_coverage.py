@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from exporters import export
-from exporters.backends import has_optimum
+from exporters.sources.to_onnx import has_optimum
 from toolkit import Budget
 from toolkit.errors import InputError
 

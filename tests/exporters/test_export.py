@@ -13,15 +13,15 @@ import onnxruntime as ort
 import pytest
 
 from exporters import ExportOptions, export
-from exporters.backends import has_optimum
-from exporters.check import CheckError
-from exporters.find import find_token_table
-from exporters.prior import token_importance
+from exporters.sources.prior import token_importance
+from exporters.sources.to_onnx import has_optimum
+from exporters.verify.check import CheckError
 from toolkit import Budget, LightTokenConfig, compress
-from toolkit.embedding import DenseDecoder
+from toolkit.bundle.manifest import Pooling, describe_files, read_manifest, verify_files
 from toolkit.errors import BudgetError, InputError
 from toolkit.files import sha256
-from toolkit.manifest import Pooling, describe_files, read_manifest, verify_files
+from toolkit.graph.tables import find_token_table
+from toolkit.table.embedding import DenseDecoder
 
 needs_optimum = pytest.mark.skipif(not has_optimum(), reason="needs optimum")
 IDS = np.random.default_rng(4).integers(0, 300, (4, 13))

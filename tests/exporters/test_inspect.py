@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from exporters import inspect_model
-from exporters.rewrite import CompressTable
+from exporters.passes.compress_table import CompressTable
 from toolkit.errors import InputError
 
 

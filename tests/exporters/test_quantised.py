@@ -24,9 +24,9 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 )
 
 from exporters import export, read_table
-from exporters.find import find_token_table
 from toolkit import Budget
-from toolkit.manifest import read_manifest
+from toolkit.bundle.manifest import read_manifest
+from toolkit.graph.tables import find_token_table
 
 IDS = np.random.default_rng(0).integers(0, 300, (2, 9))
 

@@ -5,13 +5,13 @@ import onnx_ir as ir
 import pytest
 
 from exporters import ExportOptions, export
-from exporters.check import CheckError, check_model, check_stays_packed
-from exporters.find import find_large_tables, find_token_table
-from exporters.rewrite import CompressTable, inline_decoder
+from exporters.passes.compress_table import CompressTable, inline_decoder
 from exporters.tables import PackedTable, choose_tables, share_out
+from exporters.verify.check import CheckError, check_model, check_stays_packed
 from toolkit import Budget
+from toolkit.bundle.manifest import read_manifest
 from toolkit.errors import BudgetError, InputError
-from toolkit.manifest import read_manifest
+from toolkit.graph.tables import find_large_tables, find_token_table
 
 ROWS = 2000
 RNG = np.random.default_rng(4)

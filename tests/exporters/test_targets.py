@@ -5,17 +5,17 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from exporters.bundle.ort_format import CONFIG_SUFFIX
 
 from exporters import ExportOptions, export
-from exporters.decode import decode_model
-from exporters.inputs import FixShapes, Int32Inputs
-from exporters.ort_format import CONFIG_SUFFIX
-from exporters.source import load_graph
+from exporters.ops.lookup import decode_model
+from exporters.passes.inputs import FixShapes, Int32Inputs
 from exporters.targets import TARGETS
 from runtime import open_session
-from runtime.profile.measure import profile
+from runtime.profile.measure.rounds import profile
 from toolkit import Budget
 from toolkit.errors import InputError
+from toolkit.graph.load import load_graph
 
 BUDGET = Budget(ratio=6)
 
@@ -190,6 +190,6 @@ def test_shapes_that_cannot_be_fixed_are_refused(graph):
 
 
 def test_the_page_says_what_the_table_says():
-    from tests.targets_page import FILE, page
+    from tests.contract.targets_page import FILE, page
 
-    assert FILE.read_text(encoding="utf-8") == page(), "run python -m tests.targets_page"
+    assert FILE.read_text(encoding="utf-8") == page(), "run python -m tests.contract.targets_page"

@@ -13,12 +13,12 @@ import pytest
 from onnx import numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from exporters.decode import decode_model
-from exporters.head import head_model
+from exporters.ops.head import head_model
+from exporters.ops.lookup import decode_model
 from runtime import native
 from runtime.custom_op.build import TARGETS, BuildError, build, find_headers
 from toolkit import Budget, LightTokenConfig, compress
-from toolkit.manifest import (
+from toolkit.bundle.manifest import (
     MANIFEST_NAME,
     Footprint,
     Manifest,
@@ -162,7 +162,7 @@ def rewrite_manifest() -> Callable[..., None]:
 def layer_models(tmp_path_factory, small_table, small_embedding):
     """Tables and heads of codebooks of both kinds, each beside what it is fed and should give.
 
-    As ``tests/native/library_check.py`` reads them.
+    As ``tests/integration/native/library_check.py`` reads them.
     """
     folder = tmp_path_factory.mktemp("models")
     config = LightTokenConfig(rounds=1, split=True)

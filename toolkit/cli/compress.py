@@ -60,9 +60,9 @@ def command(
         raise InputError(f"{target} exists; pass --force to replace it or choose another name")
     if not target.absolute().parent.is_dir():
         raise InputError(f"folder {target.absolute().parent} is not here; create it first")
-    from toolkit.compress import check_matrix, compress
-    from toolkit.matrix import read_matrix
-    from toolkit.metrics import compare
+    from toolkit.methods.compress import check_matrix, compress
+    from toolkit.table.matrix import read_matrix
+    from toolkit.table.metrics import compare
 
     table = check_matrix(read_matrix(matrix, tensor))
     with progress("compressing") as report:

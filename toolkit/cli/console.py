@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from toolkit.budget import Budget
-from toolkit.compress import METHODS
-from toolkit.config import EFFORTS, LightTokenConfig
+from toolkit.allocate.budget import Budget
 from toolkit.errors import InputError
+from toolkit.methods.compress import METHODS
+from toolkit.methods.config import EFFORTS, LightTokenConfig
 from toolkit.progress import Progress as Report
 
 DEFAULT_RATIO = 25.0

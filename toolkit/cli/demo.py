@@ -9,10 +9,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.budget import Budget
+from toolkit.allocate.budget import Budget
+from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import FormatError, InputError
 from toolkit.files import sha256
-from toolkit.manifest import MANIFEST_NAME, Manifest
 
 from .console import err, json_option, out, plain_table, print_json, progress, say, size
 
@@ -60,7 +60,7 @@ def command(target: Path, as_json: bool) -> None:
     """Compress all-MiniLM-L6-v2, run it, and show what was saved and what it cost."""
     from exporters import ExportOptions, export
     from runtime import FeatureExtraction, open_pipeline
-    from runtime.profile.measure import profile
+    from runtime.profile.measure.rounds import profile
 
     from .originals import remember
     from .rivals import in_one_file

@@ -6,14 +6,7 @@ from pathlib import Path
 
 import click
 
-from .console import (
-    json_option,
-    no_op_option,
-    out,
-    print_json,
-    progress,
-    trust_option,
-)
+from .console import json_option, no_op_option, out, print_json, progress, trust_option
 from .subjects import Request
 
 _EXAMPLE = """\b
@@ -97,7 +90,7 @@ def command(
     SUBJECT is a bundle, or a table that `lighttoken compress` wrote. Every figure has a 95%
     interval, every difference to the original too; it counts as noise where that holds zero.
     """
-    from runtime.evaluate.files import Files, read_files
+    from runtime.evaluate.data.files import Files, read_files
     from runtime.evaluate.measures import measure
     from runtime.evaluate.render import render
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from toolkit.bundle.manifest import TRAINED, Manifest
 from toolkit.errors import InputError
-from toolkit.manifest import TRAINED, Manifest
 
 from .console import (
     budget_options,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from toolkit.manifest import MANIFEST_NAME, read_manifest, verify_files
+from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest, verify_files
 
 from .console import json_option, out, plain_table, print_json, say, size
 

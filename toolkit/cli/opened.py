@@ -5,15 +5,15 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from toolkit import CompressedEmbedding
+from toolkit.bundle.manifest import read_manifest
 from toolkit.errors import InputError
-from toolkit.manifest import read_manifest
 
 from .rivals import QUANTISERS, in_one_file, quantise
 from .subjects import Original, Request, is_bundle, is_table
 
 if TYPE_CHECKING:
-    from exporters.find import TableUse
-    from runtime.evaluate.subject import Subject
+    from runtime.evaluate.model import Subject
+    from toolkit.graph.tables import TableUse
 
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
@@ -49,7 +49,7 @@ class Opened:
         self._open(folder, label, threads=self.request.threads, op=self.request.op)
         if not shared:
             return
-        from exporters.unpack import packed_rows
+        from toolkit.graph.rows import packed_rows
 
         try:
             rows = packed_rows(folder / manifest.model, manifest.rows)
@@ -65,7 +65,7 @@ class Opened:
         table = CompressedEmbedding.load(file)
         rows = table.dense()
         use = self._table_like(rows.shape)
-        from exporters.heads import find_heads
+        from toolkit.graph.heads import find_heads
 
         if find_heads(use.graph, use):
             label = f"{file.stem}: input table and head"
@@ -91,7 +91,7 @@ class Opened:
 
     def _add_model(self, word: str, work: Path) -> None:
         """Another model, with its own tokenizer where it has one."""
-        from exporters.source import load_source
+        from exporters.sources.source import load_source
 
         loaded = load_source(word, work, trust_remote_code=self.request.trust)
         if loaded.source.sha256 == self.base.sha256:
@@ -115,7 +115,7 @@ class Opened:
 
     def _add(self, path: Path, name: str, *, verify: bool, **own: Any) -> None:
         """An .onnx file, opened as the original is unless ``own`` says otherwise."""
-        from exporters.bundle import model_nbytes
+        from exporters.bundle.write import model_nbytes
 
         settings: dict[str, Any] = {
             "folder": self.base.folder,
@@ -129,7 +129,7 @@ class Opened:
         self._open(path, name, verify=verify, **(settings | own))
 
     def _open(self, path: Path, name: str, **settings: Any) -> None:
-        from runtime.evaluate.subject import open_subject
+        from runtime.evaluate.model import open_subject
 
         taken = {subject.name for subject in self.subjects}
         unique = next(
@@ -141,8 +141,8 @@ class Opened:
 
     def _table_like(self, shape: tuple[int, ...], name: str | None = None) -> "TableUse":
         """The original's table of this name and shape, else the largest of this shape."""
-        from exporters.find import find_tables
-        from exporters.source import load_graph
+        from toolkit.graph.load import load_graph
+        from toolkit.graph.tables import find_tables
 
         uses = [
             use
@@ -164,9 +164,9 @@ class Opened:
         Its bytes are those of a model that holds the table in ``packed`` bytes: the dense one goes
         unless a head keeps it.
         """
-        from exporters.bundle import model_nbytes
-        from exporters.heads import find_heads
-        from exporters.replaced import save_replaced
+        from exporters.bundle.write import model_nbytes
+        from exporters.verify.replaced import save_replaced
+        from toolkit.graph.heads import find_heads
 
         # Beside it there will be links to the original's files, which no new file may replace.
         path = self.request.work / f"replaced{len(self.subjects)}" / f"{token_hex(8)}.onnx"

@@ -9,9 +9,9 @@ import contextlib
 import json
 from pathlib import Path
 
+from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Source, read_manifest
 from toolkit.errors import InputError
 from toolkit.files import user_cache, write_aside
-from toolkit.manifest import MANIFEST_NAME, Manifest, Source, read_manifest
 
 
 def remember(source: Source, given: str) -> None:

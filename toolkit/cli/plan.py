@@ -8,13 +8,13 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.budget import Budget
-from toolkit.candidates import Spectrum
-from toolkit.compress import best_layout, check_matrix
-from toolkit.config import LightTokenConfig
+from toolkit.allocate.budget import Budget
+from toolkit.allocate.candidates import Spectrum
+from toolkit.allocate.importance import check_importance
+from toolkit.allocate.spectrum import measure_spectra
 from toolkit.errors import BudgetError, InputError
-from toolkit.importance import check_importance
-from toolkit.spectrum import measure_spectra
+from toolkit.methods.compress import best_layout, check_matrix
+from toolkit.methods.config import LightTokenConfig
 
 from .console import json_option, out, plain_table, print_json, progress, say, size
 

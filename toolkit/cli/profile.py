@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from toolkit.bundle.manifest import Manifest, read_manifest
 from toolkit.errors import InputError
-from toolkit.manifest import Manifest, read_manifest
 
 from .console import err, json_option, no_op_option, out, print_json, progress, say, trust_option
 from .originals import recall
 from .rivals import WORDS, rival
 
 if TYPE_CHECKING:
-    from runtime.profile.report import ProfileReport
+    from runtime.profile.report.report import ProfileReport
 
 _EXAMPLE = """\b
 Examples:
@@ -118,9 +118,9 @@ def command(
     which provider runs which node. Outputs are compared with the CPU's before anything is timed.
     Models take turns, so that a busy machine burdens all alike.
     """
-    from runtime.emit.results import read_results
-    from runtime.profile.device import join
-    from runtime.profile.measure import profile
+    from runtime.devices.join import join
+    from runtime.devices.results import read_results
+    from runtime.profile.measure.rounds import profile
 
     grid = [(batch, length) for batch in batches for length in lengths]
     if emit is not None:
@@ -148,7 +148,7 @@ def command(
         result = join(result, devices, [bundle, *others])
         result = _with_predictions(result, predicted, grid[-1], [bundle, *others])
     if page is not None:
-        from runtime.profile.html import write_html
+        from runtime.profile.report.html import write_html
 
         write_html(result, page)
     if as_json:
@@ -194,8 +194,8 @@ def _with_predictions(
     """Predictions for each model, with the shapes of ``point``: these providers need fixed ones."""
     if not places:
         return result
-    from runtime.profile.predict import predict
-    from runtime.profile.subjects import read_models
+    from runtime.profile.model import read_models
+    from runtime.profile.predict.predict import predict
 
     models = read_models(paths)
     found = [
@@ -223,22 +223,22 @@ def _emit(
     force: bool,
 ) -> None:
     """Write the folder for a device."""
-    from runtime.profile.device import device_job
+    from runtime.devices.join import device_job
     from runtime.providers import PROVIDERS
 
     if folder is None:
         raise InputError("--emit writes a folder; name it with --out")
     word = providers[0]
     if device == "web":
-        from runtime.emit.web import emit_web
+        from runtime.devices.web import emit_web
 
         provider = word if word in ("wasm", "webgpu") else "wasm"
         job = device_job(bundle, grid, provider=provider, threads=threads, runs=runs)
         emit_web(bundle, folder, job, force=force)
         start = f"cd {folder} && python serve.py"
     else:
-        from runtime.emit.android import emit_android
-        from runtime.emit.linux_arm64 import emit_linux_arm64
+        from runtime.devices.android import emit_android
+        from runtime.devices.linux_arm64 import emit_linux_arm64
 
         if word not in PROVIDERS:
             raise InputError(f"provider {word!r} is unknown; choose from {', '.join(PROVIDERS)}")
@@ -251,8 +251,8 @@ def _emit(
 
 
 def _show(result: "ProfileReport", *, nodes: bool, everything: bool) -> None:
-    from runtime.profile.placement_table import render_placement, render_prediction
-    from runtime.profile.render import render
+    from runtime.profile.report.placement_terminal import render_placement, render_prediction
+    from runtime.profile.report.terminal import render
 
     out.print(render(result, everything=everything))
     if nodes:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import InputError
 from toolkit.files import write_aside
-from toolkit.manifest import MANIFEST_NAME, Manifest
 
 from .originals import original_onnx
 

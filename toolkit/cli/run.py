@@ -15,7 +15,7 @@ from .console import json_option, no_op_option, out, plain_table, print_json, sa
 
 if TYPE_CHECKING:
     from runtime import FeatureExtraction, FillMask, TextClassification
-    from runtime.question_answering import QuestionAnswering
+    from runtime.tasks.question_answering import QuestionAnswering
 
 _EXAMPLE = """\b
 Examples:
@@ -45,7 +45,7 @@ def command(
     {"question": "...", "context": "..."}.
     """
     from runtime import FeatureExtraction, FillMask, open_pipeline
-    from runtime.question_answering import QuestionAnswering
+    from runtime.tasks.question_answering import QuestionAnswering
 
     if texts == ("-",):
         texts = _lines()

@@ -40,8 +40,8 @@ def command(
     The browser computes all of it with onnxruntime-web; what is typed never leaves it. Ends with
     Ctrl-C. With --json the address comes as JSON, once it can be opened.
     """
-    from runtime.serve import open_server, open_site
     from runtime.web.files import CDN
+    from runtime.web.serve import open_server, open_site
 
     site = open_site(bundle, provider)
     with open_server(site, host, port) as server:

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolkit.bundle.manifest import MANIFEST_NAME, Pooling, read_manifest
 from toolkit.errors import InputError
-from toolkit.manifest import MANIFEST_NAME, Pooling, read_manifest
 
 from .originals import original_onnx, recall
 from .rivals import WORDS
 
 if TYPE_CHECKING:
-    from runtime.evaluate.subject import Subject
+    from runtime.evaluate.model import Subject
 
 _TABLES = (".lt", ".safetensors")  # what `lighttoken compress` writes, and what it is often called
 
@@ -83,8 +83,8 @@ class Request:
             )
         if self.origin is not None:
             raise InputError("a table's original is the model of --model; leave --original out")
-        from exporters.facts import read_facts
-        from exporters.source import find_folder, load_source
+        from exporters.sources.facts import read_facts
+        from exporters.sources.source import find_folder, load_source
 
         if Path(self.model).expanduser().is_file():
             return load_source(self.model, self.work).facts.task
@@ -102,7 +102,7 @@ class Request:
         work = self.work / "original"
         work.mkdir(parents=True, exist_ok=True)
         if self.model is not None:
-            from exporters.source import load_source
+            from exporters.sources.source import load_source
 
             loaded = load_source(self.model, work, trust_remote_code=self.trust)
             facts, sha256 = loaded.facts, loaded.source.sha256

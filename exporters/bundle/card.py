@@ -1,0 +1,176 @@
+"""The bundle's README.md: what it is, what was measured, how to run it."""
+
+from toolkit.bundle.manifest import Manifest
+
+from ..targets import TARGETS
+from .snippets import snippets
+from .structure import layout_of
+
+_CARD = """\
+---
+library_name: {library}
+pipeline_tag: {task}
+tags: [onnx, lighttoken, edge]
+---
+# {name}, token table {ratio:.1f} times smaller
+
+The token-embedding table of **{name}** ({rows:,} x {width}) is held in {bits:.2f} bits a parameter
+and stays packed on disk and in memory; rows are decoded inside the ONNX graph as they are looked
+up. Made with [LightToken](https://pypi.org/project/lighttoken/), {made}.
+
+| | original | this bundle | |
+|---|---:|---:|---:|
+{tables}
+| whole model | {original} | {model} | {model_ratio:.2f}x |
+
+Largest difference of any output, on random ids: {rewrite:.2g} against the same model with its table
+replaced by the decoded one (the rewrite), {compression:.2g} against the original (the compression).
+What that costs on your own text, without labels: `lighttoken evaluate BUNDLE --text FILE`.
+{body}{tied}
+## Run
+
+{files} {inputs}{pooled}
+
+{snippets}
+```javascript
+import * as ort from "onnxruntime-web";
+
+{create}
+```
+
+```javascript
+import * as ort from "onnxruntime-node"; // takes paths, and finds what belongs to the model itself
+
+const session = await ort.InferenceSession.create("{model_path}");
+```
+
+```cpp
+Ort::Env env;
+Ort::Session session(env, ORT_TSTR("{model_path}"), Ort::SessionOptions{{}});
+```
+
+```kotlin
+val session = OrtEnvironment.getEnvironment().createSession("$folder/{model_path}")
+```
+
+`lighttoken.json` holds every figure, the source's sha256 and the sha256 of each file.
+"""
+
+_FILES = """\
+Any onnxruntime runs `{model}`, with `{weights}` beside it; give the path, not
+the bytes, so that the weights are memory-mapped."""
+
+_CREATE = """\
+const externalData = [{{ path: "{data}", data: "{weights}" }}];
+const session = await ort.InferenceSession.create("{model}", {{ externalData }});"""
+
+_ORT_FILES = """\
+Any onnxruntime runs `{model}`, which holds the weights too; minimal builds need no more operators
+than `model.required_operators.config` lists (`--include_ops_by_config`)."""
+
+_ORT_CREATE = """\
+const session = await ort.InferenceSession.create("{model}");"""
+
+_BODIES = {
+    "fp16": """
+The other weights, and what is computed, are in half precision.
+""",
+    "int8": """
+The other weights are int8, their products of integers (`MatMulInteger`).
+""",
+    "int4": """
+The other weights have 4 bits, {block} to a scale (`MatMulNBits`), rounded by what they do to the
+model's outputs.
+""",
+}
+
+_TIED = """
+The output head shares the table and keeps it in float32: only the look-up is packed.
+"""
+
+_PACKED_HEAD = """
+The output head shares the table and reads the packed table too (`ai.lighttoken::CompressedHead`).
+Without LightToken's native kernel its standard operators take longer than a dense product.
+"""
+
+
+_HEALED = {
+    "table": "the table",
+    "norms": "the table and the model's LayerNorms and biases",
+    "body": "the whole model",
+}
+
+_POOLED = """ The output
+`sentence_embedding` is one vector a text, pooled and normalised as the model does it."""
+
+
+def model_card(manifest: Manifest) -> str:
+    """The card's text, from the manifest alone."""
+    footprint, parity = manifest.footprint, manifest.parity
+    layout = layout_of(manifest)
+    names = {"model": layout.model, "weights": layout.weights, "data": layout.data}
+    return _CARD.format(
+        name=manifest.source.name,
+        library="transformers.js" if layout.settings else "onnxruntime",
+        task=manifest.task,
+        rows=manifest.rows,
+        width=manifest.width,
+        bits=footprint.bits_per_parameter,
+        ratio=footprint.ratio,
+        original=_mega(footprint.original_model_bytes),
+        model=_mega(footprint.model_bytes),
+        model_ratio=footprint.original_model_bytes / footprint.model_bytes,
+        made=_made(manifest),
+        rewrite=parity.rewrite,
+        compression=parity.compression,
+        tables=_tables(manifest),
+        body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
+        tied=_PACKED_HEAD if manifest.packed_heads else _TIED if manifest.tied_head else "",
+        model_path=layout.model,
+        files=(_FILES if layout.data else _ORT_FILES).format(**names),
+        create=(_CREATE if layout.data else _ORT_CREATE).format(**names),
+        inputs=_inputs(manifest),
+        pooled=_POOLED if manifest.pooled else "",
+        snippets="\n".join(snippets(manifest)),
+    )
+
+
+def _made(manifest: Manifest) -> str:
+    """From what: nothing but the model, text, or a table that was packed before."""
+    healed = manifest.healed
+    if healed is not None:
+        return (
+            f"without labels. On {healed.texts:,} plain texts {_HEALED[healed.trained]} came "
+            f"nearer to the original:\non texts held out, the distance to its outputs fell from "
+            f"{healed.before:.3g} to {healed.after:.3g}"
+        )
+    if manifest.method == "given":
+        return "from a table that was packed before"
+    return "without labels and without text"
+
+
+def _inputs(manifest: Manifest) -> str:
+    if manifest.batch is None:
+        return "Inputs are those of the original model."
+    kind = ", int32" if TARGETS[manifest.target].int32 else ""
+    return (
+        f"Inputs are those of the original model{kind}, [{manifest.batch}, {manifest.sequence}] "
+        "and no other size: fill a text up with the padding token, of mask 0."
+    )
+
+
+def _tables(manifest: Manifest) -> str:
+    """A line of the figures for each table; the original's bytes where it held it quantised."""
+    lines = []
+    for table in manifest.tables:
+        name = f"table {table.name}" if len(manifest.tables) > 1 else "token table"
+        before = _mega(table.dense_bytes)
+        if table.original_bytes < table.dense_bytes:
+            before += f" as float32, {_mega(table.original_bytes)} as {table.form}"
+        ratio = f"{table.dense_bytes / table.bytes:.1f}x"
+        lines.append(f"| {name} | {before} | {_mega(table.bytes)} | {ratio} |")
+    return "\n".join(lines)
+
+
+def _mega(count: int) -> str:
+    return f"{count / 1e6:.2f} MB"

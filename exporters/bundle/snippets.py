@@ -1,0 +1,162 @@
+"""Short programs for a bundle's card; ``tests/integration/loads/`` runs each of them as it stands there."""
+
+import json
+
+from toolkit.bundle.manifest import Manifest
+
+from ..sources.facts import CONFIG, TOKENIZER
+from .structure import layout_of
+
+# What a task takes at a time: texts, or questions with their contexts.
+_TEXTS: dict[str, tuple[str | tuple[str, str], ...]] = {
+    "feature-extraction": ("A cat sleeps.", "A kitten is napping."),
+    "fill-mask": ("Paris is the capital of [MASK].",),
+    "text-classification": ("What a lovely film.",),
+    "text-generation": ("Once upon a time",),
+    "question-answering": (("Who sleeps?", "A cat sleeps by the river."),),
+}
+
+_PIPELINE = """\
+With [LightToken](https://pypi.org/project/lighttoken/), which checks the files first:
+
+```python
+from runtime import open_pipeline
+
+pipeline = open_pipeline(".")
+results = pipeline({texts})
+```
+"""
+
+_SESSION = """\
+With onnxruntime alone:
+
+```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{model}")
+```
+"""
+
+_ONNXRUNTIME = """\
+With onnxruntime alone:
+
+```python
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+session = onnxruntime.InferenceSession("{model}")
+tokenizer = Tokenizer.from_file("tokenizer.json")
+tokenizer.no_padding()
+encoding = tokenizer.encode({text})
+feeds = {{
+    "{ids}": np.array([encoding.ids]),
+    "attention_mask": np.array([encoding.attention_mask]),
+    "token_type_ids": np.array([encoding.type_ids]),
+    "position_ids": np.arange(len(encoding.ids))[None],
+}}
+wanted = [entry.name for entry in session.get_inputs()]
+outputs = session.run({outputs}, {{name: feeds[name] for name in wanted}})
+```
+"""
+
+_OPTIMUM = """\
+With [optimum](https://huggingface.co/docs/optimum-onnx) (`pip install optimum-onnx[onnxruntime]`):
+
+```python
+from optimum.onnxruntime import {kind}
+from transformers import AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = {kind}.from_pretrained("."{options})
+texts = {texts}
+inputs = tokenizer(texts, {settings}return_tensors="pt")
+outputs = {call}
+```
+"""
+
+_KINDS = {
+    "feature-extraction": "ORTModelForFeatureExtraction",
+    "fill-mask": "ORTModelForMaskedLM",
+    "text-classification": "ORTModelForSequenceClassification",
+    "text-generation": "ORTModelForCausalLM",
+    "question-answering": "ORTModelForQuestionAnswering",
+}
+
+_SENTENCE_TRANSFORMERS = """\
+With [sentence-transformers](https://sbert.net) (`pip install sentence-transformers[onnx]`):
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer(".", backend="onnx")
+vectors = model.encode({texts})
+```
+"""
+
+# A local folder stands for the hub here; a bundle on the hub needs its id and neither setting.
+_TRANSFORMERS_JS = """\
+With [transformers.js](https://huggingface.co/docs/transformers.js), where this bundle is the folder
+`models/{folder}`:
+
+```javascript
+import {{ env, pipeline }} from "@huggingface/transformers";
+
+env.localModelPath = "models";
+env.allowRemoteModels = false;
+const run = await pipeline("{task}", "{folder}", {{ dtype: "fp32" }});
+const results = await run({texts}{settings});
+```
+"""
+
+_JS_POOLING = ("mean", "cls")
+# It feeds a text generator token by token, which takes a cache.
+_JS_TASKS = ("feature-extraction", "fill-mask", "text-classification")
+
+
+def snippets(manifest: Manifest) -> list[str]:
+    """Programs that fit the bundle's task, layout and files, each a paragraph of Markdown."""
+    generates = manifest.task == "text-generation"
+    examples = _TEXTS.get(manifest.task)
+    own_inputs = manifest.batch is not None or manifest.model.endswith(".ort")
+    if examples is None or TOKENIZER not in manifest.files or own_inputs:
+        return [_SESSION.format(model=manifest.model)]
+    texts = json.dumps(examples)
+    found = [] if generates else [_PIPELINE.format(texts=texts)]
+    if manifest.cached:  # whose empty shapes take more than a short program
+        found.append(_SESSION.format(model=manifest.model))
+    else:
+        outputs = '["sentence_embedding"]' if manifest.pooled else "None"
+        first = (examples[0],) if isinstance(examples[0], str) else examples[0]
+        text = ", ".join(map(json.dumps, first))
+        names = {"model": manifest.model, "ids": manifest.ids_input}
+        found.append(_ONNXRUNTIME.format(**names, text=text, outputs=outputs))
+    if CONFIG in manifest.files and manifest.ids_input == "input_ids":
+        found.append(
+            _OPTIMUM.format(
+                kind=_KINDS[manifest.task],
+                texts=texts,
+                options=", use_cache=False" if generates and not manifest.cached else "",
+                settings="" if generates else "padding=True, truncation=True, ",
+                call="model.generate(**inputs, max_new_tokens=8)"
+                if generates
+                else "model(**inputs)",
+            )
+        )
+        if manifest.pooling is not None:
+            found.append(_SENTENCE_TRANSFORMERS.format(texts=texts))
+    if layout_of(manifest).settings and (manifest.task in _JS_TASKS or manifest.cached):
+        found.append(_transformers_js(manifest, texts))
+    return found
+
+
+def _transformers_js(manifest: Manifest, texts: str) -> str:
+    pooling, settings = manifest.pooling, ""
+    if pooling is not None and pooling.mode in _JS_POOLING:
+        settings = f', {{ pooling: "{pooling.mode}", normalize: {str(pooling.normalize).lower()} }}'
+    if manifest.cached:
+        settings = ", { max_new_tokens: 8 }"
+    folder = manifest.source.name.rsplit("/", 1)[-1]
+    return _TRANSFORMERS_JS.format(
+        folder=folder, task=manifest.task, texts=texts, settings=settings
+    )

@@ -1,0 +1,1 @@
+"""The graphs of the two packed operators, in standard ONNX operators."""

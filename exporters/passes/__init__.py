@@ -1,0 +1,1 @@
+"""What is done to a graph: one ir-py pass a file."""

@@ -1,0 +1,88 @@
+"""Fewer nodes with the same values: onnxruntime holds each one, with its names and shapes, in
+memory, and sets it up at load."""
+
+import tempfile
+from pathlib import Path
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common_passes
+
+from toolkit.graph.forms import MICROSOFT
+
+from ..verify.check import CheckError, check_fused
+from .attention_forms import find_attention
+from .attention_nodes import Before, attention_nodes
+from .edit import put_in_place
+from .fuse_bias import ForgetShapes, FuseBias
+
+
+def count_fusible(path: Path) -> int:
+    """How many attentions of a model :class:`FuseAttention` may join, as its values show.
+
+    Proved on the model as it came, in floats: where a body rounds what it computes, the last bit
+    of a sum decides a step, and no comparison could tell an error from that.
+
+    Args:
+        path: a model with a table that ids look up.
+
+    Returns:
+        0 where none is written in a form that is known, or where the model would give something
+        else, or not run.
+    """
+    model, attentions = ir.load(path), FuseAttention()
+    attentions(model)
+    if not attentions.count:
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        fused = Path(folder) / "fused.onnx"
+        ir.save(model, fused, external_data=f"{fused.name}.data")
+        try:
+            check_fused(fused, path)
+        except CheckError:
+            return 0
+    return attentions.count
+
+
+def join(model: ir.Model, *, attention: bool) -> int:
+    """Join what can be joined, in place; attention only where :func:`count_fusible` allows it.
+
+    Returns:
+        How many attentions were joined.
+    """
+    attentions = FuseAttention()
+    if attention:
+        attentions(model)
+    FuseBias()(model)
+    ForgetShapes()(model)
+    return attentions.count
+
+
+class FuseAttention(ir.passes.InPlacePass):
+    """Replace every attention that :func:`find_attention` finds by a MultiHeadAttention.
+
+    That node is onnxruntime's own, with masks of every shape since 1.20, on CPUs, CUDA, WebGPU. It
+    adds in another order, so that values agree but for their last places.
+
+    Attributes:
+        count: attentions that were replaced.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite ``model`` in place."""
+        found = [
+            attention
+            for node in model.graph.all_nodes()
+            if (attention := find_attention(node)) is not None
+        ]
+        made = Before(model.graph)
+        for each in found:
+            put_in_place(each.output, attention_nodes(each, made))
+        if found:
+            model.opset_imports.setdefault(MICROSOFT, 1)
+            common_passes.RemoveUnusedNodesPass()(model)
+        self.count = len(found)
+        return ir.passes.PassResult(model, modified=bool(found))

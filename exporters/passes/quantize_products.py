@@ -1,0 +1,111 @@
+"""Products with weights become onnxruntime's MatMulNBits: a few bits a number, a scale a block."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from exporters.weights.rounding import BlockWeight, round_by_outputs, round_to_nearest
+from toolkit.graph.forms import MICROSOFT
+
+from ..weights.calibration import Moments
+from ..weights.products import Product
+from .edit import put_in_place, store
+
+_LEAST_BLOCK = 16  # that MatMulNBits takes
+_INT8_ACTIVATIONS = 4  # its accuracy_level: products of integers, several times faster on CPUs
+
+
+def quantize_products(
+    model: ir.Model,
+    products: Iterable[Product],
+    moments: Iterable[Moments] = (),
+    *,
+    bits: int = 4,
+    block: int = 128,
+) -> None:
+    """Turn ``products`` into MatMulNBits nodes, in place.
+
+    Args:
+        model: what the products are found in.
+        products: with float32 weights.
+        moments: of their inputs, by the values' names, a few at a time; a product whose inputs
+            never come is rounded to nearest.
+        bits: of a number, 4 or 8.
+        block: numbers that share a scale; less where a product sums fewer.
+    """
+    left = list(products)
+    for part in moments:
+        for product in [p for p in left if p.inputs.name in part]:
+            known = part[str(product.inputs.name)]
+            _replace(model, product, _rounded(product, known, bits, block))
+            left.remove(product)
+    for product in left:
+        _replace(model, product, _rounded(product, None, bits, block))
+    model.opset_imports.setdefault(MICROSOFT, 1)
+
+
+def _rounded(
+    product: Product, moments: NDArray[np.float64] | None, bits: int, block: int
+) -> BlockWeight:
+    weight = _matrix(product)
+    size = _block(block, weight.shape[1])
+    if moments is None:
+        return round_to_nearest(weight, bits=bits, block=size)
+    return round_by_outputs(weight, moments, bits=bits, block=size)
+
+
+def _block(wanted: int, columns: int) -> int:
+    """The largest size up to ``wanted`` that is not mostly filling."""
+    while wanted > _LEAST_BLOCK and wanted >= 2 * columns:
+        wanted //= 2
+    return wanted
+
+
+def _matrix(product: Product) -> NDArray[np.float32]:
+    """float32 [n, k]."""
+    assert product.weight.const_value is not None
+    values = product.weight.const_value.numpy()
+    return np.ascontiguousarray(values if product.by_rows else values.T)
+
+
+def _replace(model: ir.Model, product: Product, weight: BlockWeight) -> None:
+    outputs, sums = product.shape
+    name = product.weight.name
+    parts: dict[str, NDArray[Any]] = {
+        "packed": weight.packed(),
+        "scales": weight.scales.reshape(-1),
+    }
+    stored = []
+    for part, array in parts.items():
+        value = model.graph.initializers.get(f"{name}.{part}")
+        # One matrix may serve several products.
+        if value is None:
+            value = store(model.graph, f"{name}.{part}", array)
+        stored.append(value)
+    before = product.node
+    new = ir.node(
+        "MatMulNBits",
+        [product.inputs, *stored],
+        domain=MICROSOFT,
+        name=before.name,
+        attributes={
+            "K": sums,
+            "N": outputs,
+            "bits": weight.bits,
+            "block_size": weight.block,
+            "accuracy_level": _INT8_ACTIVATIONS,
+        },
+    )
+    nodes = [new]
+    if product.bias is not None:
+        new.outputs[0].name = f"{before.outputs[0].name}_without_bias"
+        nodes.append(ir.node("Add", [new.outputs[0], product.bias], name=f"{before.name}_bias"))
+    for value in (node.outputs[0] for node in nodes):
+        value.dtype = ir.DataType.FLOAT
+    put_in_place(before.outputs[0], nodes)
+    if not product.weight.uses() and name is not None:
+        owner = product.weight.graph or model.graph
+        owner.initializers.pop(name, None)

@@ -1,0 +1,149 @@
+"""torch.onnx.export(dynamo=True) on a transformers folder."""
+
+import contextlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+import torch
+import transformers
+from torch import Tensor, nn
+
+from toolkit.bundle.feeds import DECODER_IDS
+
+from .facts import Facts
+
+# The example that is traced: free dimensions must differ from each other, from 0 and from 1.
+_BATCH, _LENGTH, _DECODER_LENGTH = 2, 9, 7
+_OUTPUTS = {
+    "feature-extraction": ("last_hidden_state",),
+    "fill-mask": ("logits",),
+    "text-classification": ("logits",),
+    "question-answering": ("start_logits", "end_logits"),
+    "text-generation": ("logits",),
+    "text2text-generation": ("logits",),
+}
+
+
+# Fused attention is decomposed into products with other strides, which the reshape behind T5's,
+# traced as a view, does not survive.
+_EAGER = ("t5", "mt5", "umt5")
+
+
+class PositionalModel(nn.Module):
+    """The model with positional inputs and outputs, so the graph has these and no others."""
+
+    def __init__(self, model: Any, names: tuple[str, ...], outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+        self.outputs = outputs
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Inputs int64 [batch, sequence] in the order of ``names``."""
+        named = dict(zip(self.names, inputs, strict=True))
+        found = self.model(**named, return_dict=True)
+        return tuple(found[name] for name in self.outputs)
+
+
+# Where the class is not one of transformers' own, the folder's code says which it is.
+_AUTO_CLASSES = {
+    "feature-extraction": transformers.AutoModel,
+    "fill-mask": transformers.AutoModelForMaskedLM,
+    "text-classification": transformers.AutoModelForSequenceClassification,
+    "question-answering": transformers.AutoModelForQuestionAnswering,
+    "text-generation": transformers.AutoModelForCausalLM,
+    "text2text-generation": transformers.AutoModelForSeq2SeqLM,
+}
+
+
+def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -> Any:
+    """The model of a folder in float32, with the head that its task has, for one pass a call."""
+    name = facts.architecture or "AutoModel"
+    if facts.task == "feature-extraction" and not name.endswith("Model"):
+        name = "AutoModel"  # the encoder below a head: its hidden states are wanted
+    auto = _AUTO_CLASSES[facts.task]
+    kind: Any = auto
+    if not (trust_remote_code and facts.remote_code):
+        kind = getattr(transformers, name, auto)
+    attention = {"attn_implementation": "eager"} if facts.model_type in _EAGER else {}
+    model = kind.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        **attention,
+        local_files_only=not trust_remote_code,  # the code may be in another repository
+        trust_remote_code=trust_remote_code,
+    ).eval()
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False
+    return model
+
+
+def export(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -> ir.Model:
+    """Trace and translate; batch and sequence stay free dimensions."""
+    model = load_model(folder, facts, trust_remote_code=trust_remote_code)
+    names = _input_names(model, folder, facts.task, trust_remote_code)
+    outputs = _OUTPUTS[facts.task]
+    free = torch.export.Dim.DYNAMIC
+    program = torch.onnx.export(
+        PositionalModel(model, names, outputs),
+        _example(names, model.get_input_embeddings().weight.shape[0]),
+        dynamo=True,
+        input_names=list(names),
+        output_names=list(outputs),
+        dynamic_shapes=(tuple({0: free, 1: free} for _ in names),),
+        verbose=False,
+    )
+    assert program is not None
+    graph: ir.Model = program.model
+    _name_free_dimensions(graph)
+    return graph
+
+
+def _input_names(model: Any, folder: Path, task: str, trust_remote_code: bool) -> tuple[str, ...]:
+    """Ids and mask; token types only where the tokenizer makes them and the model reads them.
+
+    The decoder's ids of an encoder-decoder come last: one graph, in which both look up one table.
+    """
+    accepted = inspect.signature(model.forward).parameters
+    made = ["input_ids", "attention_mask"]
+    # A folder without a usable tokenizer still exports: its bundle takes ids, not text.
+    with contextlib.suppress(Exception):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]
+            folder,
+            local_files_only=not trust_remote_code,
+            trust_remote_code=trust_remote_code,
+        )
+        made = tokenizer.model_input_names
+    wanted = ("input_ids", "attention_mask", "token_type_ids")
+    names = tuple(name for name in wanted if name in accepted and name in made)
+    return (*names, DECODER_IDS) if task == "text2text-generation" else names
+
+
+def _example(names: tuple[str, ...], rows: int) -> tuple[Tensor, ...]:
+    shape = (_BATCH, _LENGTH)
+    values = {
+        "input_ids": torch.arange(_BATCH * _LENGTH).reshape(shape) % rows,
+        "attention_mask": torch.ones(shape, dtype=torch.long),
+        "token_type_ids": torch.zeros(shape, dtype=torch.long),
+        DECODER_IDS: torch.arange(_BATCH * _DECODER_LENGTH).reshape(_BATCH, -1) % rows,
+    }
+    return tuple(values[name] for name in names)
+
+
+def _name_free_dimensions(model: ir.Model) -> None:
+    """Call the free dimensions batch and sequence, as the hub's own ONNX files do."""
+    names: dict[str, str] = {}
+    for value in model.graph.inputs:
+        length = "decoder_sequence" if value.name == DECODER_IDS else "sequence"
+        for dim, name in zip(value.shape or (), ("batch", length), strict=False):
+            names.setdefault(str(dim), name)
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        if value.shape is not None:
+            value.shape = ir.Shape(
+                [
+                    dim if isinstance(dim, int) else names.get(str(dim), str(dim))
+                    for dim in value.shape
+                ]
+            )

@@ -1,0 +1,224 @@
+"""What the user gave (a hub id, a folder, an .onnx file) -> an ONNX graph and facts about it."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.bundle.manifest import Source
+from toolkit.errors import InputError
+from toolkit.files import sha256
+from toolkit.graph.load import load_graph
+from toolkit.graph.rows import table_values
+from toolkit.graph.tables import find_token_table
+from toolkit.table.matrix import read_matrix
+
+from . import to_onnx as backends
+from .facts import TOKENIZER, Facts, read_facts
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """``values`` [V, d], and where the tokenizer would be."""
+
+    values: NDArray[np.floating]
+    tokenizer: Path
+
+
+def read_table(source: str, revision: str | None = None) -> SourceTable:
+    """Read the table of a hub id, a folder, an .onnx file, or of a .npy or .safetensors matrix.
+
+    Raises:
+        InputError: no such source, or a model without a token table.
+    """
+    path = Path(source).expanduser()
+    if path.suffix in (".npy", ".safetensors"):
+        return SourceTable(read_matrix(path), path.parent / TOKENIZER)
+    if path.suffix == ".onnx":
+        table = find_token_table(load_graph(path).graph)
+        return SourceTable(table_values(table), path.parent / TOKENIZER)
+    folder = find_folder(source, revision)
+    import transformers
+
+    try:
+        model = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(f"transformers cannot load {source} ({reason})") from error
+    weight = model.get_input_embeddings().weight.detach().float().numpy()
+    return SourceTable(weight, folder / TOKENIZER)
+
+
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json"]
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """An uncompressed ONNX model on disk.
+
+    Attributes:
+        path: the .onnx file, with its external data beside it.
+        folder: where the tokenizer and the config files are.
+        facts: what they say.
+        source: for the manifest.
+        exporter: "dynamo", "optimum", or "none" for a file that was ONNX already.
+    """
+
+    path: Path
+    folder: Path
+    facts: Facts
+    source: Source
+    exporter: str
+
+
+def load_source(
+    source: str,
+    work: Path,
+    *,
+    exporter: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    with_past: bool = False,
+) -> LoadedModel:
+    """Resolve ``source`` and export it to ONNX under ``work`` if it is not ONNX yet.
+
+    With ``trust_remote_code`` the Python code that a model brings is run, without it such a model
+    is refused. ``with_past`` asks for a decoder with a cache.
+
+    Raises:
+        InputError: nothing is there, an id that cannot be fetched, a file that is no ONNX, a
+            model that no exporter takes; each says what to do.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return _from_onnx(path, with_past)
+    if path.is_dir():
+        found = Source(path.name, "folder", "")
+    else:
+        path = find_folder(source, revision, code=trust_remote_code)
+        found = Source(source, "hub", "", revision)
+    return _from_folder(path, found, work, exporter, trust_remote_code, with_past)
+
+
+def find_folder(source: str, revision: str | None = None, *, code: bool = False) -> Path:
+    """The folder of a model: as given, or downloaded from the hub, its Python files if ``code``.
+
+    Raises:
+        InputError: nothing is there, or the hub cannot be asked.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return path
+    if path.suffix == ".onnx" or source.startswith((".", "/", "~")):
+        raise InputError(f"{source} is not here; give a hub id, a model folder or an .onnx file")
+    return _download(source, revision, code)
+
+
+def _from_onnx(path: Path, with_past: bool) -> LoadedModel:
+    if with_past:
+        raise InputError(f"{path.name} is ONNX already, with a cache or without; drop --with-past")
+    outputs = {value.name for value in load_graph(path).graph.outputs}
+    folder = path.parent
+    if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
+        folder = folder.parent  # the hub's layout: onnx/model.onnx below the tokenizer
+    facts = read_facts(folder, is_onnx=True)
+    if facts.task == "text2text-generation" and "logits" not in outputs:
+        facts = replace(facts, task="feature-extraction")  # the encoder in a file of its own
+    return LoadedModel(path, folder, facts, Source(path.name, "onnx", sha256(path)), "none")
+
+
+def _from_folder(
+    folder: Path, source: Source, work: Path, exporter: str, trust: bool, with_past: bool
+) -> LoadedModel:
+    weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
+    if not weights:
+        found = next(
+            (p for p in (folder / "model.onnx", folder / "onnx/model.onnx") if p.is_file()), None
+        )
+        if found is not None:
+            return _from_onnx(found, with_past)
+        raise InputError(
+            f"{folder} holds no model.safetensors, pytorch_model.bin or model.onnx; "
+            "give the folder that `save_pretrained` wrote"
+        )
+    if not (folder / "config.json").is_file():
+        raise InputError(f"{folder} holds no config.json; give the folder save_pretrained wrote")
+    facts = read_facts(folder)
+    if facts.remote_code and not trust and not _is_known(facts):
+        raise InputError(
+            f"{source.name} needs Python code of its own (auto_map in its config.json); "
+            "--trust-remote-code would run that repository's code here, so read it first"
+        )
+    path, used = backends.export_onnx(
+        folder,
+        facts,
+        work / "original",
+        exporter,
+        trust_remote_code=trust,
+        with_past=with_past,
+    )
+    digest = sha256(weights[0]) if len(weights) == 1 else _digest_of_digests(weights)
+    return LoadedModel(path, folder, facts, replace(source, sha256=digest), used)
+
+
+def _is_known(facts: Facts) -> bool:
+    """Whether transformers has the model's code itself; many a repository still carries its own.
+
+    Both names count: there are models of the type "bert" whose class is another one.
+    """
+    import transformers
+
+    has_class = facts.architecture is None or hasattr(transformers, facts.architecture)
+    return facts.model_type in transformers.CONFIG_MAPPING and has_class
+
+
+def _digest_of_digests(paths: list[Path]) -> str:
+    return hashlib.sha256("".join(sha256(path) for path in paths).encode()).hexdigest()
+
+
+def _download(name: str, revision: str | None, code: bool) -> Path:
+    import huggingface_hub
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    def fetch(patterns: list[str]) -> Path:
+        return Path(
+            huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns)
+        )
+
+    folder_hint = "or give a folder that holds the model"
+    files = [*_HUB_FILES, "*.py"] if code else _HUB_FILES
+    try:
+        folder = fetch([*files, "*.safetensors"])
+        return folder if any(folder.glob("*.safetensors")) else fetch([*files, _WEIGHTS[1]])
+    except HFValidationError as error:
+        raise InputError(
+            f"{name!r} is neither a file, nor a folder, nor a hub id (owner/name)"
+        ) from error
+    except GatedRepoError as error:
+        raise InputError(
+            f"{name} is gated: accept its terms on its hub page and run `hf auth login`, "
+            f"{folder_hint}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise InputError(f"{name} has no revision {revision!r}; check --revision") from error
+    except RepositoryNotFoundError as error:
+        raise InputError(
+            f"the hub knows no model {name!r} (or it is private: `hf auth login`); check the id, "
+            f"{folder_hint}"
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise InputError(
+            f"{name!r} is no local folder and the Hugging Face hub cannot be reached for it; check "
+            f"the spelling and the network, {folder_hint}"
+        ) from error

@@ -1,0 +1,119 @@
+"""Two roads from a transformers folder to ONNX: torch's dynamo exporter, and optimum.
+
+Dynamo is the default: it keeps tied weights one, knows newer architectures and works with every
+transformers from 4.57 on. Optimum takes over where dynamo fails, and can be forced.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common_passes
+
+from toolkit.errors import InputError, MissingDependencyError
+
+from ..quiet import quiet, reason
+from .facts import Facts
+
+EXPORTERS = ("auto", "dynamo", "optimum")
+_MODEL = "model.onnx"
+_EXTERNAL = "model.onnx.data"
+
+
+def export_onnx(
+    folder: Path,
+    facts: Facts,
+    out: Path,
+    exporter: str,
+    *,
+    trust_remote_code: bool = False,
+    with_past: bool = False,
+) -> tuple[Path, str]:
+    """Export the model in ``folder`` to ``out/model.onnx`` (weights in a file beside it).
+
+    ``with_past``: a decoder takes the keys and values of the tokens before, and gives those of all;
+    optimum alone makes such graphs.
+
+    Returns:
+        The path, and the exporter that was used.
+
+    Raises:
+        InputError: unknown exporter, no decoder to make a cache for, or no road works; the message
+            gives the reason.
+        MissingDependencyError: optimum was asked for and is not installed.
+    """
+    trust = trust_remote_code
+    if exporter not in EXPORTERS:
+        raise InputError(f"exporter {exporter!r} is unknown; choose from {', '.join(EXPORTERS)}")
+    task = facts.task
+    if with_past:
+        task, exporter = _past_task(facts, exporter), "optimum"
+    out.mkdir(parents=True, exist_ok=True)
+    if exporter != "optimum":
+        try:
+            return _save(_dynamo(folder, facts, trust), out), "dynamo"
+        except InputError:
+            if exporter == "dynamo" or not has_optimum():
+                raise
+    return _save(_optimum(folder, task, out, trust), out), "optimum"
+
+
+def _past_task(facts: Facts, exporter: str) -> str:
+    """Optimum's word for a decoder with a cache."""
+    if facts.task != "text-generation":
+        raise InputError(
+            f"--with-past is for decoders (text-generation), {facts.architecture or 'this model'} "
+            f"is for {facts.task}; leave it out"
+        )
+    if exporter == "dynamo":
+        raise InputError("the dynamo exporter makes no cache for --with-past; choose optimum")
+    return f"{facts.task}-with-past"
+
+
+def has_optimum() -> bool:
+    """Whether optimum's ONNX exporter is installed."""
+    return find_spec("optimum") is not None and find_spec("optimum.exporters.onnx") is not None
+
+
+def _dynamo(folder: Path, facts: Facts, trust: bool) -> ir.Model:
+    try:
+        with quiet():
+            from . import dynamo
+
+            return dynamo.export(folder, facts, trust_remote_code=trust)
+    except Exception as error:  # whatever the traced model raises
+        hint = "" if has_optimum() else "; pip install 'lighttoken[optimum]' adds another way"
+        raise InputError(
+            f"torch.onnx.export cannot take {folder.name} ({reason(error)}){hint}"
+        ) from error
+
+
+def _optimum(folder: Path, task: str, out: Path, trust: bool) -> ir.Model:
+    if not has_optimum():
+        raise MissingDependencyError(
+            "the optimum exporter is not installed; pip install 'lighttoken[optimum]'"
+        )
+    try:
+        with quiet():
+            from optimum.exporters.onnx import main_export
+
+            main_export(
+                str(folder),
+                out / "optimum",
+                task=task,
+                monolith=task == "text2text-generation",  # else encoder and decoder are two files
+                library_name="transformers",
+                local_files_only=not trust,  # the code may be in another repository
+                trust_remote_code=trust,
+                do_validation=False,  # the export's own checks compare outputs
+            )
+    except Exception as error:  # whatever the traced model raises
+        raise InputError(f"optimum cannot export {folder.name} ({reason(error)})") from error
+    return ir.load(out / "optimum" / _MODEL)
+
+
+def _save(model: ir.Model, out: Path) -> Path:
+    # Exporters leave stack traces in each node; they would pass for the model's own bytes.
+    common_passes.ClearMetadataAndDocStringPass()(model)
+    ir.save(model, out / _MODEL, external_data=_EXTERNAL)
+    return out / _MODEL

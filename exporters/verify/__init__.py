@@ -1,0 +1,1 @@
+"""What every export is checked for, on the files as written."""

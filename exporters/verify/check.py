@@ -1,0 +1,365 @@
+"""What is proved after every export, on the files as written."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from toolkit.bundle.feeds import DECODER_IDS, build_feeds
+from toolkit.bundle.manifest import Parity
+from toolkit.bundle.tensors import TensorInfo, describe
+from toolkit.errors import LightTokenError
+from toolkit.graph.forms import constant
+from toolkit.graph.rows import looked_up
+from toolkit.graph.tables import Lookup, TableUse, find_tables
+from toolkit.ort import cpu_session, quiet_options
+
+from ..tables import PackedTable
+from .replaced import save_replaced
+
+# Largest difference allowed, times the largest output: float additions in another order. Shorter
+# floats may round to a neighbour, so that they get some units in the last place.
+TOLERANCE = 1e-4
+_LAST_PLACES = 4
+_FEW_ROWS = 2  # that any table has
+_FEW = 1e-3  # of outputs, that may differ by a step where activations are rounded
+_SHAPES = ((1, 8), (3, 21))  # batch and length; neither is what the exporters trace with
+_MASK = "attention_mask"
+_BRANCH = "use_cache_branch"  # chooses one of the two decoders that optimum merges
+_OPTIMIZED = "optimized.onnx"
+_OPTIMIZED_DATA = "optimized.onnx.data"
+
+
+class CheckError(LightTokenError):
+    """The exported model is not what it should be; nothing is written."""
+
+
+def check_model(
+    compressed: Path,
+    original: Path,
+    tables: Sequence[PackedTable],
+    *,
+    uncompressed: Path | None = None,
+    joining: Callable[[ir.Model], object] | None = None,
+) -> Parity:
+    """Run every check.
+
+    Args:
+        compressed: the rewritten model.
+        original: the model before the rewrite.
+        tables: those that were replaced.
+        uncompressed: what the price of compression is measured against, where that is not
+            ``original``.
+        joining: what was done to the nodes beside the rewrite. Where the body rounds, it is done to
+            the original too, as the last bit of a sum decides a step there.
+
+    Raises:
+        CheckError: a check fails; the message gives the figure. Or onnxruntime cannot run a model.
+    """
+    with _told():
+        return _check(compressed, original, tables, uncompressed or original, joining)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What onnxruntime raises becomes a CheckError."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime."):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise CheckError(f"onnxruntime cannot run the model: {reason}") from error
+
+
+def _check(
+    compressed: Path,
+    original: Path,
+    tables: Sequence[PackedTable],
+    uncompressed: Path,
+    joining: Callable[[ir.Model], object] | None,
+) -> Parity:
+    _check_onnx(compressed)
+    check_stays_packed(compressed, tables, original)
+    before, after = ir.load(original), ir.load(compressed)
+    uses = {use.name: use for use in find_tables(before.graph)}
+    tolerance = max(_tolerance(uses[table.name]) for table in tables)
+    lookup, decoded = 0.0, {}
+    for table in tables:
+        values, difference, largest = _compare_rows(before, after, uses[table.name], table)
+        limit = _tolerance(uses[table.name]) * max(1.0, largest)
+        _refuse("the decode graph and lookup()", difference, limit)
+        lookup, decoded[table.name] = max(lookup, difference), values
+    ids_input = uses[tables[0].name].ids_input
+    rows = _valid_ids(uses.values())
+    with tempfile.TemporaryDirectory() as folder:
+        # With the rows that the file decodes, to the bit: where the body is quantised, the last
+        # bit of a row may decide how an activation is rounded.
+        replaced = Path(folder) / "replaced.onnx"
+        save_replaced(original, decoded, {table.name for table in tables if table.heads}, replaced)
+        if joining is not None and _rounds(before.graph):
+            reference = ir.load(replaced)
+            joining(reference)
+            ir.save(reference, replaced)  # its weights stay where they are
+        rewrite = _difference(compressed, replaced, ids_input, rows)
+    what = "the rewritten model and the original with its table replaced"
+    counts = rewrite.typical if _rounds(before.graph) else rewrite.largest
+    _refuse(what, counts, tolerance * max(1.0, rewrite.scale))
+    price = _difference(compressed, uncompressed, ids_input, rows)
+    return Parity(lookup=lookup, rewrite=rewrite.largest, compression=price.largest)
+
+
+def _rounds(graph: ir.Graph) -> bool:
+    """Whether it rounds what it computes to integers; the last bit of a sum then decides a step."""
+    quantizers = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulNBits")
+    return any(node.op_type in quantizers for node in graph.all_nodes())
+
+
+def _valid_ids(uses: Iterable[TableUse]) -> dict[str, int]:
+    """For each input, how many ids every table has a row for that is looked up by it."""
+    rows: dict[str, int] = {}
+    for use in uses:
+        for lookup in use.lookups:
+            rows[lookup.ids_input] = min(use.rows, rows.get(lookup.ids_input, use.rows))
+    return rows
+
+
+def _tolerance(use: TableUse) -> float:
+    types = [lookup.dtype.numpy() for lookup in use.lookups]
+    epsilon = max(float(ml_dtypes.finfo(each).eps) for each in types)  # type: ignore[no-untyped-call]
+    return max(TOLERANCE, _LAST_PLACES * epsilon)
+
+
+def _refuse(what: str, difference: float, limit: float) -> None:
+    if not difference <= limit:
+        raise CheckError(f"{what} differ by {difference:.3g}, more than {limit:.3g}")
+
+
+def _check_onnx(path: Path) -> None:
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise CheckError(f"onnx.checker refuses the model: {str(error).splitlines()[0]}") from error
+
+
+def check_same(model: Path, other: Path) -> None:
+    """Raise CheckError unless a model in another format gives the same."""
+    inputs = describe(cpu_session(model).get_inputs())
+    ids_input = next(info.name for info in inputs if info.dtype in ("int32", "int64"))
+    difference = _difference(other, model, ids_input, {ids_input: _FEW_ROWS})
+    limit = TOLERANCE * max(1.0, difference.scale)
+    _refuse(f"{other.name} and {model.name}", difference.largest, limit)
+
+
+def check_fused(fused: Path, original: Path) -> None:
+    """Raise CheckError unless a model whose nodes were joined gives what ``original`` gives.
+
+    The additions of the joined nodes have another order, which is what the tolerance is for.
+    """
+    before = ir.load(original)
+    uses = find_tables(before.graph)
+    with _told():
+        difference = _difference(fused, original, uses[0].ids_input, _valid_ids(uses))
+    counts = difference.typical if _rounds(before.graph) else difference.largest
+    limit = max(map(_tolerance, uses)) * max(1.0, difference.scale)
+    _refuse("the model and the one with joined nodes", counts, limit)
+
+
+def check_stays_packed(
+    path: Path, tables: Sequence[PackedTable], original: Path | None = None
+) -> None:
+    """No dense table is in the file, nor in the graph that onnxruntime makes of it.
+
+    onnxruntime folds constants when it loads a model; an unpacking that it can fold would undo the
+    compression in memory while the file stays small. So its optimised graph is inspected too. What
+    is folded of the ``original`` as well is the model's own, such as DeBERTa's relative positions.
+
+    Raises:
+        CheckError: a table or a tensor as large is left, or the optimised graph has grown.
+    """
+    before, after = _entries(path), _optimized_entries(path)
+    if any(table.tied for table in tables):
+        tables = [table for table in tables if not table.tied]
+    for table in tables:
+        entries = table.embedding.rows * table.embedding.width
+        if any(name == table.name for name, _ in before):
+            raise CheckError(f"the file still holds a dense table, {table.name}")
+        # Other weights may be as large, such as an output head of its own.
+        stored, loaded = (
+            [name for name, count in sizes if count == entries] for sizes in (before, after)
+        )
+        if len(loaded) > len(stored):
+            new = next((name for name in loaded if name not in stored), loaded[0])
+            raise CheckError(f"onnxruntime's graph holds a dense table, {new}")
+    # Entries, not bytes: a CPU without float16 turns such weights into float32, one for one.
+    grown = sum(count for _, count in after) - sum(count for _, count in before)
+    allowed = sum(_may_grow(table) for table in tables)
+    if grown > allowed and original is not None:
+        folded = Counter(_optimized_entries(original)) - Counter(_entries(original))
+        own = folded & (Counter(after) - Counter(before))
+        grown -= sum(count for _, count in own.elements())
+    if tables and grown > allowed:
+        raise CheckError(
+            f"onnxruntime unpacks at load: its graph holds {grown:,} numbers more than the file"
+        )
+
+
+def _may_grow(table: PackedTable) -> int:
+    """Numbers that onnxruntime may add: constants it has folded, and what a head wants in float."""
+    embedding = table.embedding
+    entries = embedding.rows * embedding.width // 4
+    if not table.heads:
+        return entries
+    # Decoders beside the codes, some numbers for each row, and the table of signs.
+    by_row = ("codes", "left", "starts")
+    sizes = (array.size for name, array in embedding.tensors() if not name.endswith(by_row))
+    return entries + sum(sizes) + 2048 + 4 * embedding.rows
+
+
+def _entries(path: Path) -> list[tuple[str, int]]:
+    """How many numbers each constant holds, those of branches included."""
+    graph = ir.load(path).graph
+    values = [value for each in (graph, *graph.subgraphs()) for value in each.initializers.values()]
+    values += [n.outputs[0] for n in graph.all_nodes() if n.op_type == "Constant"]
+    held = [(value.name or "", constant(value)) for value in values]
+    return [(name, tensor.size) for name, tensor in held if tensor is not None]
+
+
+def _optimized_entries(path: Path) -> list[tuple[str, int]]:
+    """The same of the graph that onnxruntime makes of a file."""
+    with tempfile.TemporaryDirectory() as folder:
+        optimized = Path(folder) / _OPTIMIZED
+        options = quiet_options()
+        options.optimized_model_filepath = str(optimized)
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", _OPTIMIZED_DATA
+        )
+        cpu_session(path, options)
+        return _entries(optimized)
+
+
+def _compare_rows(
+    before: ir.Model, after: ir.Model, use: TableUse, table: PackedTable
+) -> tuple[NDArray[np.float32], float, float]:
+    """The rows that the file decodes [V, d]; their largest difference to ``lookup``, over every id
+    and every place that looks rows up; and the largest value."""
+    rows = np.empty((use.rows, use.width), np.float32)
+    difference, scale = 0.0, 0.0
+    for lookup in use.lookups:
+        ids, place = _in_the_file(before.graph, after.graph, lookup)
+        functions = tuple(after.functions.values())
+        for start, got in looked_up(after.graph, ids, place, use.rows, functions):
+            wanted = table.embedding.lookup(np.arange(start, start + len(got)))
+            difference = max(difference, _max_difference(got, wanted))
+            scale = max(scale, _max_finite(wanted))
+            rows[start : start + len(got)] = got
+    return rows, difference, scale
+
+
+def _in_the_file(before: ir.Graph, after: ir.Graph, lookup: Lookup) -> tuple[ir.Value, ir.Value]:
+    """Ids and rows of a look-up, in the rewritten graph.
+
+    The rewrite leaves the names of what goes in and what comes out as they were. Two branches may
+    have the same names, so that the order counts too.
+    """
+    name = lookup.rows.name
+    number = list(_made(before, name)).index(lookup.rows)
+    rows = list(_made(after, name))[number]
+    held = [rows]
+    for value in held:  # grows
+        if value.name == lookup.ids.name:
+            return value, rows
+        node = value.producer()
+        held += [] if node is None else [each for each in node.inputs if each is not None]
+    raise CheckError(f"{name} is no longer made of {lookup.ids.name}")
+
+
+def _made(graph: ir.Graph, name: str | None) -> Iterator[ir.Value]:
+    """What nodes make under this name, in order."""
+    for node in graph.all_nodes():
+        yield from (value for value in node.outputs if value.name == name)
+
+
+def _ids_shape(
+    inputs: Sequence[TensorInfo], ids_input: str, free: tuple[int, int]
+) -> tuple[int, ...]:
+    """The shape that the graph fixes for its ids, ``free`` where it leaves the size open."""
+    declared = next(info.shape for info in inputs if info.name == ids_input)
+    if len(declared) != 2:
+        raise CheckError(f"input {ids_input} has shape {declared}, the checks need [batch, length]")
+    return tuple(
+        size if isinstance(size, int) else other for size, other in zip(declared, free, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """Of two models' outputs: the largest, that of all but a few, and the largest output."""
+
+    largest: float = 0.0
+    typical: float = 0.0
+    scale: float = 0.0
+
+
+def _difference(left: Path, right: Path, ids_input: str, rows: Mapping[str, int]) -> _Difference:
+    """Absolute differences of the float outputs of ``right``.
+
+    What ``left`` gives beyond them, pooled vectors, is computed from them. ``rows``: how many ids
+    an input may carry.
+    """
+    sessions = [cpu_session(path) for path in (left, right)]
+    inputs = describe(sessions[0].get_inputs())
+    names = [info.name for info in sessions[1].get_outputs()]
+    rng = np.random.default_rng(0)
+    found = _Difference()
+    for number, free in enumerate(_SHAPES):
+        ids = rng.integers(0, rows[ids_input], _ids_shape(inputs, ids_input, free))
+        decoder_ids = rng.integers(0, rows.get(DECODER_IDS, 1), ids.shape)
+        # One may take int32 where the other takes int64.
+        outputs = []
+        for session in sessions:
+            feeds = build_feeds(describe(session.get_inputs()), ids_input, ids, decoder_ids)
+            if _BRANCH in feeds:
+                feeds[_BRANCH][:] = number % 2
+            _pad(feeds)
+            outputs.append(session.run(names, feeds))
+        for a, b in zip(*outputs, strict=True):
+            if np.issubdtype(a.dtype, np.floating) and a.size:
+                differences = np.sort(_differences(a, b), axis=None)
+                found = _Difference(
+                    max(found.largest, float(differences[-1])),
+                    max(found.typical, float(differences[-1 - int(_FEW * a.size)])),
+                    max(found.scale, _max_finite(b)),
+                )
+    return found
+
+
+def _pad(feeds: Mapping[str, NDArray[np.generic]]) -> None:
+    """Of all texts but the first, two thirds become padding: masks have to do their work."""
+    for name, mask in feeds.items():
+        if name.endswith(_MASK) and mask.ndim == 2:
+            mask[1:, -(-mask.shape[1] // 3) :] = 0
+
+
+def _differences(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Equal infinities agree; NaN counts as infinite, so that it can never pass for agreement."""
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        differences = np.where(left == right, 0.0, np.abs(left - right))
+    return np.where(np.isfinite(differences), differences, np.inf)
+
+
+def _max_difference(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    return float(_differences(a, b).max())
+
+
+def _max_finite(values: NDArray[np.floating]) -> float:
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))

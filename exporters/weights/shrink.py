@@ -1,0 +1,178 @@
+"""What is left beside the token table, made smaller: fp16, int8 or int4."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as common_passes
+from numpy.typing import NDArray
+
+from toolkit.errors import InputError
+
+from ..passes.quantize_products import quantize_products
+from ..passes.quantize_tables import quantize_tables
+from ..quiet import quiet, reason
+from .calibration import Moments, moments_of
+from .products import Product, find_products
+
+BODIES = ("fp32", "fp16", "int8", "int4")
+BLOCKS = (16, 32, 64, 128, 256)
+_PRODUCTS = ("MatMul", "Gemm")
+_HEAD_BLOCK = 32  # a head's errors reach the answer as they are
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What the model is fed with where rounding looks at what products are made of.
+
+    Attributes:
+        ids_inputs: the graph's inputs that take token ids.
+        importance: of each id, float64 [V].
+        text: running ids, to feed in place of drawn ones.
+        seed: of the draws.
+    """
+
+    ids_inputs: tuple[str, ...]
+    importance: NDArray[np.float64]
+    text: NDArray[np.int64] | None = None
+    seed: int = 0
+
+
+def shrink_body(
+    path: Path,
+    work: Path,
+    form: str,
+    inputs: Inputs,
+    *,
+    kept: frozenset[str],
+    heads: Callable[[ir.Model], list[Product]] | None = None,
+    block: int = 128,
+) -> Path:
+    """Make all but the token tables smaller.
+
+    - fp16: weights and activations in half precision (onnxruntime's converter); inputs and outputs
+      stay what they are.
+    - int8: products with weights become MatMulInteger on activations scaled as they come
+      (onnxruntime's dynamic quantization, a scale for each column of weights).
+    - int4: products with weights become MatMulNBits, rounded by what they do to outputs
+      (``exporters.weights.rounding.round_by_outputs``).
+
+    With int8 and int4 the other tables that are looked up (positions, types) hold bytes.
+
+    Args:
+        path: the model as exported, float32.
+        work: an empty folder for files on the way and the result.
+        form: one of ``BODIES``.
+        inputs: what to feed.
+        kept: initializers that stay as they are: the tables to pack, and what heads read of them.
+        heads: finds output heads to turn into MatMulNBits of 4 bits too, whatever the form.
+        block: numbers that share a scale, with int4.
+
+    Returns:
+        The new model's path; ``path`` itself where there is nothing to do.
+
+    Raises:
+        InputError: an unknown form or block, int8 or int4 of a model without float32 products, or
+            fp16 and int8 of one that onnxruntime's own converter does not take.
+    """
+    check_body(form, block)
+    model = ir.load(path)
+    found = [] if heads is None else heads(model)
+    if found:
+        quantize_products(model, found, _moments(path, found, inputs), block=_HEAD_BLOCK)
+        common_passes.RemoveUnusedNodesPass()(model)
+        path = _save(model, work, "heads")
+    if form == "fp16":
+        return _to_fp16(path, work)
+    if form == "int8":
+        path = _to_int8(path, work, kept)
+    if form in ("int8", "int4"):
+        model = ir.load(path)
+        quantize_tables(model, kept)
+        if form == "int4":
+            found = _some_products(model, kept)
+            quantize_products(model, found, _moments(path, found, inputs), block=block)
+        path = _save(model, work, form)
+    return path
+
+
+def _some_products(model: ir.Model, kept: frozenset[str]) -> list[Product]:
+    products = find_products(model, kept)
+    if not products:
+        raise InputError(
+            "the model has no product with float32 weights left to make smaller; use --body fp32"
+        )
+    return products
+
+
+def _moments(path: Path, products: list[Product], inputs: Inputs) -> Iterator[Moments]:
+    widths = {str(product.inputs.name): product.shape[1] for product in products}
+    return moments_of(
+        path, widths, inputs.ids_inputs, inputs.importance, text=inputs.text, seed=inputs.seed
+    )
+
+
+def _to_fp16(path: Path, work: Path) -> Path:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with quiet():
+        try:
+            model = onnx.load(str(path))
+            half = convert_float_to_float16(model, keep_io_types=True)
+        except Exception as error:  # whatever the converter stumbles over
+            raise InputError(
+                f"onnxruntime cannot turn the model into fp16 ({reason(error)}); use --body fp32"
+            ) from error
+    return _save(ir.from_proto(half), work, "fp16")
+
+
+def _to_int8(path: Path, work: Path, kept: frozenset[str]) -> Path:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = ir.load(path)
+    found = {product.node for product in _some_products(model, kept)}
+    others = [
+        node.name
+        for node in model.graph.all_nodes()
+        if node.op_type in _PRODUCTS and node not in found
+    ]
+    plain = _save(model, work, "plain")
+    # The quantizer transposes weights, and would find their old shapes among the values'.
+    proto = onnx.load(str(plain), load_external_data=False)
+    del proto.graph.value_info[:]
+    onnx.save(proto, str(plain))
+    with quiet():
+        try:
+            quantize_dynamic(
+                plain,
+                work / "dynamic.onnx",
+                op_types_to_quantize=list(_PRODUCTS),
+                nodes_to_exclude=others,
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                use_external_data_format=True,
+                extra_options={"MatMulConstBOnly": True},
+            )
+        except Exception as error:  # whatever the quantizer stumbles over
+            raise InputError(
+                f"onnxruntime cannot turn the model into int8 ({reason(error)}); use --body int4"
+            ) from error
+    return work / "dynamic.onnx"
+
+
+def _save(model: ir.Model, work: Path, name: str) -> Path:
+    ir.save(model, work / f"{name}.onnx", external_data=f"{name}.onnx.data")
+    return work / f"{name}.onnx"
+
+
+def check_body(form: str, block: int) -> None:
+    """Raise InputError for a form or a block that there is not."""
+    if form not in BODIES:
+        raise InputError(f"body {form!r} is unknown; choose from {', '.join(BODIES)}")
+    if block not in BLOCKS:
+        raise InputError(
+            f"a block of {block} is not possible; choose from {', '.join(map(str, BLOCKS))}"
+        )

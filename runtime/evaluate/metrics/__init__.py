@@ -1,0 +1,1 @@
+"""The measures of quality, one a file."""

@@ -1,0 +1,143 @@
+"""What the bytes of a model's files are for."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from toolkit.errors import FormatError
+from toolkit.graph.contract import DOMAIN
+
+from .layer import find_layer
+from .lookups import look_ups, packed_values, table_values
+from .measure.disk import model_files
+
+TOKENS, OTHERS, WEIGHTS, GRAPH = "token table", "other tables", "weights", "graph"
+_LAYER = "\0layer"  # in place of a name: a constant in the body of a packed layer
+_SMALL = 16  # numbers
+_DATA = (
+    *("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data"),
+    "string_data",
+)
+
+
+def parts(model: Path, ids_input: str | None = None) -> dict[str, int]:
+    """Bytes of a model's files by what they are for; the sum is that of the files on disk.
+
+    ``token table``: every tensor of the embedding layer and of a packed output head, constants of
+    its function included; a table that a head shares counts here, and once. ``other tables``:
+    those that rows are looked up in by anything else, such as positions. ``weights``: all other
+    tensors. ``graph``: what is no tensor's data: nodes, names, and in files of tensors what aligns
+    them.
+
+    Only sizes are read, no tensor of an external file.
+
+    Args:
+        model: an ``.onnx`` file.
+        ids_input: name of the input for token ids; None for that of :func:`.lookups.find_ids`.
+
+    Raises:
+        FormatError: no ONNX file, or an external file is missing.
+    """
+    files = model_files(model)
+    if model.suffix == ".ort":
+        raise FormatError(f"{model} is an .ort file, whose tensors are not read here")
+    proto = _load(model)
+    roles = _roles(ir.from_proto(proto).graph, ids_input) | {_LAYER: TOKENS}
+    counted: dict[tuple[str, int], _Piece] = {}
+    for name, tensor in _tensors(proto):
+        piece = _Piece(roles.get(name, WEIGHTS), _stored_bytes(tensor, model))
+        place = _place(tensor) or (f"\0{len(counted)}", 0)
+        known = counted.get(place)
+        # Two tensors may stand at one place in a file: a table's, and its other name.
+        if known is None or _ORDER.index(piece.role) < _ORDER.index(known.role):
+            counted[place] = piece
+    found = dict.fromkeys(_ORDER, 0)
+    for piece in counted.values():
+        found[piece.role] += piece.bytes
+    found[GRAPH] = sum(file.stat().st_size for file in files) - sum(found.values())
+    return found
+
+
+@dataclass(frozen=True)
+class _Piece:
+    role: str
+    bytes: int
+
+
+_ORDER = (TOKENS, OTHERS, WEIGHTS, GRAPH)
+
+
+def _load(model: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(model, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise FormatError(f"{model} is no ONNX file ({error}); export the model again") from error
+
+
+def _roles(graph: ir.Graph, ids_input: str | None) -> dict[str, str]:
+    """What the tensors are that are no weights, by the names of their values."""
+    others = {value for gather in look_ups(graph) for value in table_values(gather)}
+    roles = {value.name: OTHERS for value in others if value.name}
+    roles |= {value.name: TOKENS for value in packed_values(graph) if value.name}
+    return roles | dict.fromkeys(find_layer(graph, ids_input).tensors, TOKENS)
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Every tensor, with the name of the value that it is, if it is one."""
+    yield from _graph_tensors(proto.graph)
+    for function in proto.functions:
+        for node in function.node:
+            for name, tensor in _node_tensors(node):
+                large = math.prod(tensor.dims) > _SMALL  # a head's row order, not a shape
+                yield _LAYER if large and function.domain == DOMAIN else name, tensor
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
+    for node in graph.node:
+        yield from _node_tensors(node)
+
+
+def _node_tensors(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    name = node.output[0] if node.op_type == "Constant" and node.output else ""
+    for attribute in node.attribute:
+        if attribute.HasField("t"):
+            yield name, attribute.t
+        for tensor in attribute.tensors:
+            yield name, tensor
+        if attribute.HasField("g"):
+            yield from _graph_tensors(attribute.g)
+        for graph in attribute.graphs:
+            yield from _graph_tensors(graph)
+
+
+def _stored_bytes(tensor: onnx.TensorProto, model: Path) -> int:
+    """Bytes of its data where it is stored."""
+    if not uses_external_data(tensor):
+        whole = tensor.ByteSize()
+        if tensor.HasField("raw_data"):
+            return len(tensor.raw_data)
+        bare = onnx.TensorProto()
+        bare.CopyFrom(tensor)
+        for field in _DATA:
+            bare.ClearField(field)
+        return whole - bare.ByteSize()
+    info = ExternalDataInfo(tensor)
+    if info.length is not None:
+        return int(info.length)
+    return (model.parent / info.location).stat().st_size - int(info.offset or 0)
+
+
+def _place(tensor: onnx.TensorProto) -> tuple[str, int] | None:
+    """File and offset of an external tensor."""
+    if not uses_external_data(tensor):
+        return None
+    info = ExternalDataInfo(tensor)
+    return info.location, int(info.offset or 0)

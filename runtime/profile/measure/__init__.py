@@ -1,0 +1,1 @@
+"""Measuring: which processes are started for what, in which order."""

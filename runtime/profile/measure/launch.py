@@ -1,0 +1,132 @@
+"""Start a measuring process and read its answer."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import InputError
+
+from ..browser import run_in_browser
+from ..places import Place, find_place
+from .carry import MODULE, carry
+from .job import Answer, Job
+from .watch import Watch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An answer, and the process's RSS as it was seen from outside.
+
+    Attributes:
+        samples: (seconds of the monotonic clock, bytes); empty where nobody watched.
+    """
+
+    answer: Answer
+    samples: tuple[tuple[float, int], ...] = ()
+
+
+class Launcher:
+    """Starts processes; keeps the worker's files in a folder for as long as it is open."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._folder = tempfile.TemporaryDirectory(prefix="lighttoken-")
+        self._references: dict[str, Answer] = {}
+
+    def __enter__(self) -> "Launcher":
+        carry(Path(self._folder.name))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def reference(self, job: Job) -> Answer:
+        """What the job's file gives for its ids on the CPU, by standard operators; asked once.
+
+        Raises:
+            InputError: as :meth:`run`.
+        """
+        cpu = find_place("cpu")
+        plain = replace(
+            job, provider=cpu.provider, settings={}, plugin="", library="", dimensions={}
+        )
+        key = plain.to_json()
+        if key not in self._references:
+            self._references[key] = self.run(cpu, plain).answer
+        return self._references[key]
+
+    def run(self, place: Place, job: Job, *, watch: bool = False) -> Outcome:
+        """Measure in a fresh process at ``place``.
+
+        Raises:
+            InputError: the process found the model unusable, crashed, or took longer than the
+                timeout.
+        """
+        if place.in_browser:
+            return Outcome(run_in_browser(job, self._timeout_s))
+        command = [place.python, "-P", "-m", MODULE]
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                # Its files alone, not the working folder: something else could have their names.
+                cwd=self._folder.name,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join([self._folder.name, *place.path])},
+            )
+        except OSError as error:
+            raise InputError(f"{place.python} does not start ({error.strerror})") from error
+        watcher = Watch(process.pid) if watch else None
+        timer = threading.Timer(self._timeout_s, process.kill)
+        timer.start()
+        if watcher is not None:
+            watcher.start()
+        try:
+            stdout, stderr = process.communicate(job.to_json())
+        finally:
+            overdue = not timer.is_alive()
+            timer.cancel()
+            if watcher is not None:
+                watcher.stop()
+        if overdue:
+            raise InputError(
+                f"measuring {job.model} took longer than {self._timeout_s:g} s; "
+                "ask for fewer runs or shorter texts"
+            )
+        told = _last_json(stdout)
+        if process.returncode == 0 and isinstance(told.get("answer"), dict):
+            samples = tuple(watcher.samples) if watcher is not None else ()
+            return Outcome(Answer.from_dict(told["answer"]), samples)
+        if isinstance(told.get("error"), str):
+            raise InputError(f"measuring failed: {told['error']}")
+        raise InputError(
+            f"the process that measured {job.model} {_ending(process.returncode, stderr)}"
+        )
+
+
+def _last_json(stdout: str) -> dict[str, Any]:
+    try:
+        told = json.loads(stdout.strip().rsplit("\n", 1)[-1])
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _ending(status: int, stderr: str) -> str:
+    if status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:
+            name = f"signal {-status}"
+        return f"was ended by {name}; is there memory enough for the model?"
+    last = " ".join(stderr.strip().rsplit("\n", 1)[-1].split())[:300]
+    return f"failed with status {status} ({last or 'no message'}); report this"

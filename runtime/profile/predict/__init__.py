@@ -1,0 +1,1 @@
+"""What a provider that is not here would take."""

@@ -1,0 +1,1 @@
+"""The figures of a profile as data, in a terminal, as a page."""

@@ -1,0 +1,1 @@
+"""Pipelines: texts in; vectors, tokens, labels or answers out."""

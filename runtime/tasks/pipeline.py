@@ -1,0 +1,78 @@
+"""Text in; vectors, tokens, labels or answers out."""
+
+from pathlib import Path
+
+from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Pooling, read_manifest
+from toolkit.errors import InputError
+
+from ..session import open_session
+from .feature_extraction import FeatureExtraction, feature_extraction
+from .fill_mask import FillMask, fill_mask
+from .question_answering import QuestionAnswering, question_answering
+from .text_classification import TextClassification, text_classification
+from .tokenize import open_tokenizer
+
+Pipeline = FeatureExtraction | FillMask | TextClassification | QuestionAnswering
+
+TASKS = ("feature-extraction", "fill-mask", "text-classification", "question-answering")
+
+
+def open_pipeline(
+    model: str | Path,
+    provider: str = "cpu",
+    *,
+    like: str | Path | None = None,
+    task: str | None = None,
+    pooling: Pooling | None = None,
+    max_length: int | None = None,
+    threads: int | None = None,
+    verify: bool = True,
+    op: bool = True,
+) -> Pipeline:
+    """Open a bundle, or any ``.onnx`` file together with ``like``.
+
+    Args:
+        model: a bundle folder or a model file.
+        provider: a word of :data:`runtime.providers.PROVIDERS`.
+        like: where tokenizer, config and manifest come from instead of ``model``: another bundle
+            (to compare the original model with it), or a plain folder of tokenizer files.
+        task: one of :data:`TASKS`; None takes the manifest's.
+        pooling: for feature-extraction; None takes the manifest's.
+        max_length: tokens that a text is cut to; None takes the manifest's.
+        threads: threads that one operator may use; None leaves the choice to onnxruntime.
+        verify: check a bundle's files first.
+        op: use the native kernel where it is built, as :func:`runtime.open_session` says.
+
+    Raises:
+        InputError: no task is known, it has no pipeline, or the graph does not fit it.
+        FormatError: damaged files.
+    """
+    folder = Path(model if like is None else like)
+    if folder.is_file():
+        raise InputError(
+            f"{folder} is a bare model; give like=FOLDER with its tokenizer (a bundle will do)"
+        )
+    manifest = _manifest_of(folder)
+    if manifest is None and like is None:
+        read_manifest(folder)  # says what is wrong with it
+    task = task or (manifest.task if manifest else None)
+    if task is None:
+        raise InputError(f"{folder} has no manifest; give task=, one of {', '.join(TASKS)}")
+    if task not in TASKS:
+        raise InputError(f"task {task!r} has no pipeline; those that run are {', '.join(TASKS)}")
+
+    session = open_session(model, provider, threads=threads, verify=verify, op=op)
+    tokenizer = open_tokenizer(folder, max_length)
+    if task == "fill-mask":
+        return fill_mask(session, tokenizer)
+    if task == "text-classification":
+        return text_classification(session, tokenizer, folder)
+    if task == "question-answering":
+        return question_answering(session, tokenizer)
+    if pooling is None and manifest is not None:
+        pooling = manifest.pooling
+    return feature_extraction(session, tokenizer, pooling)
+
+
+def _manifest_of(folder: Path) -> Manifest | None:
+    return read_manifest(folder) if (folder / MANIFEST_NAME).is_file() else None

@@ -1,0 +1,195 @@
+"""A page in which a person tries a bundle: the files it needs, and a server for them."""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from toolkit.bundle.manifest import read_manifest, verify_files
+from toolkit.errors import InputError
+
+from .files import (
+    CDN,
+    CDN_ADDRESS,
+    PROVIDERS,
+    WEB,
+    bundle_files,
+    external_data,
+    libraries_from,
+    library_files,
+    page_files,
+)
+
+PORT = 8025
+_NEXT_PORTS = 20  # tried after :data:`PORT`, where nobody asked for one
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".md": "text/markdown; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".wasm": "application/wasm",
+}
+_BYTES = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Site:
+    """All that is served; nothing else is ever opened.
+
+    Attributes:
+        files: by address, without the first slash; ``""`` is the page.
+        settings: what ``settings.json`` says.
+    """
+
+    files: dict[str, Path]
+    settings: dict[str, object]
+
+    @property
+    def libraries(self) -> str:
+        """``local``, or ``cdn`` where the page loads them from :data:`.web.files.CDN_ADDRESS`."""
+        return str(self.settings["libraries"])
+
+    def headers(self) -> dict[str, str]:
+        """Isolation, which threads need, and a policy that lets nothing out."""
+        far = f" {CDN_ADDRESS}" if self.libraries == CDN else ""
+        return {
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Embedder-Policy": "require-corp",  # the CDN's files may be embedded
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Content-Security-Policy": (
+                f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' blob:{far}; "
+                f"connect-src 'self' blob:{far}; worker-src 'self' blob:; style-src 'self'; "
+                "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            ),
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-cache",
+        }
+
+
+def open_site(bundle: Path, provider: str = "wasm") -> Site:
+    """The page for a bundle folder; ``provider`` is chosen first, and the page can change it.
+
+    Raises:
+        FormatError: no bundle, or a damaged one.
+        InputError: an unknown provider.
+    """
+    if provider not in PROVIDERS:
+        raise InputError(f"provider {provider!r} is unknown to browsers; use wasm or webgpu")
+    manifest = read_manifest(bundle)
+    verify_files(bundle, manifest)
+    libraries = library_files()
+    files = {
+        "": WEB / "index.html",
+        **page_files(),
+        **libraries,
+        **bundle_files(bundle, manifest),
+    }
+    settings: dict[str, object] = {
+        "name": bundle.resolve().name,
+        "provider": provider,
+        "libraries": libraries_from(libraries),
+        "data": external_data(bundle, manifest),
+    }
+    return Site(files, settings)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one :class:`Site`."""
+
+    daemon_threads = True
+    # On Windows it would let two servers share a port.
+    allow_reuse_address = os.name == "posix"
+
+    def __init__(self, site: Site, host: str, port: int) -> None:
+        self.site = site
+        super().__init__((host, port), _Handler)
+
+    @property
+    def address(self) -> str:
+        """As a browser on this machine writes it."""
+        host, port = str(self.server_address[0]), self.server_address[1]
+        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/"
+
+
+def open_server(site: Site, host: str = "127.0.0.1", port: int | None = None) -> Server:
+    """A server that listens; ``port`` None takes :data:`PORT` or a free one after it.
+
+    Raises:
+        InputError: the port is taken or not allowed, or this machine has no such host.
+    """
+    ports = range(PORT, PORT + _NEXT_PORTS) if port is None else (port,)
+    for number in ports:
+        try:
+            return Server(site, host, number)
+        except (OSError, OverflowError) as error:
+            code = getattr(error, "errno", None)
+            if code == errno.EADDRINUSE:
+                continue
+            raise InputError(
+                f"{host}, port {number} cannot be listened on ({error}); choose others with "
+                "--host and --port"
+            ) from error
+    taken = f"port {ports[0]} is" if len(ports) == 1 else f"ports {ports[0]} to {ports[-1]} are"
+    raise InputError(f"{taken} taken; choose another with --port")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: a person reads this terminal."""
+
+    def _answer(self, *, body: bool) -> None:
+        name = unquote(urlsplit(self.path).path).removeprefix("/")
+        if name == "settings.json":
+            text = json.dumps(self.server.site.settings).encode()
+            self._head(HTTPStatus.OK, _TYPES[".json"], len(text))
+            if body:
+                self.wfile.write(text)
+            return
+        path = self.server.site.files.get(name)
+        if path is None or not path.is_file():
+            self._head(HTTPStatus.NOT_FOUND, _TYPES[".txt"], 0)
+            return
+        stat = path.stat()
+        tag = f'"{stat.st_size:x}-{stat.st_mtime_ns:x}"'
+        if self.headers.get("If-None-Match") == tag:
+            self._head(HTTPStatus.NOT_MODIFIED, None, None, tag)
+            return
+        kind = _TYPES.get(PurePosixPath(path.name).suffix, _BYTES)
+        self._head(HTTPStatus.OK, kind, stat.st_size, tag)
+        # A page that is closed or reloaded takes no more.
+        with contextlib.suppress(ConnectionError):
+            if body:
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, self.wfile)
+
+    def _head(
+        self, status: HTTPStatus, kind: str | None, length: int | None, tag: str | None = None
+    ) -> None:
+        self.send_response(status)
+        for name, value in self.server.site.headers().items():
+            self.send_header(name, value)
+        if kind is not None:
+            self.send_header("Content-Type", kind)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        if tag is not None:
+            self.send_header("ETag", tag)
+        self.end_headers()

@@ -1,0 +1,115 @@
+"""Writes docs/coverage.md from what tests/exporters/test_coverage.py finds.
+
+Example:
+    make coverage
+"""
+
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from exporters.sources.to_onnx import has_optimum
+from toolkit.files import write_aside
+
+ROOT = Path(__file__).parents[2]
+TESTS = "tests/exporters/test_coverage.py"
+PACKAGES = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxscript", "onnxruntime")
+
+PAGE = """\
+# Which models export
+
+Written by `make coverage` from what `{tests}` found; a test fails where page
+and tests list other cases. Each row is a model of one or two layers with random weights and {rows}
+tokens, exported as `lighttoken export --ratio 8` does it, and checked. Real checkpoints were not
+run for this page: it says that the graphs of a family are found, rewritten and right.
+
+- **form**: an `encoder` gives hidden states; `decoder with cache` is `--with-past`;
+  `encoder-decoder` is one graph from `input_ids`, `attention_mask` and `decoder_input_ids` to
+  `logits`, which holds the shared table once; `*.onnx` are the files that optimum splits one into,
+  each given as it is.
+- **as torch**: the file before compression against torch, at another batch size and length than the
+  export's, with padding; with a cache, in two steps against all tokens at once. The largest
+  difference of any number, over the largest number (or 1).
+- **rewrite**: the bundle against the same file with its table replaced by the decoded one, the
+  largest difference of any output. An export fails above 1e-4 of the largest output (or 1).
+- **table**: how many times smaller it is, every stored byte counted.
+- **head**: reads the `packed` table that it shares, reads weights of its `own`, or there is `none`.
+- **weights in onnxruntime**: bytes of the graph that it makes of the file at load, before and
+  after. A dense table is {dense:,} bytes at width 32 (ALBERT has width 16, ELECTRA 24); an export
+  fails where it comes back.
+
+{versions}
+
+| {header} |
+|{rules}|
+{table}
+"""
+HEADER = (
+    *("family", "form", "exporter", "as torch", "rewrite", "table", "head"),
+    "weights in onnxruntime",
+)
+TEXT_COLUMNS = {"family", "form", "exporter", "head"}
+
+
+class Results:
+    """What each case recorded, in order; and the names of those that failed."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict] = []
+        self.failed: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Called by pytest for each phase of each test."""
+        if report.failed:
+            self.failed.append(report.nodeid)
+        elif report.when == "call":
+            self.rows.append(dict(report.user_properties))
+
+
+def line(row: dict) -> str:
+    """A row of the table."""
+    cells = [row["family"], row["form"], row["exporter"]]
+    if row["unsupported"]:
+        cells += [f"does not export: {row['unsupported']}", *[""] * (len(HEADER) - 4)]
+    else:
+        cells += [
+            f"{row['torch']:.1e}",
+            f"{row['rewrite']:.1e}",
+            f"{row['table']:.1f}x",
+            row["head"],
+            f"{row['dense']:,} → {row['left']:,}",
+        ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> int:
+    """Run the cases and write the page; nothing is written where one fails."""
+    if not has_optimum():
+        print("half of the cases need optimum: pip install -e '.[optimum]'", file=sys.stderr)
+        return 2
+    results = Results()
+    command = [str(ROOT / TESTS), "-k", "family_exports", "-p", "no:cacheprovider"]
+    code = pytest.main(command, plugins=[results])
+    if code or results.failed:
+        print(f"{len(results.failed)} cases fail; the page is as it was", file=sys.stderr)
+        return 1
+    versions = [f"{name} {version(name)}" for name in PACKAGES]
+    page = PAGE.format(
+        tests=TESTS,
+        rows="1,000",
+        dense=1000 * 32 * 4,
+        versions=f"Made with Python {platform.python_version()}, {', '.join(versions)}.",
+        header=" | ".join(HEADER),
+        rules="|".join("---" if name in TEXT_COLUMNS else "---:" for name in HEADER),
+        table="\n".join(line(row) for row in results.rows),
+    )
+    with write_aside(ROOT / "docs" / "coverage.md") as aside:
+        aside.write_text(page, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""The card says what was measured, and how to run the bundle."""
+
+from dataclasses import replace
+
+import pytest
+from exporters.bundle.card import model_card
+
+from toolkit.bundle.manifest import Healed
+
+
+def test_the_card_tells_the_figures(exported):
+    card = (exported.bundle / "README.md").read_text()
+    footprint, parity = exported.manifest.footprint, exported.manifest.parity
+    assert "# tiny-encoder, token table " in card
+    assert f"{footprint.ratio:.1f}x" in card
+    assert f"(300 x 32) is held in {footprint.bits_per_parameter:.2f} bits a parameter" in card
+    assert f"{footprint.model_bytes / 1e6:.2f} MB" in card
+    assert f"{footprint.original_model_bytes / 1e6:.2f} MB" in card
+    assert f"{parity.compression:.2g} against the original" in card
+
+
+def test_the_card_starts_with_what_the_hub_reads(exported):
+    lines = model_card(exported.manifest).splitlines()
+    end = lines.index("---", 1)
+    assert lines[0] == "---"
+    assert "library_name: onnxruntime" in lines[1:end]
+    assert "pipeline_tag: feature-extraction" in lines[1:end]
+
+
+def test_no_placeholder_is_left(exported):
+    card = model_card(exported.manifest)
+    assert "{{" not in card
+    for name in ("ratio", "python", "tied", "example", "task"):
+        assert f"{{{name}}}" not in card
+
+
+def test_the_card_says_what_the_table_was_made_from(exported):
+    manifest = exported.manifest
+    assert "without labels and without text." in model_card(manifest)
+    healed = replace(manifest, healed=Healed(20_000, 0.0712, 0.0468, 250, "norms"))
+    card = model_card(healed)
+    assert "without text" not in card
+    assert "On 20,000 plain texts the table and the model's LayerNorms and biases came" in card
+    assert "fell from 0.0712 to 0.0468." in card
+    assert "that was packed before." in model_card(replace(manifest, method="given"))
+
+
+@pytest.mark.parametrize(
+    ("task", "shown"),
+    [
+        ("feature-extraction", True),
+        ("fill-mask", True),
+        ("text-classification", True),
+        ("text-generation", False),
+    ],
+)
+def test_a_pipeline_is_shown_where_there_is_one(exported, task, shown):
+    card = model_card(replace(exported.manifest, task=task))
+    assert ("open_pipeline" in card) == shown
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_head_in_float_is_admitted(exported, tied):
+    card = model_card(replace(exported.manifest, tied_head=tied))
+    assert ("The output head shares the table and keeps it in float32" in card) == tied
+
+
+def test_the_python_example_runs(exported, monkeypatch):
+    """The fence that loads the model with plain onnxruntime, as a reader would paste it."""
+    monkeypatch.chdir(exported.bundle)
+    card = (exported.bundle / "README.md").read_text()
+    fences = [part.split("```")[0] for part in card.split("```python\n")[1:]]
+    (code,) = [fence for fence in fences if "InferenceSession" in fence]
+    scope = {}
+    exec(code, scope)
+    assert scope["session"].get_inputs()[0].name == "input_ids"
+    assert scope["outputs"][0].shape[::2] == (1, 32)

@@ -1,0 +1,175 @@
+"""Whatever is given as a source either loads or is refused with one line that says what to do."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from exporters.sources.source import load_source
+from toolkit.errors import InputError
+from toolkit.files import sha256
+from toolkit.graph.load import load_graph
+
+BODY = "(int64[b,s] input_ids) => (float[b,s,6] y)", "y = Gather(t, input_ids)"
+TABLE = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def save(graph):
+    def write(path, *, external=False):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = f"{path.name}.data" if external else None
+        ir.save(graph(*BODY, t=TABLE), path, external_data=data)
+        return path
+
+    return write
+
+
+def refused(source, work, match):
+    with pytest.raises(InputError, match=match) as error:
+        load_source(str(source), work)
+    assert "\n" not in str(error.value)
+    assert not list(work.iterdir()) if work.is_dir() else True
+
+
+def test_an_onnx_file_is_taken_as_it_is(save, tmp_path):
+    path = save(tmp_path / "m.onnx", external=True)
+    loaded = load_source(str(path), tmp_path / "work")
+    assert (loaded.path, loaded.folder, loaded.exporter) == (path, tmp_path, "none")
+    assert (loaded.source.name, loaded.source.kind) == ("m.onnx", "onnx")
+    assert loaded.source.sha256 == sha256(path)
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_config_of_an_onnx_file_may_lie_one_folder_up(save, tmp_path):
+    path = save(tmp_path / "onnx" / "model.onnx")
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertForMaskedLM"]}))
+    loaded = load_source(str(path), tmp_path / "work")
+    assert (loaded.folder, loaded.facts.task) == (tmp_path, "fill-mask")
+
+
+def test_an_encoder_in_a_file_of_its_own_gives_features(graph, save, tmp_path):
+    config = {"architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    decoder = graph(BODY[0].replace(" y)", " logits)"), "logits = Gather(t, input_ids)", t=TABLE)
+    ir.save(decoder, tmp_path / "decoder_model.onnx")
+    files = [save(tmp_path / "encoder_model.onnx"), tmp_path / "decoder_model.onnx"]
+    tasks = [load_source(str(path), tmp_path / "work").facts.task for path in files]
+    assert tasks == ["feature-extraction", "text2text-generation"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_cache_cannot_be_asked_of_what_is_onnx_already(save, tmp_path, folder):
+    path = save(tmp_path / "model.onnx")
+    with pytest.raises(InputError, match=r"model\.onnx is ONNX already.*drop --with-past"):
+        load_source(str(tmp_path if folder else path), tmp_path / "work", with_past=True)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "onnx/model.onnx"])
+def test_a_folder_without_weights_gives_its_onnx_file(save, tmp_path, name):
+    path = save(tmp_path / name)
+    assert load_source(str(tmp_path), tmp_path / "work").path == path
+
+
+def test_a_folder_is_exported_below_the_work_folder(tiny_folder, tmp_path):
+    folder = tiny_folder("BertModel")
+    before = sorted(folder.iterdir())
+    loaded = load_source(str(folder), tmp_path, exporter="dynamo")
+    assert loaded.path == tmp_path / "original" / "model.onnx"
+    assert (loaded.exporter, loaded.source.kind) == ("dynamo", "folder")
+    assert loaded.source.sha256 == sha256(folder / "model.safetensors")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_every_shard_of_the_weights_counts_in_the_digest(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "exporters.sources.to_onnx.export_onnx", lambda *_, **__: (tmp_path / "x", "dynamo")
+    )
+    folder = tmp_path / "sharded"
+    shutil.copytree(tiny_folder("BertModel"), folder)
+    digests = []
+    for content in (b"one", b"two"):
+        (folder / "second.safetensors").write_bytes(content)
+        digests.append(load_source(str(folder), tmp_path).source.sha256)
+    assert len(set(digests)) == 2
+
+
+def test_a_folder_without_weights_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    refused(tmp_path, tmp_path / "w", "holds no model.safetensors.*give the folder")
+
+
+def test_a_folder_without_config_is_refused(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    refused(tmp_path, tmp_path / "w", r"holds no config\.json; give the folder")
+
+
+def test_damaged_weights_are_refused(tiny_folder, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder("BertModel"), folder)
+    (folder / "model.safetensors").write_bytes(b"garbage")
+    with pytest.raises(InputError, match=r"cannot take|cannot export") as error:
+        load_source(str(folder), tmp_path / "w")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["no/such/model.onnx", "./no-such-folder", "/no/such/folder"])
+def test_a_path_that_is_not_there_is_refused(tmp_path, name):
+    refused(name, tmp_path / "w", "is not here; give a hub id, a model folder or an .onnx file")
+
+
+@pytest.mark.parametrize("name", ["owner/name", "minilm-l6"])
+def test_a_hub_id_without_network_asks_for_a_folder(tmp_path, name):
+    refused(name, tmp_path / "w", f"{name}.* cannot be reached.*or give a folder")
+
+
+@pytest.mark.parametrize("name", ["a b", "a/b/c", "-x-", "owner/na..me", ""])
+def test_what_cannot_be_a_hub_id_is_refused(tmp_path, name):
+    work = tmp_path / "w"
+    with pytest.raises(InputError) as error:
+        load_source(name, work)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\x07", b"{}", bytes(range(256)) * 9])
+@pytest.mark.parametrize("name", ["x.onnx", "x.json", "x.txt", "x.onnxtxt", "x.textproto"])
+def test_a_file_that_is_no_onnx_model_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    refused(tmp_path / name, tmp_path / "w", "is no ONNX model.*give an .onnx file")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_onnx_file_is_refused(save, tmp_path, share):
+    path = save(tmp_path / "m.onnx")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    refused(path, tmp_path / "w", "is no ONNX model")
+
+
+def test_weights_that_are_missing_beside_an_onnx_file_are_named(save, tmp_path):
+    path = save(tmp_path / "m.onnx", external=True)
+    (tmp_path / "m.onnx.data").unlink()
+    refused(path, tmp_path / "w", r"m\.onnx\.data is missing; it holds the weights of m\.onnx")
+
+
+def test_weights_that_were_cut_off_are_named(save, tmp_path):
+    path = save(tmp_path / "m.onnx", external=True)
+    data = tmp_path / "m.onnx.data"
+    data.write_bytes(data.read_bytes()[:-100])
+    refused(path, tmp_path / "w", r"m\.onnx\.data is too short")
+
+
+def test_weights_stay_on_disk_until_used(save, tmp_path):
+    model = load_graph(save(tmp_path / "m.onnx", external=True))
+    assert isinstance(model.graph.initializers["t"].const_value, ir.ExternalTensor)
+
+
+def test_the_long_name_of_the_standard_domain_is_the_short_one(save, tmp_path):
+    path = save(tmp_path / "m.onnx")
+    proto = onnx.load(path)
+    proto.opset_import[0].domain = "ai.onnx"
+    onnx.save(proto, path)
+    assert dict(load_graph(path).opset_imports) == {"": 18}

@@ -1,0 +1,179 @@
+"""Architectures export, and the graph gives what torch gives at sizes that were not traced."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+import torch
+
+from exporters.sources import to_onnx as backends
+from exporters.sources.facts import read_facts
+from exporters.sources.to_onnx import export_onnx, has_optimum
+from toolkit.errors import InputError, MissingDependencyError
+from toolkit.graph.tables import find_token_table
+
+# -> whether an output head shares the token table. test_coverage.py has every family.
+ARCHITECTURES = {
+    "BertModel": False,
+    "BertForPreTraining": False,  # exported without its heads
+    "BertForSequenceClassification": False,
+    "GPT2LMHeadModel": True,
+    "LlamaForCausalLM": False,
+}
+OPTIMUM = ["BertModel", "GPT2LMHeadModel"]
+OUTPUTS = {"feature-extraction": "last_hidden_state"}
+
+needs_optimum = pytest.mark.skipif(not has_optimum(), reason="needs optimum")
+
+
+def batch(inputs):
+    """Three texts of different lengths, padded on the right."""
+    ids = np.random.default_rng(0).integers(5, 300, (3, 17))
+    mask = (np.arange(17) < np.array([[17], [9], [4]])).astype(np.int64)
+    feeds = {
+        "input_ids": np.where(mask, ids, 1),
+        "attention_mask": mask,
+        "token_type_ids": np.zeros_like(ids),
+        "position_ids": np.tile(np.arange(17), (3, 1)),
+    }
+    return {name: feeds[name] for name in inputs}
+
+
+def assert_as_torch(path, model, output):
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    feeds = batch([entry.name for entry in session.get_inputs()])
+    (got,) = session.run([output], feeds)
+    with torch.no_grad():
+        tensors = {name: torch.from_numpy(array) for name, array in feeds.items()}
+        wanted = model(**tensors, return_dict=True)[output].numpy()
+    # What a model makes of padding is its own affair.
+    kept = feeds["attention_mask"].astype(bool) if got.ndim == 3 else ...
+    assert got.shape == wanted.shape
+    np.testing.assert_allclose(got[kept], wanted[kept], atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_dynamo_exports_what_torch_computes(tiny_model, tiny_folder, tmp_path, architecture):
+    folder = tiny_folder(architecture)
+    facts = read_facts(folder)
+    path, used = export_onnx(folder, facts, tmp_path, "dynamo")
+    assert used == "dynamo"
+    model = tiny_model(architecture)
+    if architecture.endswith("ForPreTraining"):
+        model = model.base_model
+    assert_as_torch(path, model, OUTPUTS.get(facts.task, "logits"))
+    table = find_token_table(ir.load(path).graph)
+    assert (table.rows, bool(table.others)) == (300, ARCHITECTURES[architecture])
+
+
+@needs_optimum
+@pytest.mark.parametrize("architecture", OPTIMUM)
+def test_optimum_exports_what_torch_computes(tiny_model, tiny_folder, tmp_path, architecture):
+    folder = tiny_folder(architecture)
+    facts = read_facts(folder)
+    path, used = export_onnx(folder, facts, tmp_path, "optimum")
+    assert used == "optimum"
+    assert_as_torch(path, tiny_model(architecture), OUTPUTS.get(facts.task, "logits"))
+    assert find_token_table(ir.load(path).graph).rows == 300
+
+
+@pytest.fixture
+def failing_dynamo(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("first line\nsecond line") from ValueError("the root\nof it")
+
+    monkeypatch.setattr("exporters.sources.dynamo.export", fail)
+
+
+@pytest.fixture
+def without_optimum(monkeypatch):
+    def find(name, package=None):
+        return None if name.startswith("optimum") else find_spec(name, package)
+
+    monkeypatch.setattr(backends, "find_spec", find)
+
+
+@needs_optimum
+@pytest.mark.usefixtures("failing_dynamo")
+def test_optimum_takes_over_where_dynamo_fails(tiny_folder, tmp_path):
+    folder = tiny_folder("BertModel")
+    path, used = export_onnx(folder, read_facts(folder), tmp_path, "auto")
+    assert used == "optimum"
+    assert find_token_table(ir.load(path).graph).rows == 300
+
+
+@pytest.mark.usefixtures("failing_dynamo")
+def test_a_forced_dynamo_that_fails_says_why_in_one_line(tiny_folder, tmp_path):
+    folder = tiny_folder("BertModel")
+    with pytest.raises(
+        InputError, match=r"cannot take BertModel \(ValueError: the root\)"
+    ) as error:
+        export_onnx(folder, read_facts(folder), tmp_path, "dynamo")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("failing_dynamo", "without_optimum")
+@pytest.mark.parametrize("exporter", ["auto", "dynamo"])
+def test_without_optimum_the_other_way_is_named(tiny_folder, tmp_path, exporter):
+    folder = tiny_folder("BertModel")
+    with pytest.raises(InputError, match=r"pip install 'lighttoken\[optimum\]' adds another way"):
+        export_onnx(folder, read_facts(folder), tmp_path, exporter)
+
+
+@pytest.mark.usefixtures("without_optimum")
+def test_a_forced_optimum_that_is_missing_says_how_to_get_it(tiny_folder, tmp_path):
+    folder = tiny_folder("BertModel")
+    with pytest.raises(MissingDependencyError, match=r"pip install 'lighttoken\[optimum\]'"):
+        export_onnx(folder, read_facts(folder), tmp_path, "optimum")
+
+
+def test_an_unknown_exporter_is_refused(tiny_folder, tmp_path):
+    folder = tiny_folder("BertModel")
+    with pytest.raises(InputError, match="'tracer' is unknown; choose from auto, dynamo, optimum"):
+        export_onnx(folder, read_facts(folder), tmp_path, "tracer")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "exporter", "line"),
+    [
+        ("BertModel", "auto", "for decoders .* BertModel is for feature-extraction; leave it out"),
+        ("LlamaForCausalLM", "dynamo", "dynamo exporter makes no cache .* choose optimum"),
+    ],
+)
+def test_a_cache_that_cannot_be_made_is_refused(
+    tiny_folder, tmp_path, architecture, exporter, line
+):
+    folder = tiny_folder(architecture)
+    with pytest.raises(InputError, match=line):
+        export_onnx(folder, read_facts(folder), tmp_path, exporter, with_past=True)
+
+
+@pytest.mark.usefixtures("without_optimum")
+def test_a_cache_needs_optimum(tiny_folder, tmp_path):
+    folder = tiny_folder("LlamaForCausalLM")
+    with pytest.raises(MissingDependencyError, match=r"pip install 'lighttoken\[optimum\]'"):
+        export_onnx(folder, read_facts(folder), tmp_path, "auto", with_past=True)
+
+
+def test_an_interrupt_is_not_taken_for_a_failed_export(tiny_folder, tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("exporters.sources.dynamo.export", interrupt)
+    folder = tiny_folder("BertModel")
+    with pytest.raises(KeyboardInterrupt):
+        export_onnx(folder, read_facts(folder), tmp_path, "auto")
+
+
+def test_exporting_is_silent_and_leaves_no_traces_in_the_nodes(tiny_folder, tmp_path, capfd):
+    folder = tiny_folder("DistilBertModel")
+    capfd.readouterr()  # saving it may say something
+    path, _ = export_onnx(folder, read_facts(folder), tmp_path, "dynamo")
+    assert capfd.readouterr() == ("", "")
+    model = ir.load(path)
+    assert all(not node.metadata_props and not node.doc_string for node in model.graph)
+    shapes = [[str(dim) for dim in value.shape] for value in model.graph.inputs]
+    assert shapes == [["batch", "sequence"]] * 2
+    assert [str(dim) for dim in model.graph.outputs[0].shape] == ["batch", "sequence", "32"]

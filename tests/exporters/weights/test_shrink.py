@@ -1,0 +1,285 @@
+"""Bodies in fewer bits: which weights, how well, and that the tables to pack stay as they are."""
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from exporters.passes.quantize_products import quantize_products
+from exporters.passes.quantize_tables import quantize_tables
+from exporters.weights.calibration import moments_of
+from exporters.weights.products import Product, find_products
+from exporters.weights.shrink import BODIES, Inputs, shrink_body
+from toolkit.errors import InputError
+
+ROWS, WIDTH, INNER = 300, 32, 48
+INPUTS = Inputs(("ids",), np.ones(ROWS))
+
+# Token and position tables, a MatMul, a Gemm of weights by rows with a bias, and a head that
+# shares the table.
+SIGNATURE = f"(int64[b, s] ids) => (float[b, s, {ROWS}] logits)"
+BODY = """
+    shape = Shape(ids)
+    one = Constant<value_int = 1>()
+    length = Gather(shape, one)
+    zero = Constant<value_int = 0>()
+    places = Range(zero, length, one)
+    tokens = Gather(table, ids)
+    positions = Gather(wpe, places)
+    x = Add(tokens, positions)
+    wide = MatMul(x, up)
+    active = Relu(wide)
+    rows = Constant<value_ints = [-1, 48]>()
+    flat = Reshape(active, rows)
+    down_flat = Gemm<transB = 1>(flat, down, bias)
+    back = Shape(x)
+    y = Reshape(down_flat, back)
+    turned = Transpose<perm = [1, 0]>(table)
+    logits = MatMul(y, turned)
+"""
+
+
+def weights(seed=0):
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    return {
+        "table": draw(ROWS, WIDTH),
+        "wpe": draw(256, WIDTH),
+        "up": draw(WIDTH, INNER) / 6,
+        "down": draw(WIDTH, INNER) / 6,
+        "bias": draw(WIDTH),
+    }
+
+
+@pytest.fixture
+def model(graph):
+    built = graph(SIGNATURE, BODY, **weights())
+    for index, node in enumerate(built.graph):
+        node.name = node.name or f"node{index}"
+    return built
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    target = tmp_path / "model.onnx"
+    ir.save(model, target)
+    return target
+
+
+@pytest.fixture
+def work(tmp_path):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+KEPT = frozenset({"table"})
+
+
+def ids(batch=3, length=11):
+    return np.random.default_rng(5).integers(0, ROWS, (batch, length))
+
+
+def run(path, feed=None):
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {"ids": ids() if feed is None else feed})[0]
+
+
+def relative(a, b):
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+def stored(path):
+    model = ir.load(path)
+    return {name: v.const_value.dtype.name for name, v in model.graph.initializers.items()}
+
+
+@pytest.mark.parametrize(("form", "limit"), [("fp16", 2e-3), ("int8", 0.03), ("int4", 0.16)])
+def test_a_smaller_body_gives_nearly_the_same(path, work, form, limit):
+    out = shrink_body(path, work, form, INPUTS, kept=KEPT, block=16)
+    onnx.checker.check_model(str(out))
+    difference = relative(run(out), run(path))
+    assert 0 < difference < limit
+    assert run(out).dtype == np.float32
+    types = stored(out)
+    if form == "fp16":
+        assert "FLOAT" not in {types[name] for name in ("table", "up", "down", "wpe")}
+    else:
+        assert types["table"] == "FLOAT"
+        assert not {"up", "down", "wpe"} & set(types)
+
+
+def test_nothing_to_do_gives_the_file_back(path, work):
+    assert shrink_body(path, work, "fp32", INPUTS, kept=KEPT) == path
+    assert not list(work.iterdir())
+
+
+def test_a_head_is_quantized_alone(path, work):
+    def heads(model):
+        node = next(node for node in model.graph if node.outputs[0].name == "logits")
+        return [Product(node, model.graph.initializers["table"], by_rows=True)]
+
+    out = shrink_body(path, work, "fp32", INPUTS, kept=KEPT, heads=heads)
+    model = ir.load(out)
+    assert [node.op_type for node in model.graph].count("MatMulNBits") == 1
+    assert not any(node.op_type == "Transpose" for node in model.graph)
+    assert stored(out)["table"] == "FLOAT"  # the look-up reads it
+    assert 0 < relative(run(out), run(path)) < 0.1
+
+
+def test_products_with_weights_are_found(model):
+    found = find_products(model, KEPT)
+    assert [(p.weight.name, p.shape, p.by_rows) for p in found] == [
+        ("up", (INNER, WIDTH), False),
+        ("down", (WIDTH, INNER), True),
+    ]
+    assert found[1].bias.name == "bias"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "logits = Gemm<alpha = 2.0>(x, w)",
+        "logits = Gemm<transA = 1>(x, w)",
+        "logits = MatMul(w, x)",
+        "extra = Identity(w)\n other = MatMul(x, w)\n logits = Add(other, extra)",
+    ],
+)
+def test_other_products_are_left_alone(graph, line):
+    w = np.eye(4, dtype=np.float32)
+    assert find_products(graph("(float[4, 4] x) => (float[4, 4] logits)", line, w=w)) == []
+
+
+def test_a_shared_weight_is_stored_once(graph):
+    w = np.random.default_rng(0).normal(size=(32, 32)).astype(np.float32)
+    model = graph(
+        "(float[n, 32] x) => (float[n, 32] y)", "h = MatMul(x, w)\n y = MatMul(h, w)", w=w
+    )
+    for index, node in enumerate(model.graph):
+        node.name = f"n{index}"
+    quantize_products(model, find_products(model), bits=8, block=32)
+    assert sorted(model.graph.initializers) == ["w.packed", "w.scales"]
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
+    x = np.random.default_rng(1).normal(size=(3, 32)).astype(np.float32)
+    assert relative(session.run(None, {"x": x})[0], x @ w @ w) < 0.03
+
+
+@pytest.mark.parametrize("columns", [7, 16, 40, 100])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_onnxruntime_reads_what_the_codes_stand_for(graph, columns, bits):
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(columns, 24)).astype(np.float32)
+    model = graph(f"(float[n, {columns}] x) => (float[n, 24] y)", "y = MatMul(x, w)", w=w)
+    quantize_products(model, find_products(model), bits=bits, block=32)
+    node = model.graph[0]
+    for key in ("accuracy_level",):  # sums in float32 here, so that the codes alone are compared
+        node.attributes[key] = ir.AttrInt64(key, 1)
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
+    x = rng.normal(size=(5, columns)).astype(np.float32)
+    size = node.attributes["block_size"].as_int()
+    from exporters.weights.rounding import round_to_nearest
+
+    wanted = x @ round_to_nearest(np.ascontiguousarray(w.T), bits=bits, block=size).dense().T
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], wanted, atol=1e-4)
+
+
+def test_moments_are_those_of_what_products_read(path, tmp_path):
+    moments = {}
+    for part in moments_of(path, {"x": WIDTH, "flat": INNER}, ["ids"], np.ones(ROWS)):
+        moments |= part
+    assert {name: m.shape for name, m in moments.items()} == {"x": (32, 32), "flat": (48, 48)}
+    table, positions = weights()["table"], weights()["wpe"][:64]
+    expected = table.T @ table / ROWS + positions.T @ positions / 64
+    count = 32 * 8 * 64
+    near = moments["x"] / count
+    mean = np.outer(table.mean(0), positions.mean(0))
+    np.testing.assert_allclose(near, expected + mean + mean.T, atol=0.12)
+    assert (np.linalg.eigvalsh(moments["flat"]) > -1e-3).all()
+
+
+def test_moments_of_a_text_are_of_its_windows(path):
+    text = np.array([7, 3, 7, 3] * 40)
+    parts = moments_of(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=text)
+    moments = next(iter(parts))["tokens"] / (32 * 8 * 64)
+    rows = weights()["table"][[7, 3]]
+    np.testing.assert_allclose(moments, rows.T @ rows / 2, atol=1e-3)
+
+
+def test_a_text_shorter_than_a_window_is_repeated(path):
+    parts = moments_of(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=np.array([5]))
+    row = weights()["table"][[5]]
+    count = 32 * 8 * 64
+    np.testing.assert_allclose(next(iter(parts))["tokens"] / count, row.T @ row, atol=1e-3)
+
+
+def test_moments_that_do_not_fit_together_come_in_parts(path, monkeypatch):
+    monkeypatch.setattr("exporters.weights.calibration._AT_ONCE", 1)
+    parts = list(moments_of(path, {"x": WIDTH, "flat": INNER}, ["ids"], np.ones(ROWS)))
+    assert [sorted(part) for part in parts] == [["x"], ["flat"]]
+
+
+def test_rounding_by_outputs_beats_rounding_to_nearest(path, work, tmp_path):
+    aware = shrink_body(path, work, "int4", INPUTS, kept=KEPT, block=32)
+    plain = ir.load(path)
+    quantize_tables(plain, KEPT)
+    quantize_products(plain, find_products(plain, KEPT), block=32)
+    ir.save(plain, tmp_path / "plain.onnx")
+    wanted = run(path)
+    assert relative(run(aware), wanted) < 0.95 * relative(run(tmp_path / "plain.onnx"), wanted)
+
+
+def test_other_tables_hold_bytes_and_are_not_unpacked(model, tmp_path):
+    quantize_tables(model, KEPT)
+    ir.save(model, tmp_path / "small.onnx")
+    types = stored(tmp_path / "small.onnx")
+    assert types["wpe.codes"] == "UINT8"
+    assert types["table"] == "FLOAT"
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(str(tmp_path / "small.onnx"), options, ["CPUExecutionProvider"])
+    sizes = {
+        name: value.const_value.nbytes
+        for name, value in ir.load(tmp_path / "optimized.onnx").graph.initializers.items()
+    }
+    # The head's Transpose of the table is folded, as it is without us.
+    assert sum(size for name, size in sizes.items()) < 2 * ROWS * WIDTH * 4 + 256 * WIDTH + 20_000
+
+
+@pytest.mark.parametrize("change", ["small", "read otherwise", "kept"])
+def test_some_tables_are_left_alone(graph, change):
+    rows = 16 if change == "small" else 256
+    w = np.ones((rows, 32), np.float32)
+    extra = "z = Identity(w)\n y = Add(x, z)" if change == "read otherwise" else "y = Identity(x)"
+    model = graph("(int64[256] ids) => (float[256, 32] y)", f"x = Gather(w, ids)\n {extra}", w=w)
+    quantize_tables(model, frozenset({"w"} if change == "kept" else ()))
+    assert list(model.graph.initializers) == ["w"]
+
+
+def test_a_column_of_zeros_stays_zero(graph):
+    w = np.random.default_rng(0).normal(size=(256, 32)).astype(np.float32)
+    w[:, 3] = 0
+    model = graph("(int64[n] ids) => (float[n, 32] y)", "y = Gather(w, ids)", w=w)
+    model.graph[0].name = "look"
+    quantize_tables(model, frozenset())
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
+    rows = session.run(None, {"ids": np.arange(256)})[0]
+    assert not rows[:, 3].any()
+    np.testing.assert_allclose(rows, w, atol=np.ptp(w, axis=0).max() / 509)
+
+
+@pytest.mark.parametrize("form", ["int8", "int4"])
+def test_a_model_without_float_products_is_refused(graph, tmp_path, work, form):
+    w = np.ones((256, 32), np.float16)
+    ir.save(
+        graph("(int64[n] ids) => (float16[n, 32] y)", "y = Gather(w, ids)", w=w), tmp_path / "m"
+    )
+    with pytest.raises(InputError, match="no product with float32 weights"):
+        shrink_body(tmp_path / "m", work, form, INPUTS, kept=KEPT)
+
+
+def test_what_is_not_there_is_refused_in_one_line(path, work):
+    with pytest.raises(InputError, match=f"choose from {', '.join(BODIES)}"):
+        shrink_body(path, work, "int3", INPUTS, kept=KEPT)
+    with pytest.raises(InputError, match="a block of 48 is not possible"):
+        shrink_body(path, work, "int4", INPUTS, kept=KEPT, block=48)

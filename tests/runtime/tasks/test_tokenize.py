@@ -1,0 +1,116 @@
+import json
+
+import numpy as np
+import pytest
+
+from runtime.tasks.tokenize import open_tokenizer
+from toolkit.errors import FormatError, InputError
+
+TEXTS = ["red sea", "blue", "red green blue sea sky red green blue sea"]
+
+
+def test_right_padded_to_the_longest_and_cut_to_the_manifest(bundle):
+    encoded = open_tokenizer(bundle).encode(TEXTS)
+    assert encoded["input_ids"].tolist() == [
+        [2, 5, 8, 3, 0, 0, 0, 0],
+        [2, 7, 3, 0, 0, 0, 0, 0],
+        [2, 5, 6, 7, 8, 9, 5, 3],
+    ]
+    assert encoded["attention_mask"].sum(axis=1).tolist() == [4, 3, 8]
+    assert encoded["attention_mask"][1].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+    assert not encoded["token_type_ids"].any()
+    assert {array.dtype for array in encoded.values()} == {np.dtype(np.int64)}
+
+
+def test_explicit_limit_wins(bundle):
+    assert open_tokenizer(bundle, max_length=4).encode(TEXTS)["input_ids"].shape == (3, 4)
+
+
+def test_no_limit_without_a_manifest(tmp_path, tiny):
+    tiny.tokenizer(tmp_path)
+    assert open_tokenizer(tmp_path).encode(TEXTS)["input_ids"].shape == (3, 11)
+
+
+def test_pair_types(bundle):
+    encoded = open_tokenizer(bundle).encode([("red", "sea sky")])
+    assert encoded["input_ids"].tolist() == [[2, 5, 3, 8, 9, 3]]
+    assert encoded["token_type_ids"].tolist() == [[0, 0, 0, 1, 1, 1]]
+
+
+def test_pad_id_from_config(tmp_path, tiny):
+    tiny.tokenizer(tmp_path)
+    (tmp_path / "special_tokens_map.json").unlink()
+    (tmp_path / "config.json").write_text('{"pad_token_id": 7}')
+    assert open_tokenizer(tmp_path).pad_id == 7
+    (tmp_path / "config.json").unlink()
+    assert open_tokenizer(tmp_path).pad_id == 0
+
+
+def test_pad_token_from_tokenizer_config(tmp_path, tiny):
+    tiny.tokenizer(tmp_path)
+    (tmp_path / "special_tokens_map.json").unlink()
+    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "sky"}')
+    tokenizer = open_tokenizer(tmp_path)
+    assert tokenizer.pad_id == 9
+    assert tokenizer.encode(["red sea", ""])["input_ids"][1].tolist() == [2, 3, 9, 9]
+
+
+def test_mask_token_may_be_an_object(bundle):
+    tokenizer = open_tokenizer(bundle)
+    assert (tokenizer.mask_token, tokenizer.mask_id) == ("[MASK]", 4)
+
+
+def test_no_texts(bundle):
+    assert open_tokenizer(bundle).encode([])["input_ids"].shape == (0, 1)
+
+
+@pytest.mark.parametrize("texts", [[3], [None]])
+def test_texts_that_are_none(bundle, texts):
+    with pytest.raises(InputError, match="give strings"):
+        open_tokenizer(bundle).encode(texts)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_bad_limit(bundle, limit):
+    with pytest.raises(InputError, match=f"at least 1, got {limit}"):
+        open_tokenizer(bundle, max_length=limit)
+
+
+def test_limit_below_the_special_tokens(bundle):
+    with pytest.raises(InputError, match="max_length"):
+        open_tokenizer(bundle, max_length=1).encode(["red"])
+
+
+def test_damaged_files(bundle):
+    (bundle / "special_tokens_map.json").write_text("[]")
+    with pytest.raises(FormatError, match=r"special_tokens_map\.json"):
+        open_tokenizer(bundle)
+    (bundle / "tokenizer.json").write_text("{")
+    with pytest.raises(FormatError, match=r"tokenizer\.json is damaged"):
+        open_tokenizer(bundle)
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(InputError, match="is no folder"):
+        open_tokenizer(tmp_path / "none")
+
+
+def test_other_tokenizer_files_go_through_transformers(tmp_path, tiny):
+    (tmp_path / "vocab.txt").write_text("\n".join(tiny.words))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "mask_token": "[MASK]"})
+    )
+    tokenizer = open_tokenizer(tmp_path, max_length=5)
+    encoded = tokenizer.encode(["Red sea", "red green blue sea sky", "[MASK]"])
+    assert encoded["input_ids"].tolist() == [[2, 5, 8, 3, 0], [2, 5, 6, 7, 3], [2, 4, 3, 0, 0]]
+    assert encoded["attention_mask"].tolist() == [[1, 1, 1, 1, 0], [1] * 5, [1, 1, 1, 0, 0]]
+    assert tokenizer.mask_id == 4
+    assert tokenizer.backend.text_of(8) == "sea"
+    pair = tokenizer.encode([("red", "sea")])
+    assert pair["token_type_ids"].tolist() == [[0, 0, 0, 1, 1]]
+
+
+def test_no_tokenizer_at_all(tmp_path):
+    with pytest.raises(InputError, match=r"add its tokenizer\.json") as info:
+        open_tokenizer(tmp_path)
+    assert "\n" not in str(info.value)

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toolkit import Budget, compress
+from toolkit.allocate.importance import zipf_prior
+from toolkit.table.metrics import mean_cosine
+
+
+def test_offers_fit_their_ratios_and_get_worse(lighttoken, tiny_model: Path):
+    outcome = lighttoken("plan", tiny_model, "--ratios", "4,5,6", "--json")
+    assert outcome.code == 0
+    offers = outcome.json["offers"]
+    assert outcome.json["dense_bytes"] == 600 * 32 * 4
+    assert [offer["ratio"] for offer in offers] == [4, 5, 6]
+    for offer in offers:
+        assert offer["nbytes"] <= outcome.json["dense_bytes"] / offer["ratio"]
+        assert offer["bits_per_parameter"] == 8 * offer["nbytes"] / (600 * 32)
+        assert 0 < offer["covered"] <= 600
+        assert offer["covered"] * offer["bytes_per_row"] < offer["nbytes"]
+        assert sorted(offer["tiers"], reverse=True) == offer["tiers"]
+    cosines = [offer["cosine"] for offer in offers]
+    assert cosines == sorted(cosines, reverse=True)
+
+
+@pytest.mark.parametrize("ratio", [5, 8, 16])
+def test_what_is_offered_is_near_what_comes_out(
+    lighttoken, small_table, tmp_path: Path, ratio: float
+):
+    np.save(tmp_path / "table.npy", small_table)
+    arguments = ("plan", tmp_path / "table.npy", "--ratios", ratio, "--json")
+    (offer,) = lighttoken(*arguments).json["offers"]
+    embedding = compress(small_table, Budget(ratio=ratio))
+    every = len(embedding.stages) - len(offer["tiers"])
+    stored = sum(stage.codes.shape[1] for stage in embedding.stages[:every])
+    assert offer["bytes_per_row"] == stored + (embedding.gain is not None)
+    assert offer["covered"] == embedding.covered
+    assert offer["tiers"] == [stage.rows for stage in embedding.stages[every:]]
+    real = mean_cosine(small_table, embedding.dense(), zipf_prior(len(small_table)))
+    assert offer["cosine"] == pytest.approx(real, abs=0.06)
+
+
+def test_the_table_says_what_its_columns_count(lighttoken, small_table, tmp_path: Path):
+    np.save(tmp_path / "table.npy", small_table)
+    outcome = lighttoken("plan", tmp_path / "table.npy", "--ratios", "6,8")
+    assert outcome.code == 0
+    assert "707 x 48" in outcome.out
+    assert "bytes a row" in outcome.out
+    assert "get 6 bytes more, once, twice" in outcome.out  # eight columns to a byte
+
+
+def test_ratios_out_of_reach_are_left_out(lighttoken, tiny_model: Path):
+    outcome = lighttoken("plan", tiny_model, "--ratios", "5,900")
+    assert outcome.code == 0
+    assert "left out" in outcome.out
+
+
+def test_bad_input(fails, tiny_model: Path, tmp_path: Path):
+    assert "commas" in fails("plan", tiny_model, "--ratios", "many")
+    assert "ratio" in fails("plan", tiny_model, "--ratios", "0")
+    assert "nearest" in fails("plan", tiny_model, "--ratios", "900")
+    assert "not here" in fails("plan", tmp_path / "no.onnx")

@@ -1,0 +1,160 @@
+"""Tables are found by who reads them, whatever they are called."""
+
+import numpy as np
+import pytest
+
+from toolkit.errors import InputError
+from toolkit.graph.tables import find_tables, find_token_table
+
+IDS = "(int64[b,s] ids) => (float[b,s,w] rows)"
+
+
+def table(rows=20, width=4, dtype=np.float32):
+    return np.zeros((rows, width), dtype)
+
+
+def test_a_table_read_by_the_ids_is_found(graph):
+    model = graph(IDS, "rows = Gather(t, ids)", t=table())
+    found = find_token_table(model.graph)
+    assert (found.name, found.rows, found.width, found.nbytes) == ("t", 20, 4, 320)
+    assert found.ids_input == "ids"
+    assert [node.op_type for node in found.gathers] == ["Gather"]
+    assert found.others == ()
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "i = Cast<to = 6>(ids) rows = Gather(t, i)",
+        "i = Reshape(ids, flat) rows = Gather(t, i)",
+        "i = Unsqueeze(ids, last) rows = Gather(t, i)",
+        "i = Identity(ids) j = Cast<to = 6>(i) k = Flatten(j) rows = Gather<axis = 0>(t, k)",
+    ],
+)
+def test_ids_are_followed_through_steps_that_keep_them(graph, steps):
+    model = graph(
+        IDS, steps, t=table(), flat=np.array([-1], np.int64), last=np.array([1], np.int64)
+    )
+    assert find_token_table(model.graph).name == "t"
+
+
+@pytest.mark.parametrize("kind", ["int32", "int64"])
+def test_both_integer_types_are_ids(graph, kind):
+    model = graph(f"({kind}[b] ids) => (float[b,w] rows)", "rows = Gather(t, ids)", t=table())
+    assert find_token_table(model.graph).ids_input == "ids"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_every_float_type_is_a_table(graph, dtype):
+    model = graph("(int64[b] ids) => (rows)", "rows = Gather(t, ids)", t=table(dtype=dtype))
+    assert find_token_table(model.graph).nbytes == 80 * np.dtype(dtype).itemsize
+
+
+POSITIONS = """
+    tokens = Gather(bias, ids)
+    shape = Shape(ids)
+    length = Gather(shape, one)
+    range = Range(zero, length, one)
+    places = Gather(word_embeddings, range)
+    sum = Add(tokens, places)
+    types = Gather(type_table, token_type_ids)
+    rows = Add(sum, types)
+"""
+
+
+def test_use_decides_and_neither_name_nor_size(graph):
+    """The positions' table is larger and called after words; the tokens' one is called bias."""
+    model = graph(
+        "(int64[b,s] ids, int64[b,s] token_type_ids) => (float[b,s,4] rows)",
+        POSITIONS,
+        bias=table(20),
+        word_embeddings=table(512),
+        type_table=table(2),
+        zero=np.array(0, np.int64),
+        one=np.array(1, np.int64),
+    )
+    assert find_token_table(model.graph).name == "bias"
+    assert [found.name for found in find_tables(model.graph)] == ["bias", "type_table"]
+
+
+def test_positions_sliced_from_a_constant_are_no_ids(graph):
+    model = graph(
+        "(int64[b,s] ids) => (rows, places)",
+        """
+        shape = Shape<start = 1>(ids)
+        zero = Constant<value_ints = [0]>()
+        range = Slice(numbers, zero, shape)
+        places = Gather(position, range)
+        rows = Gather(t, ids)
+        """,
+        numbers=np.arange(512),
+        position=table(512),
+        t=table(20),
+    )
+    assert [found.name for found in find_tables(model.graph)] == ["t"]
+
+
+def test_the_largest_of_several_tables_is_the_token_table(graph):
+    model = graph(
+        "(int64[b] ids) => (x, y)",
+        "x = Gather(small, ids) y = Gather(large, ids)",
+        small=table(20, 2),
+        large=table(20, 8),
+    )
+    assert find_token_table(model.graph).name == "large"
+
+
+def test_a_table_gathered_twice_is_one_table_with_two_readers(graph):
+    model = graph(
+        "(int64[b] ids, int64[b] labels) => (x, y)",
+        "x = Gather(t, ids) y = Gather(t, labels)",
+        t=table(),
+    )
+    (found,) = find_tables(model.graph)
+    assert len(found.gathers) == 2
+    assert found.others == ()
+
+
+def test_a_head_that_shares_the_table_is_named(graph):
+    model = graph(
+        "(int64[b] ids) => (logits)",
+        "x = Gather(t, ids) head = Transpose<perm = [1, 0]>(t) logits = MatMul(x, head)",
+        t=table(),
+    )
+    assert [node.op_type for node in find_token_table(model.graph).others] == ["Transpose"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "rows = Gather<axis = 1>(t, ids)",  # columns
+        "i = Add(ids, ids) rows = Gather(t, i)",  # other rows than the ids'
+        "rows = Gather(ids, numbers)",  # the ids are the data
+        "rows = Gather(numbers, ids)",  # no float matrix
+    ],
+)
+def test_what_is_no_lookup_by_ids_is_refused_with_the_inputs_named(graph, body):
+    model = graph("(int64[b] ids) => (rows)", body, t=table(), numbers=np.arange(3))
+    with pytest.raises(InputError, match=r"\(ids\); give a model that takes token ids") as error:
+        find_token_table(model.graph)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_of_images_has_no_token_table(graph):
+    model = graph("(float[b,3] pixels) => (y)", "y = MatMul(pixels, w)", w=table(3))
+    with pytest.raises(InputError, match=r"no token table.*\(pixels\)"):
+        find_token_table(model.graph)
+
+
+def test_tables_in_a_branch_are_found_by_the_ids_outside(graph):
+    model = graph(
+        "(int64[b] ids, bool which) => (float[b,4] rows)",
+        """
+        rows = If (which) <
+            then_branch = g1 () => (float[b,4] x) { x = Gather(t, ids) },
+            else_branch = g2 () => (float[b,4] y) { y = Gather(t, ids) }
+        >
+        """,
+        t=table(),
+    )
+    assert len(find_token_table(model.graph).gathers) == 2

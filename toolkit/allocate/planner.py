@@ -1,0 +1,125 @@
+"""Bytes to layout: how many bytes for every row, what each stands for, and which rows get more.
+
+Nothing is trained here. A byte that stands for k latent values leaves a known share of a Gaussian's
+squared error; directions of much variance want few values to a byte, the others many. The expected
+error of every layout that fits the bytes follows from the table's spectrum and from the frequency
+prior, and the best one is returned.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BudgetError
+from .allocation import PLANE_COLUMNS, Layout, Part, layout_nbytes
+from .budget import Budget
+from .candidates import Spectrum, candidate_codes
+from .row_counts import MOST_TIERS, PLANE_ERROR, STACK_ERROR, Tiers
+
+# Rows of less than this share of the mean weight are a tail: they share one vector.
+_TAIL_WEIGHT = 0.01
+
+
+def plan_layout(
+    spectra: Sequence[Spectrum],
+    orders: Sequence[tuple[int, NDArray[np.float64]]],
+    budget: Budget,
+    *,
+    most_tiers: int = MOST_TIERS,
+) -> Layout:
+    """The layout of least expected error within the budget.
+
+    Args:
+        spectra: what may be coded, all of one width.
+        orders: ways to sort the rows: ids in one block of the order (0 for no order), and the
+            importance of each position [V], falling: position 0 matters most.
+        budget: what may be spent.
+        most_tiers: stages for frequent rows, at most.
+
+    Raises:
+        BudgetError: nothing fits; the message names the largest ratio that does.
+    """
+    rows, width = len(orders[0][1]), len(spectra[0].variances)
+    allowed = budget.bytes_for(rows, width)
+    codes = [(spectrum, list(candidate_codes(spectrum, allowed, rows))) for spectrum in spectra]
+    best: Layout | None = None
+    for block, weights in orders:
+        covered = _covered(weights, width)
+        weights = weights[:covered]
+        beside = Tiers(weights, PLANE_ERROR[: most_tiers + 1], width)
+        # Planes on a code of as many columns to a byte are searched together with it.
+        above = Tiers(weights, (STACK_ERROR[1:] / STACK_ERROR[1])[: most_tiers + 1], width)
+        for spectrum, candidates in codes:
+            for parts, columns, error in candidates:
+                code = _Code(parts, columns, covered, spectrum.gain, block)
+                tiers = above if columns == PLANE_COLUMNS else beside
+                best = _with_tiers(rows, width, allowed, code, error, tiers, best) or best
+    if best is None:
+        gain = all(spectrum.gain for spectrum in spectra)
+        raise BudgetError(_too_few(rows, width, allowed, orders[0][0], gain))
+    return best
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A layout without its tiers."""
+
+    parts: tuple[Part, ...]
+    columns: int
+    covered: int
+    gain: bool
+    block: int
+
+
+def _with_tiers(
+    rows: int,
+    width: int,
+    allowed: int,
+    code: _Code,
+    error: float,
+    tiers: Tiers,
+    best: Layout | None,
+) -> Layout | None:
+    """The best layout with this code, if it is better than ``best``."""
+    same: dict[str, Any] = {field.name: getattr(code, field.name) for field in fields(code)}
+    base = layout_nbytes(rows, width, tiers=(), **same)
+    found = None
+    least = math.inf if best is None else best.expected_error
+    empty = error > 0 and not (code.parts or code.columns)  # nothing to code is coded by nothing
+    for counts, share in tiers.best(allowed - base):
+        if base > allowed or error * share >= least or (empty and not counts):
+            continue
+        nbytes = layout_nbytes(rows, width, tiers=counts, **same)
+        if nbytes <= allowed:
+            least = error * share
+            found = Layout(**same, tiers=counts, nbytes=nbytes, expected_error=least)
+    return found
+
+
+def _covered(weights: NDArray[np.float64], width: int) -> int:
+    """Positions worth a code: all, unless a tail is next to never used and larger than its cost."""
+    rows = len(weights)
+    used = int(np.searchsorted(-weights, -_TAIL_WEIGHT * weights.sum() / rows, side="right"))
+    return used if used > 0 and rows - used > width else rows
+
+
+def _too_few(rows: int, width: int, allowed: int, block: int, gain: bool) -> str:
+    least = layout_nbytes(
+        rows,
+        width,
+        parts=(Part(1, 1),),
+        covered=rows,
+        tiers=(),
+        gain=gain,
+        block=block,
+    )
+    ratio = math.floor(10 * rows * width * 4 / least) / 10  # never more than can be had
+    reach = f"ratio {ratio:.1f}" if ratio >= 1 else "more than the table itself"
+    return (
+        f"{allowed:,} bytes are too few for a {rows} x {width} table; the nearest that can be "
+        f"reached is {least:,} bytes, {reach}"
+    )

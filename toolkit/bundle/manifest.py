@@ -1,0 +1,264 @@
+"""The bundle's manifest, ``lighttoken.json``: what a bundle holds and what it costs.
+
+It stands in ``toolkit`` because the exporter writes it and the runtime reads it, and neither of
+the two may import the other.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import FormatError
+from ..files import sha256
+
+BUNDLE_VERSION = 1
+MANIFEST_NAME = "lighttoken.json"
+MODEL_NAME = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the model came from. ``sha256`` is that of its weights file."""
+
+    name: str
+    kind: str  # "hub", "folder" or "onnx"
+    sha256: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How the model makes one vector of a sentence: ``mode`` is mean, cls or max."""
+
+    mode: str = "mean"
+    normalize: bool = False
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes. ``embedding_bytes`` counts every tensor that the decode node reads."""
+
+    ratio: float
+    bits_per_parameter: float
+    embedding_bytes: int
+    dense_bytes: int
+    model_bytes: int
+    original_model_bytes: int
+    by_part: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What the checks after the export found; all are largest absolute differences.
+
+    Attributes:
+        lookup: the graph's decoded rows against ``CompressedEmbedding.lookup``, every token id.
+        rewrite: the model's outputs against the original with its table replaced by ``lookup``.
+        compression: the model's outputs against the original: the price of compression.
+    """
+
+    lookup: float
+    rewrite: float
+    compression: float
+
+
+TRAINED = ("table", "norms", "body")  # what healing can train, each with what is before it
+
+
+@dataclass(frozen=True)
+class Healed:
+    """What healing on a text gained.
+
+    Attributes:
+        texts: that were given.
+        before: mean distance of the model's outputs to the original's on texts held out of them:
+            squared error of the hidden states over their power, plus what the head gives.
+        after: the same, healed.
+        steps: of training.
+        trained: the floats of the ``table`` alone, the model's ``norms`` too, or its whole
+            ``body``.
+    """
+
+    texts: int
+    before: float
+    after: float
+    steps: int
+    trained: str = "table"
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A table of the model that was packed.
+
+    Attributes:
+        name: in the original graph.
+        bytes: packed.
+        dense_bytes: in float32, which ratios count from.
+        original_bytes: in the original file, which may have held it quantised.
+        form: how it stood there: ``float``, or ``uint8, DequantizeLinear``.
+    """
+
+    name: str
+    rows: int
+    width: int
+    bytes: int
+    dense_bytes: int
+    original_bytes: int
+    form: str
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of the bundle."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All of ``lighttoken.json``.
+
+    Attributes:
+        task: feature-extraction, fill-mask, text-classification, text-generation, ..., in the
+            Hugging Face hub's words.
+        table: name that the compressed table had in the original graph, [rows, width].
+        ids_input: the graph input that carries token ids.
+        tied_head: the output head, or another reader, still holds the table in float32.
+        packed_heads: output heads that read the packed table.
+        target: where it is meant to run, a name of ``exporters.targets``.
+        batch: texts that the graph takes, no other number; None for any.
+        sequence: tokens of each.
+        fused: attentions that are one node each, MultiHeadAttention of onnxruntime's; None where
+            that was not asked for.
+        healed: what healing the table on a text gained; None where it was not.
+        body: form of the weights beside the tables: fp32, fp16, int8 or int4.
+        body_block: numbers of an int4 body that share a scale.
+        max_length: tokens that the tokenizer cuts a text to; None for no limit.
+        model: where the model is in the bundle's folder, with forward slashes.
+        cached: the graph takes and gives keys and values of the tokens before.
+        pooled: the graph has an output ``sentence_embedding`` too, made as ``pooling`` says.
+        tables: every table that was packed, the largest first; () in bundles of older versions,
+            which hold one.
+        made_with: versions of the packages that made the bundle.
+        files: every file but the manifest itself.
+    """
+
+    source: Source
+    task: str
+    exporter: str
+    decode: str
+    opset: int
+    rows: int
+    width: int
+    table: str
+    ids_input: str
+    tied_head: bool
+    method: str
+    seed: int
+    footprint: Footprint
+    parity: Parity
+    pooling: Pooling | None = None
+    max_length: int | None = None
+    packed_heads: int = 0
+    target: str = "cpu"
+    batch: int | None = None
+    sequence: int | None = None
+    fused: int | None = None
+    healed: Healed | None = None
+    body: str = "fp32"
+    body_block: int | None = None
+    model: str = MODEL_NAME
+    cached: bool = False
+    pooled: bool = False
+    tables: tuple[StoredTable, ...] = ()
+    made_with: dict[str, str] = field(default_factory=dict)
+    files: dict[str, StoredFile] = field(default_factory=dict)
+    version: int = BUNDLE_VERSION
+
+    def to_json(self) -> str:
+        """The file's text; keys sorted."""
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+
+
+def describe_files(folder: Path) -> dict[str, StoredFile]:
+    """Size and digest of every file under ``folder`` except the manifest, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): StoredFile(path.stat().st_size, sha256(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST_NAME
+    }
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``folder/lighttoken.json``.
+
+    Raises:
+        FormatError: no bundle, a damaged manifest, or one of a newer version.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise FormatError(
+            f"{folder} is no bundle (no {MANIFEST_NAME}); make one with "
+            "`lighttoken export SOURCE OUT`"
+        )
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = data["version"]
+        if not isinstance(version, int) or version > BUNDLE_VERSION:
+            raise FormatError(
+                f"{folder} is a bundle of version {version}, this lighttoken reads up to "
+                f"{BUNDLE_VERSION}; upgrade with `pip install -U lighttoken`"
+            )
+        data["source"] = Source(**data["source"])
+        data["footprint"] = Footprint(**data["footprint"])
+        data["parity"] = Parity(**data["parity"])
+        data["pooling"] = Pooling(**data["pooling"]) if data["pooling"] else None
+        data["healed"] = Healed(**data["healed"]) if data.get("healed") else None
+        data["tables"] = tuple(StoredTable(**entry) for entry in data.get("tables", ()))
+        data["files"] = {name: _stored_file(entry) for name, entry in data["files"].items()}
+        manifest = Manifest(**data)
+        _check_inside(manifest.model)
+        return manifest
+    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"{path} is damaged ({error}); export the bundle again") from error
+
+
+def _check_inside(name: str) -> None:
+    """A manifest may come from anyone: the model that it names is one of the bundle's own files."""
+    if not isinstance(name, str):
+        raise TypeError(f"its model is {name!r}, no path")
+    rooted = PurePosixPath(name).is_absolute() or Path(name).is_absolute()
+    if rooted or ".." in Path(name).parts:
+        raise ValueError(f"its model is {name!r}, outside of the bundle")
+
+
+def _stored_file(entry: dict[str, Any]) -> StoredFile:
+    file = StoredFile(**entry)
+    if not (isinstance(file.bytes, int) and isinstance(file.sha256, str)):
+        raise TypeError(f"a file has bytes {file.bytes!r} and sha256 {file.sha256!r}")
+    return file
+
+
+def verify_files(folder: Path, manifest: Manifest) -> None:
+    """Check that every file is there, whole and unaltered.
+
+    Raises:
+        FormatError: the first file that is missing, of another size, or of another sha256.
+    """
+    for name, stored in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise FormatError(f"{path} is missing; copy the whole bundle again")
+        size = path.stat().st_size
+        if size != stored.bytes:
+            raise FormatError(
+                f"{path} has {size:,} bytes where the manifest says {stored.bytes:,}; "
+                "copy the bundle again"
+            )
+        if sha256(path) != stored.sha256:
+            raise FormatError(f"{path} was altered (its sha256 differs); copy the bundle again")

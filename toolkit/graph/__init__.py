@@ -1,0 +1,3 @@
+"""The one reader of ONNX graphs:
+forms of stored tables, look-ups by ids, output heads, the operators' contract.
+"""

@@ -1,0 +1,54 @@
+"""The operators that read a packed table: what nodes are called, on disk and in every runtime.
+
+``ai.lighttoken::CompressedEmbedding`` takes ids and gives rows, ``ai.lighttoken::CompressedHead``
+takes hidden states and gives logits. Each is a function of the model, with a body of standard
+operators; a native kernel replaces the body where there is one.
+
+A model's second packed table has functions of its own, ``CompressedEmbedding2``: another layout is
+another body. Functions of one name and several ``overload`` would be the standard's way, and
+onnxruntime 1.31 knows them; but 1.20 and 1.22 take the last for all nodes, without a word.
+"""
+
+import re
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+DOMAIN = "ai.lighttoken"
+VERSION = 1
+LOOKUP = "CompressedEmbedding"
+HEAD = "CompressedHead"
+MIN_OPSET = 13  # from here on Squeeze and friends take axes as inputs, as the bodies have them
+
+# The tensors of a packed table are initializers called TABLE.NAME; these are the names.
+CODES = re.compile(r"^(|.+\.)stages\.\d+\.codes$")
+TENSOR = re.compile(r"^(mean|tail|signs|order\.\w+|gain\.\w+|lowrank\.\w+|stages\.\d+\.\w+)$")
+
+
+def is_lookup(node: ir.Node) -> bool:
+    """Whether it looks rows up in a packed table."""
+    return node.domain == DOMAIN and without_number(node.op_type) == LOOKUP
+
+
+def is_head(node: ir.Node) -> bool:
+    """Whether it is an output head that reads a packed table."""
+    return node.domain == DOMAIN and without_number(node.op_type) == HEAD
+
+
+def is_packed(node: ir.Node) -> bool:
+    """Whether it reads a packed table at all."""
+    return node.domain == DOMAIN
+
+
+def without_number(op_type: str) -> str:
+    """The operator's name without the number of a further table: ``CompressedEmbedding``."""
+    return op_type.rstrip("0123456789")
+
+
+def free_name(name: str, taken: Iterable[str]) -> str:
+    """``name`` for the first packed table of a model, ``name2`` for the second, and so on."""
+    used = set(taken)
+    number = 1
+    while (each := name if number == 1 else f"{name}{number}") in used:
+        number += 1
+    return each

@@ -1,0 +1,46 @@
+"""An .onnx file as an onnx-ir model, or one line that says why not."""
+
+from pathlib import Path
+
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from ..errors import InputError
+
+
+def load_graph(path: Path) -> ir.Model:
+    """Read an .onnx file; weights stay on disk until used.
+
+    Raises:
+        InputError: no ONNX model, or its external data is missing.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not here; give an .onnx file")
+    if path.suffix == ".ort":
+        raise InputError(
+            f"{path} is in onnxruntime's own format, which cannot be rewritten; give the .onnx "
+            "file that it was made from"
+        )
+    try:
+        model = ir.load(path, format="protobuf")  # whatever it is called
+        if not len(model.graph):
+            raise InputError(f"{path} is no ONNX model (it holds no graph); give an .onnx file")
+        for value in model.graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                _check_external(value.const_value, path)
+        if "ai.onnx" in model.opset_imports:  # the long name of the same domain
+            model.opset_imports[""] = model.opset_imports.pop("ai.onnx")
+        return model
+    except InputError:
+        raise
+    except (DecodeError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or ["unreadable"])[0]
+        raise InputError(f"{path} is no ONNX model ({reason}); give an .onnx file") from error
+
+
+def _check_external(tensor: ir.ExternalTensor, model: Path) -> None:
+    file = Path(tensor.path)
+    if not file.is_file():
+        raise InputError(f"{file} is missing; it holds the weights of {model.name}")
+    if file.stat().st_size < (tensor.offset or 0) + (tensor.length or tensor.nbytes):
+        raise InputError(f"{file} is too short for the weights of {model.name}; copy it again")

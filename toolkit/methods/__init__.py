@@ -1,0 +1,1 @@
+"""Ways to compress a table, behind one function: :func:`.compress.compress`."""

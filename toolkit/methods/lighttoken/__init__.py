@@ -1,0 +1,1 @@
+"""The method of this project: a base code for every row, residual stages for the frequent ones."""

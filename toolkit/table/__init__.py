@@ -1,0 +1,1 @@
+"""What a packed table is: its values, its file, its bits."""

@@ -1,0 +1,158 @@
+"""The file format: safetensors with one metadata entry, ``lighttoken``, a JSON text.
+
+One entry only, because safetensors keeps metadata in a hash map of no fixed order and equal
+embeddings must give equal bytes. The version rises when an old reader could misread a new file.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialize
+
+from ..errors import FormatError
+from ..files import write_aside
+from .embedding import (
+    ColumnDecoder,
+    CompressedEmbedding,
+    Decoder,
+    DenseDecoder,
+    Gain,
+    LowRank,
+    RowOrder,
+    Stage,
+)
+
+FORMAT_VERSION = 1
+_KEY = "lighttoken"
+
+Take = Callable[[str], NDArray[Any]]
+TakeScale = Callable[[str], NDArray[Any] | None]
+
+_DTYPES = {
+    "mean": np.float32,
+    "scale": np.float32,
+    "starts": np.int32,
+    "codes": np.uint8,
+    "codebook": np.int8,
+    "levels": np.float32,
+    "tail": np.float32,
+}
+
+
+def to_bytes(embedding: CompressedEmbedding) -> bytes:
+    """Serialise; deterministic."""
+    layout = {
+        "version": FORMAT_VERSION,
+        "rows": embedding.rows,
+        "width": embedding.width,
+        "block": embedding.order.block if embedding.order else None,
+        "stages": [
+            {
+                "latents": stage.decoder.latents,
+                "decoder": "dense" if isinstance(stage.decoder, DenseDecoder) else "columns",
+            }
+            for stage in embedding.stages
+        ],
+    }
+    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in embedding.tensors()}
+    return serialize(tensors, metadata={_KEY: json.dumps(layout, sort_keys=True)})
+
+
+def save_to(embedding: CompressedEmbedding, path: Path) -> None:
+    """Write ``path`` atomically."""
+    with write_aside(path) as aside:
+        aside.write_bytes(to_bytes(embedding))
+
+
+def load(path: Path) -> CompressedEmbedding:
+    """Read ``path``; every shape and dtype is checked before use."""
+    if not path.is_file():
+        raise FormatError(f"{path} is not here; give the file that `lighttoken compress` wrote")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(_KEY)
+            if text is None:
+                raise FormatError(
+                    f"{path} holds no LightToken embedding; was it made by another tool?"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+        layout = json.loads(text)
+        if not isinstance(layout, dict):
+            raise FormatError(f"{path} has a damaged layout (no mapping); copy it again")
+        return _build(layout, tensors, path)
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise FormatError(f"{path} cannot be read ({_first_line(error)}); copy it again") from error
+
+
+def _build(
+    layout: dict[str, Any], tensors: dict[str, NDArray[Any]], path: Path
+) -> CompressedEmbedding:
+    version = layout.get("version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise FormatError(
+            f"{path} has format version {version}, this lighttoken reads up to {FORMAT_VERSION}; "
+            "upgrade with `pip install -U lighttoken`"
+        )
+
+    def take(name: str) -> NDArray[Any]:
+        prefix, _, kind = name.rpartition(".")
+        # Matrices are int8 beside a scale, and float32 without one.
+        matrix = np.int8 if f"{prefix}.scale" in tensors else np.float32
+        tensor, dtype = tensors.get(name), _DTYPES.get(kind, matrix)
+        if tensor is None or tensor.dtype != dtype:
+            found = "nothing" if tensor is None else str(tensor.dtype)
+            raise FormatError(f"{path}: tensor {name} should be {np.dtype(dtype)}, found {found}")
+        return tensor
+
+    def scale(prefix: str) -> NDArray[Any] | None:
+        return take(f"{prefix}.scale") if f"{prefix}.scale" in tensors else None
+
+    try:
+        stages = tuple(
+            Stage(
+                take(f"stages.{i}.codes"),
+                _decoder(entry, f"stages.{i}", take, scale),
+                take(f"stages.{i}.codebook") if f"stages.{i}.codebook" in tensors else None,
+            )
+            for i, entry in enumerate(layout["stages"])
+        )
+        block = layout["block"]
+        return CompressedEmbedding(
+            rows=layout["rows"],
+            width=layout["width"],
+            mean=take("mean"),
+            stages=stages,
+            lowrank=LowRank(take("lowrank.left"), take("lowrank.right"), scale("lowrank"))
+            if "lowrank.left" in tensors
+            else None,
+            order=RowOrder(take("order.starts"), block) if block else None,
+            gain=Gain(take("gain.codes"), take("gain.levels")) if "gain.codes" in tensors else None,
+            tail=take("tail") if "tail" in tensors else None,
+        )
+    except (KeyError, TypeError, IndexError) as error:
+        raise FormatError(f"{path} has a damaged layout ({error!r}); copy it again") from error
+
+
+def _decoder(entry: dict[str, Any], prefix: str, take: Take, scale: TakeScale) -> Decoder:
+    kind, latents = entry["decoder"], entry["latents"]
+    decoder: Decoder
+    if kind == "dense":
+        decoder = DenseDecoder(take(f"{prefix}.weight"), scale(prefix))
+    elif kind == "columns":
+        decoder = ColumnDecoder(take(f"{prefix}.scale"))
+    else:
+        raise FormatError(f"decoder kind {kind!r} is unknown here; upgrade lighttoken")
+    if decoder.latents != latents:
+        raise FormatError(
+            f"{prefix} says {latents} latent values and holds a decoder of {decoder.latents}"
+        )
+    return decoder
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
