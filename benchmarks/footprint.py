@@ -75,7 +75,7 @@ def bundles(source: str, place: str, tokens: int, work: Path) -> list[Path]:
             out.parent.mkdir(exist_ok=True)
             options = ExportOptions(
                 target=target,
-                body=body,
+                weights=body,
                 config=LightTokenConfig.of_effort("fast"),
                 **({"batch": 1, "sequence": tokens} if TARGETS[target].static else {}),
             )

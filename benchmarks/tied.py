@@ -97,7 +97,7 @@ def measure(table: NDArray[np.float32], ratio: float, layers: int, repeats: int)
             if not out.is_dir():
                 options = ExportOptions(
                     head=head,
-                    body=body,
+                    weights=body,
                     exporter="dynamo",
                     config=LightTokenConfig.of_effort("fast"),  # bytes and times are the same
                 )

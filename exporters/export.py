@@ -113,7 +113,7 @@ def export(
         )
         if chosen.heal is not None:
             check_healable(loaded)
-        layout = check_layout(chosen.layout, loaded)
+        layout = check_layout(chosen.structure, loaded)
         path = aside / layout.model
         model = load_graph(loaded.path)
         check_opset(model)
@@ -137,7 +137,7 @@ def export(
                 embeddings, loaded, dense, weigh(len(dense)), chosen, Path(work) / "healed", part
             )
         graph = body.path
-        if chosen.body != "fp32" or chosen.head == "nbits":
+        if chosen.weights != "fp32" or chosen.head == "nbits":
             say("body", "making the rest of the model smaller")
             graph = _shrink(body, tables, chosen, weigh, Path(work) / "body")
         if graph != loaded.path:
@@ -189,8 +189,8 @@ def export(
             tied_head=any(table.tied for table in packed),
             packed_heads=sum(table.heads for table in packed),
             fused=fused,
-            body=chosen.body,
-            body_block=chosen.body_block if chosen.body == "int4" else None,
+            body=chosen.weights,
+            body_block=chosen.group_size if chosen.weights == "int4" else None,
             method=chosen.method if chosen.packed is None else "given",
             seed=chosen.seed,
             footprint=_footprint(packed, nbytes, loaded),
@@ -243,11 +243,11 @@ def _shrink(
     return shrink_body(
         loaded.path,
         work,
-        chosen.body,
+        chosen.weights,
         Inputs(tuple(sorted(ids_inputs)), importance, text, chosen.seed),
         kept=kept,
         heads=(lambda model: _head_products(model, names)) if chosen.head == "nbits" else None,
-        block=chosen.body_block,
+        block=chosen.group_size,
     )
 
 

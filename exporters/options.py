@@ -33,21 +33,21 @@ class ExportOptions:
         batch: texts that the graph takes, no other number; with ``sequence``.
         sequence: tokens of each text.
         format: "onnx", or "ort", onnxruntime's own, for minimal builds of it.
-        body: form of the weights beside the tables, see ``exporters.weights.shrink.shrink_body``.
-        body_block: numbers that share a scale, in a body of int4.
+        weights: form of those beside the tables, see ``exporters.weights.shrink.shrink_body``.
+        group_size: numbers that share a scale, of int4 weights.
         table: name of the table to pack; by default the largest that token ids look up.
         all_tables: pack every table that ids look up and that is large enough, see
             ``find_large_tables``; each gets the budget's ratio, or its share of the bytes.
         method: of compression.
         seed: equal seeds give equal bytes.
-        layout: of the bundle's folder: "flat", or what "transformers-js" looks for.
+        structure: of the bundle's folder: "flat", or what "transformers-js" looks for.
         with_pooling: let the graph give ``sentence_embedding`` too, pooled as the model's folder
             says.
         revision: branch, tag or commit of a hub id.
         trust_remote_code: run the Python code that a model brings.
         with_past: let a decoder take and give the keys and values of the tokens before.
         name: what the bundle calls its source; by default the hub id, folder or file name.
-        corpus: a text file, one text a line, to count tokens in, and to round an int4 body by; the
+        corpus: a text file, one text a line, to count tokens in, and to round int4 weights by; the
             tokenizer's prior is used without.
         config: constants of the method; its own without.
         packed: a packed table to take in place of compressing, such as one that was trained on.
@@ -65,13 +65,13 @@ class ExportOptions:
     batch: int | None = None
     sequence: int | None = None
     format: str = "onnx"
-    body: str = "fp32"
-    body_block: int = 128
+    weights: str = "fp32"
+    group_size: int = 128
     table: str | None = None
     all_tables: bool = False
     method: str = "lighttoken"
     seed: int = 0
-    layout: str = "flat"
+    structure: str = "flat"
     with_pooling: bool = False
     revision: str | None = None
     trust_remote_code: bool = False
@@ -95,8 +95,8 @@ class ExportOptions:
             raise InputError("batch and sequence come together: both are fixed, or neither")
         if min(size for size in (self.batch, self.sequence, 1) if size is not None) < 1:
             raise InputError(f"batch {self.batch} x sequence {self.sequence} holds no token")
-        check_body(self.body, self.body_block)
-        target = find_target(self.target, self.body)
+        check_body(self.weights, self.group_size)
+        target = find_target(self.target, self.weights)
         if self.fuse and not target.fusible:
             raise InputError(f"{self.target} does not know joined attention; leave fuse out")
         if self.table is not None and self.all_tables:
@@ -109,13 +109,13 @@ class ExportOptions:
             raise InputError(
                 f"heal_train {self.heal_train!r} is unknown; choose from {', '.join(TRAINED)}"
             )
-        if self.layout not in LAYOUTS:
-            raise InputError(f"layout {self.layout!r} is unknown; choose from {', '.join(LAYOUTS)}")
+        if self.structure not in LAYOUTS:
+            raise InputError(f"structure {self.structure!r} is unknown; choose from {', '.join(LAYOUTS)}")
 
 
 def decided(options: ExportOptions) -> ExportOptions:
     """With what the target decides, where nothing else was asked for."""
-    target = find_target(options.target, options.body)
+    target = find_target(options.target, options.weights)
     decode, head = options.decode or target.decode, options.head or target.head
     # Who has the function dissolved wants standard operators alone.
     fuse = (target.fuse and decode == "function") if options.fuse is None else options.fuse
@@ -127,7 +127,7 @@ def decided(options: ExportOptions) -> ExportOptions:
             f"{options.target} computes a batch of {sizes[0]} wrongly; "
             f"use --batch {target.most_texts}"
         )
-    if options.format == "ort" and options.layout != "flat":
-        raise InputError(f"layout {options.layout} is for .onnx files; leave one of the two out")
+    if options.format == "ort" and options.structure != "flat":
+        raise InputError(f"structure {options.structure} is for .onnx files; leave one of the two out")
     batch, sequence = sizes
     return replace(options, decode=decode, head=head, fuse=fuse, batch=batch, sequence=sequence)

@@ -251,7 +251,7 @@ def test_tied_transformers_hold_one_packed_table(
 @pytest.mark.parametrize("body", ["fp32", "int4"])
 def test_a_head_of_few_bits_leaves_no_dense_table(tiny_folder, quick, tmp_path, architecture, body):
     out = tmp_path / "out"
-    options = quick(head="nbits", body=body, body_block=16)
+    options = quick(head="nbits", weights=body, group_size=16)
     manifest = export(str(tiny_folder(architecture)), out, Budget(ratio=6), options=options)
     assert (manifest.packed_heads, manifest.tied_head, manifest.body) == (0, False, body)
     model = ir.load(out / "model.onnx")

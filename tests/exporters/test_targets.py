@@ -150,7 +150,7 @@ def test_wrong_options_are_one_line(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "ort", "layout": "transformers-js"}, "is for .onnx files"),
+        ({"format": "ort", "structure": "transformers-js"}, "is for .onnx files"),
         ({"target": "qnn", "batch": 2, "sequence": 6}, "a batch of 2 wrongly; use --batch 1"),
     ],
 )

@@ -22,7 +22,7 @@ TEXTS = ["word3 word9", "word1", "word200 word7 word5"]
 def web(exported, quick, tmp_path_factory):
     """``exported`` again, in the layout of transformers.js."""
     out = tmp_path_factory.mktemp("web") / "bundle"
-    options = quick(layout="transformers-js")
+    options = quick(structure="transformers-js")
     export(str(exported.source), out, exported.budget, options=options)
     return out
 
@@ -113,14 +113,14 @@ def test_a_folder_without_a_tokenizer_is_refused_before_the_work(tiny_folder, ex
             str(tiny_folder("BertModel")),
             tmp_path / "out",
             exported.budget,
-            options=ExportOptions(layout="transformers-js"),
+            options=ExportOptions(structure="transformers-js"),
         )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_layout_is_refused():
-    with pytest.raises(InputError, match="layout 'zip' is unknown; choose from flat, transformers"):
-        ExportOptions(layout="zip")
+    with pytest.raises(InputError, match="structure 'zip' is unknown; choose from flat, transformers"):
+        ExportOptions(structure="zip")
 
 
 def test_what_a_source_said_of_its_own_files_is_not_kept(exported, quick, tmp_path):
@@ -130,6 +130,6 @@ def test_what_a_source_said_of_its_own_files_is_not_kept(exported, quick, tmp_pa
     config["transformers.js_config"] = {"dtype": "q4", "use_external_data_format": False}
     (source / "config.json").write_text(json.dumps(config))
     out = tmp_path / "out"
-    export(str(source), out, exported.budget, options=quick(layout="transformers-js"))
+    export(str(source), out, exported.budget, options=quick(structure="transformers-js"))
     told = json.loads((out / "config.json").read_text())["transformers.js_config"]
     assert told == {"dtype": "fp32", "use_external_data_format": True}

@@ -274,7 +274,7 @@ def test_shapes_on_the_way_go_but_for_our_own_nodes(graph):
 def test_a_bundle_has_fewer_nodes_and_the_same_values(encoder_folder, quick, tmp_path, body):
     found = {}
     for fuse in (None, False):
-        options = quick(body=body, fuse=fuse)
+        options = quick(weights=body, fuse=fuse)
         manifest = export(str(encoder_folder), tmp_path / str(fuse), BUDGET, options=options)
         assert manifest.fused == (LAYERS if fuse is None else None)
         path = tmp_path / str(fuse) / manifest.model
@@ -292,7 +292,7 @@ def test_a_bundle_has_fewer_nodes_and_the_same_values(encoder_folder, quick, tmp
 
 
 def test_with_half_precision_on_request(encoder_folder, quick, tmp_path):
-    options = quick(target="cuda", body="fp16", fuse=True)
+    options = quick(target="cuda", weights="fp16", fuse=True)
     manifest = export(str(encoder_folder), tmp_path / "out", BUDGET, options=options)
     assert manifest.fused == LAYERS
     session = open_session(tmp_path / "out", op=False)

@@ -33,7 +33,7 @@ def bundle(need_browser, minilm_folder, tmp_path_factory):
         if (target, body) not in made:
             out = tmp_path_factory.mktemp("browser") / f"{target}-{body}"
             options = ExportOptions(
-                target=target, body=body, config=LightTokenConfig(rounds=1), name="minilm"
+                target=target, weights=body, config=LightTokenConfig(rounds=1), name="minilm"
             )
             export(str(minilm_folder), out, Budget(ratio=25), options=options)
             made[target, body] = out

@@ -50,7 +50,7 @@ def minilm_bundle(minilm_folder, tmp_path_factory):
             folder = tmp_path_factory.mktemp("models") / "all-MiniLM-L6-v2"
             # Whether others load it does not hang on how good the codes are.
             options = ExportOptions(
-                layout=layout,
+                structure=layout,
                 with_pooling=layout == "transformers-js",
                 name="sentence-transformers/all-MiniLM-L6-v2",
                 config=LightTokenConfig(rounds=1),
@@ -92,7 +92,7 @@ def save_tiny(tmp_path_factory):
         described["model_input_names"] = ["input_ids", "attention_mask"]
         (folder / "tokenizer_config.json").write_text(json.dumps(described))
         out = folder.with_name("bundle")
-        options = ExportOptions(layout=layout, config=LightTokenConfig(rounds=1), **changes)
+        options = ExportOptions(structure=layout, config=LightTokenConfig(rounds=1), **changes)
         export(str(folder), out, Budget(ratio=6), options=options)
         return out
 
