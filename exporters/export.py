@@ -11,22 +11,22 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from toolkit import Budget, CompressedEmbedding
+from toolkit import Budget, CompressedEmbedding, compress
 from toolkit.allocate.importance import zipf_prior
 from toolkit.bundle.manifest import MANIFEST_NAME, Footprint, Healed, Manifest
 from toolkit.errors import BudgetError, InputError
 from toolkit.files import folder_aside
+from toolkit.graph.files import model_nbytes
 from toolkit.graph.heads import Head, find_heads, serves_heads_alone
 from toolkit.graph.load import load_graph
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import TableUse, find_tables, find_token_table
-from toolkit import compress
 from toolkit.methods.config import LightTokenConfig, PaperConfig
 from toolkit.progress import Progress
 
 from .bundle.ort_format import SUFFIX, save_ort
 from .bundle.structure import check_layout
-from .bundle.write import model_nbytes, write_bundle
+from .bundle.write import write_bundle
 from .healing import check_healable, export_trained, heal_table
 from .options import ExportOptions, decided
 from .passes.add_pooling import AddPooling

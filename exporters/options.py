@@ -110,7 +110,9 @@ class ExportOptions:
                 f"heal_train {self.heal_train!r} is unknown; choose from {', '.join(TRAINED)}"
             )
         if self.structure not in LAYOUTS:
-            raise InputError(f"structure {self.structure!r} is unknown; choose from {', '.join(LAYOUTS)}")
+            raise InputError(
+                f"structure {self.structure!r} is unknown; choose from {', '.join(LAYOUTS)}"
+            )
 
 
 def decided(options: ExportOptions) -> ExportOptions:
@@ -128,6 +130,8 @@ def decided(options: ExportOptions) -> ExportOptions:
             f"use --batch {target.most_texts}"
         )
     if options.format == "ort" and options.structure != "flat":
-        raise InputError(f"structure {options.structure} is for .onnx files; leave one of the two out")
+        raise InputError(
+            f"structure {options.structure} is for .onnx files; leave one of the two out"
+        )
     batch, sequence = sizes
     return replace(options, decode=decode, head=head, fuse=fuse, batch=batch, sequence=sequence)

@@ -5,8 +5,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import onnx_ir as ir
-
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, StoredFile, describe_files
 from toolkit.files import sha256
 
@@ -42,13 +40,3 @@ def _tell_transformers_js(path: Path, layout: Layout) -> None:
     """What the source told it of other files (such as quantised ones) does not hold here."""
     config = read_json(path) | {"transformers.js_config": dict(layout.settings)}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def model_nbytes(path: Path) -> int:
-    """Bytes of an .onnx file and of the external data files that it names."""
-    external = {
-        Path(tensor.path)
-        for value in ir.load(path).graph.initializers.values()
-        if isinstance(tensor := value.const_value, ir.ExternalTensor)
-    }
-    return path.stat().st_size + sum(file.stat().st_size for file in external)

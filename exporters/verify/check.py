@@ -17,7 +17,7 @@ from toolkit.bundle.feeds import DECODER_IDS, build_feeds
 from toolkit.bundle.manifest import Parity
 from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.errors import LightTokenError
-from toolkit.graph.forms import constant
+from toolkit.graph.forms import constant, rounds_activations
 from toolkit.graph.rows import looked_up
 from toolkit.graph.tables import Lookup, TableUse, find_tables
 from toolkit.ort import cpu_session, quiet_options
@@ -105,22 +105,16 @@ def _check(
         # bit of a row may decide how an activation is rounded.
         replaced = Path(folder) / "replaced.onnx"
         save_replaced(original, decoded, {table.name for table in tables if table.heads}, replaced)
-        if joining is not None and _rounds(before.graph):
+        if joining is not None and rounds_activations(before.graph):
             reference = ir.load(replaced)
             joining(reference)
             ir.save(reference, replaced)  # its weights stay where they are
         rewrite = _difference(compressed, replaced, ids_input, rows)
     what = "the rewritten model and the original with its table replaced"
-    counts = rewrite.typical if _rounds(before.graph) else rewrite.largest
+    counts = rewrite.typical if rounds_activations(before.graph) else rewrite.largest
     _refuse(what, counts, tolerance * max(1.0, rewrite.scale))
     price = _difference(compressed, uncompressed, ids_input, rows)
     return Parity(lookup=lookup, rewrite=rewrite.largest, compression=price.largest)
-
-
-def _rounds(graph: ir.Graph) -> bool:
-    """Whether it rounds what it computes to integers; the last bit of a sum then decides a step."""
-    quantizers = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulNBits")
-    return any(node.op_type in quantizers for node in graph.all_nodes())
 
 
 def _valid_ids(uses: Iterable[TableUse]) -> dict[str, int]:
@@ -168,7 +162,7 @@ def check_fused(fused: Path, original: Path) -> None:
     uses = find_tables(before.graph)
     with _told():
         difference = _difference(fused, original, uses[0].ids_input, _valid_ids(uses))
-    counts = difference.typical if _rounds(before.graph) else difference.largest
+    counts = difference.typical if rounds_activations(before.graph) else difference.largest
     limit = max(map(_tolerance, uses)) * max(1.0, difference.scale)
     _refuse("the model and the one with joined nodes", counts, limit)
 

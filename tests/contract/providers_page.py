@@ -8,7 +8,6 @@ from pathlib import Path
 
 from runtime.profile.placement.advice_rules import FREE, RULES, Rule
 from runtime.profile.predict.operators import SUPPORT, Operator, Support
-
 from toolkit.files import write_aside
 
 FILE = Path(__file__).parents[2] / "docs" / "providers.md"

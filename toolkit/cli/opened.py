@@ -115,7 +115,7 @@ class Opened:
 
     def _add(self, path: Path, name: str, *, verify: bool, **own: Any) -> None:
         """An .onnx file, opened as the original is unless ``own`` says otherwise."""
-        from exporters.bundle.write import model_nbytes
+        from toolkit.graph.files import model_nbytes
 
         settings: dict[str, Any] = {
             "folder": self.base.folder,
@@ -164,8 +164,8 @@ class Opened:
         Its bytes are those of a model that holds the table in ``packed`` bytes: the dense one goes
         unless a head keeps it.
         """
-        from exporters.bundle.write import model_nbytes
         from exporters.verify.replaced import save_replaced
+        from toolkit.graph.files import model_nbytes
         from toolkit.graph.heads import find_heads
 
         # Beside it there will be links to the original's files, which no new file may replace.

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 import pytest
-from exporters.bundle.structure import LAYOUTS, check_layout, layout_of
 
 from exporters import ExportOptions, export
+from exporters.bundle.structure import LAYOUTS, check_layout, layout_of
 from exporters.sources.source import LoadedModel, load_source
 from runtime import open_pipeline, open_session
 from toolkit.bundle.manifest import describe_files, read_manifest, verify_files
@@ -119,7 +119,9 @@ def test_a_folder_without_a_tokenizer_is_refused_before_the_work(tiny_folder, ex
 
 
 def test_an_unknown_layout_is_refused():
-    with pytest.raises(InputError, match="structure 'zip' is unknown; choose from flat, transformers"):
+    with pytest.raises(
+        InputError, match="structure 'zip' is unknown; choose from flat, transformers"
+    ):
         ExportOptions(structure="zip")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+
 from runtime.profile.measure.carry import MODULE, carry
 from runtime.profile.measure.job import Answer, Job
 from runtime.profile.measure.worker.energy import joules, read_counters

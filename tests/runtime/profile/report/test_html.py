@@ -10,8 +10,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from runtime.profile.placement.cuts import Island
 
+from runtime.profile.placement.cuts import Island
 from runtime.profile.placement.placement import PlacedNode, Placement
 from runtime.profile.predict.predict import Prediction, Refusal
 from runtime.profile.report.html import page as page_module
