@@ -35,7 +35,7 @@ from toolkit.files import write_aside
 
 PLACES = ("cpu", "xnnpack", "wasm", "webgpu", "qnn")
 RIVALS = {"fp32": "original", "int8": "int8", "int4": "int4"}
-BODIES = ("int4", "int8", "fp32")  # the first is compared with all others
+FORMS = ("int4", "int8", "fp32")  # the first is compared with all others
 _OURS = "LightToken, "
 _EMULATED = ("qnn", "webgpu")  # in software here: minutes for a long text, and times mean nothing
 _EMULATED_TOKENS = 16
@@ -66,9 +66,9 @@ _TO_FP32 = {
 
 
 def bundles(source: str, place: str, tokens: int, work: Path) -> list[Path]:
-    """LightToken's bundles for a place, in the order of ``BODIES``."""
+    """LightToken's bundles for a place, in the order of ``FORMS``."""
     made = []
-    for body in BODIES:
+    for body in FORMS:
         target = place if place in TARGETS and body in TARGETS[place].bodies else "cpu"
         out = work / target / f"{_OURS}{body}"
         if not out.is_dir():

@@ -7,9 +7,9 @@ from toolkit.bundle.manifest import TRAINED
 from toolkit.errors import InputError
 from toolkit.methods.config import LightTokenConfig, PaperConfig
 
-from .bundle.structure import LAYOUTS
+from .bundle.structure import STRUCTURES
 from .targets import find_target
-from .weights.shrink import check_body
+from .weights.shrink import check_weights
 
 DECODES = ("function", "inline")
 FORMATS = ("onnx", "ort")
@@ -33,7 +33,7 @@ class ExportOptions:
         batch: texts that the graph takes, no other number; with ``sequence``.
         sequence: tokens of each text.
         format: "onnx", or "ort", onnxruntime's own, for minimal builds of it.
-        weights: form of those beside the tables, see ``exporters.weights.shrink.shrink_body``.
+        weights: form of those beside the tables, see ``exporters.weights.shrink.shrink_weights``.
         group_size: numbers that share a scale, of int4 weights.
         table: name of the table to pack; by default the largest that token ids look up.
         all_tables: pack every table that ids look up and that is large enough, see
@@ -95,7 +95,7 @@ class ExportOptions:
             raise InputError("batch and sequence come together: both are fixed, or neither")
         if min(size for size in (self.batch, self.sequence, 1) if size is not None) < 1:
             raise InputError(f"batch {self.batch} x sequence {self.sequence} holds no token")
-        check_body(self.weights, self.group_size)
+        check_weights(self.weights, self.group_size)
         target = find_target(self.target, self.weights)
         if self.fuse and not target.fusible:
             raise InputError(f"{self.target} does not know joined attention; leave fuse out")
@@ -109,9 +109,9 @@ class ExportOptions:
             raise InputError(
                 f"heal_train {self.heal_train!r} is unknown; choose from {', '.join(TRAINED)}"
             )
-        if self.structure not in LAYOUTS:
+        if self.structure not in STRUCTURES:
             raise InputError(
-                f"structure {self.structure!r} is unknown; choose from {', '.join(LAYOUTS)}"
+                f"structure {self.structure!r} is unknown; choose from {', '.join(STRUCTURES)}"
             )
 
 

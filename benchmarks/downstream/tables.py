@@ -11,7 +11,7 @@ from downstream import arms as kinds
 from downstream.arms import Float32, Int4, Packed, Table, Uncompressed
 from numpy.typing import NDArray
 
-from exporters.export import importance_of
+from exporters.sources.prior import importance_of
 from exporters.healing import read_texts
 from toolkit import Budget, CompressedEmbedding
 from toolkit.errors import InputError

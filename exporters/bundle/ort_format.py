@@ -35,3 +35,10 @@ def save_ort(model: Path, target: Path) -> Path:
     lines = [line for line in config.read_text().splitlines() if not line.startswith("#")]
     config.write_text("\n".join(lines) + "\n")
     return config
+
+
+def to_ort(model: Path) -> Path:
+    """Write a bundle's ``model`` in onnxruntime's format beside it; the new file's path."""
+    target = model.with_suffix(SUFFIX)
+    save_ort(model, target)
+    return target

@@ -7,6 +7,8 @@ import onnx_ir as ir
 
 from toolkit.graph.forms import constant, is_op
 
+from .base import Mismatch
+
 _SPLIT = (0, 2, 1, 3)  # [batch, length, heads, size] <-> [batch, heads, length, size]
 _SPLIT_AND_TURNED = (0, 2, 3, 1)
 _TURNS = ((0, 1, 3, 2), (0, 2, 1))  # the last two axes swapped, of rank 4 or 3
@@ -42,38 +44,45 @@ class Attention:
     shape: ir.Value | None = None
 
 
-def find_attention(softmax: ir.Node) -> Attention | None:
-    """The attention around a Softmax; None where it is something else or of another form.
+def find_attention(softmax: ir.Node) -> Attention:
+    """The attention around a Softmax.
 
     What graphs do not tell, such as whether a Reshape leaves the batch alone, is taken for granted:
     whoever replaces has to prove the values equal.
+
+    Raises:
+        Mismatch: it is something else, or stands in another form; the text says what is different.
     """
-    if not is_op(softmax, "Softmax") or softmax.attributes.get_int("axis", -1) not in (-1, 3):
-        return None
+    if softmax.attributes.get_int("axis", -1) not in (-1, 3):
+        raise Mismatch("the Softmax is not along the last axis")
     scores, masks = _without_masks(softmax.inputs[0])
     scores, scale = _without_factor(scores)
     product = _made_by(scores, "MatMul")
     weights = _guarded(softmax.outputs[0], masks)
     weighted = _read_by(weights, "MatMul")
-    if product is None or weighted is None or weighted.inputs[0] is not weights:
-        return None
+    if product is None:
+        raise Mismatch("its scores are no product of queries and keys")
+    if weighted is None or weighted.inputs[0] is not weights:
+        raise Mismatch("its weights are not multiplied by values")
     join = _joined(weighted.outputs[0])
+    if join is None:
+        raise Mismatch("the heads' outputs are not put side by side by Transpose and Reshape")
     queries, of_queries = _without_factor(product.inputs[0])
     keys, of_keys = _without_factor(product.inputs[1])
     keys, of_turned = _without_factor(_turned(keys))
     values = weighted.inputs[1]
-    if join is None or queries is None or keys is None or values is None:
-        return None
+    if queries is None or keys is None or values is None:
+        raise Mismatch("queries, keys or values are missing")
     query, key, value = _side_by_side(queries), _side_by_side(keys), _side_by_side(values)
     heads = query[1] if query is not None else _heads(queries)
     if key is not None and value is not None:
         if not heads == key[1] == value[1]:
-            return None
+            raise Mismatch(f"queries have {heads} heads, keys {key[1]}, values {value[1]}")
         keys, values = key[0], value[0]
     elif key is not None and _made_by(keys, "Transpose") is not None and not _is_split(keys):
-        return None
+        raise Mismatch("keys are split into heads, values are not")
     if heads is None:
-        return None
+        raise Mismatch("the number of heads stands nowhere in the graph")
     return Attention(
         output=join.outputs[0],
         query=queries if query is None else query[0],

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -319,8 +318,13 @@ def test_force_replaces_a_bundle(onnx_file, quick, tmp_path):
     assert left_beside(out) == {"out"}
 
 
-MODULE = import_module("exporters.export")  # the name exporters.export is the function's
-STAGES = ["load_source", "compress", "CompressTable", "check_model", "write_bundle"]
+STAGES = [
+    "load.load_source",
+    "compress.compress",
+    "rewrite.CompressTable",
+    "verify.check_model",
+    "write.write_bundle",
+]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError])
@@ -333,7 +337,7 @@ def test_whatever_ends_an_export_leaves_nothing_behind(
     def end(*_, **__):
         raise error
 
-    monkeypatch.setattr(MODULE, stage, end)
+    monkeypatch.setattr(f"exporters.steps.{stage}", end)
     with pytest.raises(error):
         export(source, out, Budget(ratio=5), options=quick())
     assert left_beside(out) == set()
@@ -346,7 +350,7 @@ def test_whatever_ends_a_forced_export_keeps_the_old_bundle(
     source, out = str(onnx_file()), tmp_path / "out"
     out.mkdir()
     (out / "lighttoken.json").write_text(exported.manifest.to_json())
-    monkeypatch.setattr(MODULE, stage, lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(f"exporters.steps.{stage}", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(source, out, Budget(ratio=5), options=quick(), force=True)
     assert [path.name for path in out.iterdir()] == ["lighttoken.json"]

@@ -9,7 +9,8 @@ import pytest
 from exporters import ExportOptions, export
 from exporters.bundle.ort_format import CONFIG_SUFFIX
 from exporters.ops.lookup import decode_model
-from exporters.passes.inputs import FixShapes, Int32Inputs
+from exporters.passes.fix_shapes import FixShapes
+from exporters.passes.int32_inputs import Int32Inputs
 from exporters.targets import TARGETS
 from runtime import open_session
 from runtime.profile.measure.rounds import profile

@@ -62,7 +62,7 @@ def command(
     """
     wanted = _read_ratios(ratios)
     from exporters import read_table
-    from exporters.export import importance_of
+    from exporters.sources.prior import importance_of
 
     with progress("reading the table") as report:
         found = read_table(source, revision)

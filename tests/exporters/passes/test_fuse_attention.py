@@ -10,9 +10,10 @@ import pytest
 
 from exporters import ExportOptions, export
 from exporters.options import decided
-from exporters.passes.edit import store
+from exporters.passes.base import store
+from exporters.passes.forget_shapes import ForgetShapes
 from exporters.passes.fuse_attention import FuseAttention, count_fusible
-from exporters.passes.fuse_bias import ForgetShapes, FuseBias
+from exporters.passes.fuse_bias import FuseBias
 from exporters.sources.source import load_source
 from runtime import open_session
 from toolkit import Budget

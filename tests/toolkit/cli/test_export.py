@@ -218,7 +218,7 @@ def test_a_full_disk(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.onnx.data")
 
-    monkeypatch.setattr(sys.modules["exporters.export"], "write_bundle", full)
+    monkeypatch.setattr("exporters.steps.write.write_bundle", full)
     line = fails("export", tiny_model, tmp_path / "out", "--ratio", 5)
     assert "no space left on device" in line
     assert leftovers(tmp_path) == []
