@@ -29,6 +29,7 @@ from .layer import (
     int32,
     ints,
     reshape,
+    without_idle_order,
 )
 
 _ROWS_AT_ONCE = 512
@@ -42,6 +43,8 @@ def build_head_graph(
     name: str = HEAD,
 ) -> PackedLayer:
     """Hidden states of ``dtype`` [.., d] to logits of ``dtype`` [.., V], codes in planes."""
+
+    embedding = without_idle_order(embedding)
 
     def body(op: OpBuilder, hidden: ir.Value, v: Values) -> ir.Value:
         return project(op, embedding, hidden, v, dtype, opset)
@@ -189,8 +192,6 @@ def low_rank(
         column = op.Unsqueeze(factor, ints(op, 1))
         return op.Add(total, op.Mul(column, op.Cast(line, to=ir.DataType.FLOAT)))
 
-    start = zeros(op, count, embedding.rows)
-    by_rank = op.Transpose(factors, perm=[1, 0])
     result = ir.val("next", dtype=ir.DataType.FLOAT, shape=["n", rows])
     body = subgraph(op, turn, [total, factor, line], [result], "lowrank")
     start, by_rank = zeros(op, count, rows), op.Transpose(factors, perm=[1, 0])

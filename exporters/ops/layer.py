@@ -5,7 +5,7 @@ Two layers read a packed table, ``CompressedEmbedding`` (``exporters/ops/lookup.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -95,6 +95,7 @@ def build_layer(
         return body(op, first, dict(zip(tensors, values, strict=True)))
 
     function = build_function(traced, inputs, domain=DOMAIN, name=name, opset_imports={"": opset})
+    _drop_unread(function)
     for node in function.all_nodes():
         node.metadata_props.clear()  # the tracer's notes, longer than the node itself
     attributes: dict[str, int | str] = {
@@ -110,6 +111,22 @@ def build_layer(
         kind = ir.AttributeType.STRING if isinstance(content, str) else ir.AttributeType.INT
         function.attributes[key] = ir.Attr(key, kind, None)
     return PackedLayer(function, tensors, attributes)
+
+
+def _drop_unread(function: ir.Function) -> None:
+    """Remove nodes that nobody reads: a body makes values before it knows who wants them."""
+    outputs = {id(value) for value in function.outputs}
+    for node in reversed(list(function)):
+        if not any(value.uses() or id(value) in outputs for value in node.outputs):
+            function.remove(node, safe=True)
+
+
+def without_idle_order(embedding: CompressedEmbedding) -> CompressedEmbedding:
+    """The same values without a row order that nothing depends on: low-rank factors go by id."""
+    by_position = embedding.stages or embedding.gain is not None or embedding.tail is not None
+    if embedding.order is None or by_position:
+        return embedding
+    return replace(embedding, order=None)
 
 
 def graph_tensors(embedding: CompressedEmbedding, *, planes: bool = False) -> Tensors:

@@ -28,6 +28,7 @@ from .layer import (
     int32,
     ints,
     reshape,
+    without_idle_order,
 )
 
 
@@ -46,6 +47,8 @@ def build_decode_graph(
     the function's. ``floats``: unpack and multiply in float32, for providers that lack integer
     products.
     """
+
+    embedding = without_idle_order(embedding)
 
     def body(op: OpBuilder, ids: ir.Value, v: Values) -> ir.Value:
         return decode(op, embedding, ids, v, dtype, opset, planes, floats)

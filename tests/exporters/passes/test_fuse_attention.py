@@ -301,6 +301,35 @@ def test_with_half_precision_on_request(encoder_folder, quick, tmp_path):
     assert all(np.isfinite(value).all() for value in session.run(feeds).values())
 
 
+@pytest.mark.parametrize(
+    "architecture", ["BertModel", "DistilBertModel", "ElectraModel", "MPNetModel"]
+)
+def test_attention_as_older_tracers_write_it(tiny_folder, tmp_path, architecture):
+    """optimum's files tell no shapes, and compute the scale of the scores at run time."""
+    pytest.importorskip("optimum.exporters.onnx")
+    loaded = load_source(str(tiny_folder(architecture)), tmp_path, exporter="optimum")
+    assert count_fusible(loaded.path) == LAYERS
+
+
+def test_what_is_left_says_why(graph):
+    model = graph(
+        "(float[b, 4] x, float[4, 4] w) => (float[b, 4] y)", "s = Softmax(x) y = MatMul(s, w)"
+    )
+    attentions = FuseAttention()
+    result = attentions(model)
+    assert not result.modified
+    assert attentions.mismatches == ["Softmax : its scores are no product of queries and keys"]
+
+
+def test_passes_say_whether_they_changed_anything(graph):
+    model = graph("(float[n, 2] x) => (float[n, 2] y)", "a = Relu(x) y = Relu(a)")
+    for each in (FuseAttention(), FuseBias()):
+        assert not each(model).modified
+    model.graph[0].outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    assert ForgetShapes()(model).modified
+    assert not ForgetShapes()(model).modified
+
+
 def test_targets_decide(encoder_folder, quick, tmp_path):
     out = tmp_path / "out"
     assert export(str(encoder_folder), out, BUDGET, options=quick(target="webgpu")).fused is None
