@@ -3,9 +3,9 @@
     python benchmarks/same_bytes.py OLD NEW [--model FOLDER] [--work DIR]
 
 Exports the same models with the code of both commits, each checked out beside this one, in this
-Python environment and on one thread, and compares the bundles file by file. In ``model.onnx``, nodes
-and constants of functions that nothing reads are left out first; in ``lighttoken.json``, what follows
-from their bytes, versions, and measured parity. Exit code 1 where anything else differs.
+Python environment and on one thread, and compares the bundles file by file. In ``model.onnx``,
+nodes and constants of functions that nothing reads are left out first; in ``lighttoken.json``, what
+follows from their bytes, versions, and measured parity. Exit code 1 where anything else differs.
 
 ``--model FOLDER`` adds a real sentence encoder, all-MiniLM-L6-v2 say, at 25x with weights in fp32,
 int8 and int4. The tiny models have random weights and are made by transformers.

@@ -27,7 +27,7 @@ class ExportOptions:
         decode: "function" keeps the decode graph a function of the model, "inline" dissolves it.
         head: what an output head reads that shares the table: the "packed" one, "nbits", a copy in
             4 bits (MatMulNBits), or a "dense" one in float32. Packed, the recipe's codebooks are
-            sums (``LightTokenConfig.split``), which heads read several times faster.
+            sums (``LightTokenConfig.additive``), which heads read several times faster.
         fuse: put each attention into one node, onnxruntime's MultiHeadAttention, see
             ``exporters.passes.fuse_attention``; not where ``decode`` is "inline", unless asked for.
         batch: texts that the graph takes, no other number; with ``sequence``.
@@ -51,7 +51,8 @@ class ExportOptions:
             tokenizer's prior is used without.
         config: constants of the method; its own without.
         packed: a packed table to take in place of compressing, such as one that was trained on.
-        heal: a text file, one text a line, to heal the packed table on, see ``toolkit.finetune.heal``.
+        heal: a text file, one text a line, to heal the packed table on, see
+            ``toolkit.finetune.heal``.
         heal_steps: of its training, at most.
         heal_train: the ``table`` alone, the model's ``norms`` too, or its whole ``body``, see
             ``toolkit.finetune.heal.HealConfig``.

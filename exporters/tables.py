@@ -36,7 +36,7 @@ class PackedTable:
 
     def parts(self) -> dict[str, int]:
         """Bytes of each tensor that the packed layers read."""
-        tensors = graph_tensors(self.embedding, planes=bool(self.heads))
+        tensors = graph_tensors(self.embedding, column_major=bool(self.heads))
         return {name: array.nbytes for name, array in tensors.items()}
 
     def described(self) -> StoredTable:

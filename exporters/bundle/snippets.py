@@ -1,4 +1,5 @@
-"""Short programs for a bundle's card; ``tests/integration/loads/`` runs each of them as it stands there."""
+"""Short programs for a bundle's card; ``tests/integration/loads/`` runs each of them as it stands
+there."""
 
 import json
 

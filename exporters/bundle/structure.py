@@ -46,7 +46,7 @@ TRANSFORMERS_JS = Structure(
     {"use_external_data_format": True, "dtype": "fp32"},
     (CONFIG, TOKENIZER, TOKENIZER_CONFIG),
 )
-# onnxruntime's own format, with the weights in it; a form of the flat structure, not one to ask for.
+# onnxruntime's own format, with the weights in it; a form of the flat one, not one to ask for.
 ORT = Structure("model.ort", "", {}, ())
 STRUCTURES = {"flat": FLAT, "transformers-js": TRANSFORMERS_JS}
 
@@ -68,7 +68,7 @@ def check_structure(name: str, loaded: LoadedModel) -> Structure:
     missing = [need for need in structure.needs if need not in loaded.facts.assets]
     if missing:
         raise InputError(
-            f"{loaded.folder} holds no {', '.join(missing)}, which structure {name} needs; save the "
-            "model with its tokenizer there or choose --structure flat"
+            f"{loaded.folder} holds no {', '.join(missing)}, which structure {name} needs; save "
+            "the model with its tokenizer there or choose --structure flat"
         )
     return structure

@@ -19,7 +19,7 @@ from toolkit.graph.contract import HEAD
 from toolkit.table.embedding import Stage
 
 from .layer import (
-    PLANE_STEP,
+    COLUMN_STEP,
     PackedLayer,
     Values,
     block_order,
@@ -29,7 +29,7 @@ from .layer import (
     int32,
     ints,
     reshape,
-    without_idle_order,
+    without_idle_parts,
 )
 
 _ROWS_AT_ONCE = 512
@@ -44,13 +44,13 @@ def build_head_graph(
 ) -> PackedLayer:
     """Hidden states of ``dtype`` [.., d] to logits of ``dtype`` [.., V], codes in planes."""
 
-    embedding = without_idle_order(embedding)
+    embedding = without_idle_parts(embedding)
 
     def body(op: OpBuilder, hidden: ir.Value, v: Values) -> ir.Value:
         return project(op, embedding, hidden, v, dtype, opset)
 
     return build_layer(
-        embedding, body, name=name, value="hidden", opset=opset, dtype=dtype, planes=True
+        embedding, body, name=name, value="hidden", opset=opset, dtype=dtype, column_major=True
     )
 
 
@@ -134,7 +134,7 @@ def stage_logits(
     middle = op.Constant(value=ir.tensor(np.float32(zero)))
     entries = op.Sub(op.Cast(table, to=ir.DataType.FLOAT), middle)
     codes = v[f"{prefix}.codes"]
-    held = stage.rows + -stage.rows % PLANE_STEP
+    held = stage.rows + -stage.rows % COLUMN_STEP
     at_once = min(_ROWS_AT_ONCE, held)
     turns = -(-held // at_once)
 

@@ -102,7 +102,7 @@ class CompressTable(Pass):
             self.embedding,
             opset=model.opset_imports[""],
             dtype=dtype,
-            planes=bool(heads),
+            column_major=bool(heads),
             name=_function_name(model, LOOKUP),
             floats=self.floats,
         )

@@ -59,7 +59,7 @@ def _for_heads(options: ExportOptions) -> LightTokenConfig | PaperConfig | None:
     """Codebooks that output heads read fast: their entries are sums."""
     if options.method != "lighttoken" or isinstance(options.config, PaperConfig):
         return options.config
-    return replace(options.config or LightTokenConfig(), split=True)
+    return replace(options.config or LightTokenConfig(), additive=True)
 
 
 def _of(report: Report, index: int, count: int) -> Report:

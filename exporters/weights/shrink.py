@@ -75,8 +75,8 @@ def shrink_weights(
         The new model's path; ``path`` itself where there is nothing to do.
 
     Raises:
-        InputError: an unknown form or group size, int8 or int4 of a model without float32 products, or
-            fp16 and int8 of one that onnxruntime's own converter does not take.
+        InputError: an unknown form or group size, int8 or int4 of a model without float32
+            products, or fp16 and int8 of one that onnxruntime's own converter does not take.
     """
     check_weights(form, group_size)
     model = ir.load(path)
@@ -174,5 +174,6 @@ def check_weights(form: str, group_size: int) -> None:
         raise InputError(f"weights {form!r} is unknown; choose from {', '.join(FORMS)}")
     if group_size not in GROUP_SIZES:
         raise InputError(
-            f"a group size of {group_size} is not possible; choose from {', '.join(map(str, GROUP_SIZES))}"
+            f"a group size of {group_size} is not possible; choose from "
+            f"{', '.join(map(str, GROUP_SIZES))}"
         )

@@ -20,7 +20,8 @@ PLACES = ("linux-arm64", "android", "web")
 
 @dataclass(frozen=True)
 class DeviceAnswer:
-    """What one process on the device answered to ``measure``, of ``runtime.profile.measure.job``."""
+    """What one process on the device answered to ``measure``, of
+    ``runtime.profile.measure.job``."""
 
     measure: str
     answer: Answer

@@ -38,7 +38,8 @@ def parts(model: Path, ids_input: str | None = None) -> dict[str, int]:
 
     Args:
         model: an ``.onnx`` file.
-        ids_input: name of the input for token ids; None for that of :func:`toolkit.graph.ids.find_ids_input`.
+        ids_input: name of the input for token ids; None for that of
+            :func:`toolkit.graph.ids.find_ids_input`.
 
     Raises:
         FormatError: no ONNX file, or an external file is missing.

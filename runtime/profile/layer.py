@@ -48,7 +48,8 @@ def find_layer(graph: ir.Graph, ids_input: str | None = None) -> Layer:
 
     Args:
         graph: read by :func:`toolkit.graph.load.load_graph`.
-        ids_input: name of the input for token ids; None for that of :func:`toolkit.graph.ids.find_ids_input`.
+        ids_input: name of the input for token ids; None for that of
+            :func:`toolkit.graph.ids.find_ids_input`.
     """
     ids = ids_input or find_ids_input(graph)
     packed = packed_tensors(graph)
@@ -91,8 +92,8 @@ def embedding_initializer_bytes(graph: ir.Graph, layer: Layer) -> int:
     """Bytes of the initialisers that the layer reads.
 
     Args:
-        graph: as in the file, or what :func:`.placement.partitioned_graph.partitioned_graph` made of it, whose folded
-            constants count where the layer alone reads them.
+        graph: as in the file, or what :func:`.placement.partitioned_graph.partitioned_graph` made
+            of it, whose folded constants count where the layer alone reads them.
         layer: of the same model.
     """
     total = 0

@@ -17,8 +17,8 @@ PAGE = """\
 
 `lighttoken profile` tells which node ran on which provider, and what to change; for providers that
 are not there it predicts from tables. Both stand in `runtime/profile/` (`op_support.py`,
-`advice_rules.py`), and this page is written from there (`python -m tests.contract.providers_page`; a test
-fails where they differ).
+`advice_rules.py`), and this page is written from there (`python -m
+tests.contract.providers_page`; a test fails where they differ).
 
 ## Predicted
 

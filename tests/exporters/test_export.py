@@ -225,7 +225,7 @@ def test_a_head_reads_the_packed_table_too(onnx_file, quick, tmp_path, decode):
     stored = sum(v.const_value.nbytes for v in model.graph.initializers.values())
     small = 24 * 5 * 4  # w, which the model does not use
     assert stored <= manifest.footprint.embedding_bytes + small
-    config = replace(quick().config, split=True)  # made for heads
+    config = replace(quick().config, additive=True)  # made for heads
     embedding = compress(LARGE, Budget(ratio=5), config=config)
     (got,) = outputs(out / "model.onnx")
     wanted = embedding.logits(embedding.lookup(IDS))

@@ -98,7 +98,7 @@ def config_of(method: str, effort: str, split_codebooks: bool) -> LightTokenConf
         InputError: split codebooks of a method that has none.
     """
     if method == "lighttoken":
-        return replace(LightTokenConfig.of_effort(effort), split=split_codebooks)
+        return replace(LightTokenConfig.of_effort(effort), additive=split_codebooks)
     if split_codebooks:
         raise InputError(
             f"method {method} has no codebooks to split; leave --split-codebooks out or choose "

@@ -50,7 +50,8 @@ def table_tensors(gather: ir.Node) -> set[ir.Value]:
 def _above(value: ir.Value | None) -> Iterator[ir.Node]:
     """The nodes between a stored table and ``value``, from ``value`` up.
 
-    Unlike :func:`.forms.above`, through any Reshape: rows may become others, bytes stay the table's.
+    Unlike :func:`.forms.above`, through any Reshape: rows may become others, bytes stay the
+    table's.
     """
     while value is not None and constant(value) is None:
         node = value.producer()

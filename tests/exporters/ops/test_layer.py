@@ -34,7 +34,7 @@ def unread(graph):
     transposed=st.booleans(),
 )
 def test_a_lookup_reads_all_that_it_has(embedding, opset, floats, transposed):
-    layer = build_decode_graph(embedding, opset=opset, floats=floats, planes=transposed)
+    layer = build_decode_graph(embedding, opset=opset, floats=floats, column_major=transposed)
     assert unread(layer.function) == []
 
 

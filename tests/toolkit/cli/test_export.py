@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from tests.codebooks import is_additive
 from toolkit.bundle.manifest import read_manifest
-from toolkit.methods.lighttoken.additive_codebooks import is_split
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -115,8 +115,8 @@ def test_codebooks_are_split_where_that_is_asked_for(
     )
     assert outcome.code == 0
     assert outcome.json["parity_max_abs_error"] <= 1e-5
-    assert {is_split(book) for book in codebooks(tmp_path / "out")} == {True}
-    assert {is_split(book) for book in codebooks(tiny_bundle)} == {False}
+    assert {is_additive(book) for book in codebooks(tmp_path / "out")} == {True}
+    assert {is_additive(book) for book in codebooks(tiny_bundle)} == {False}
 
 
 def test_other_methods_have_no_codebooks_to_split(fails, tiny_model: Path, tmp_path: Path):
