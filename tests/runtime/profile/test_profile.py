@@ -10,15 +10,15 @@ import numpy as np
 import onnx
 import pytest
 from rich.console import Console
+
+from runtime.profile import places as places_module
+from runtime.profile.measure import cell as cell_module
 from runtime.profile.measure.disk import drop, model_files, read_afresh
 from runtime.profile.measure.job import Answer, Job
 from runtime.profile.measure.launch import Launcher
 from runtime.profile.measure.parity import compare
-from runtime.profile.measure.watch import Watch, timeline
-
-from runtime.profile import places as places_module
-from runtime.profile.measure import cell as cell_module
 from runtime.profile.measure.rounds import profile
+from runtime.profile.measure.watch import Watch, timeline
 from runtime.profile.model import read_models
 from runtime.profile.places import PLACES, Place, find_place
 from runtime.profile.report.report import (

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 from rich.console import Console
-from runtime.profile.placement.advice import Fallen, advise
-from runtime.profile.placement.advice_rules import FREE, RULES
 
 from exporters.ops.lookup import decode_model
+from runtime.profile.placement.advice import Fallen, advise
+from runtime.profile.placement.advice_rules import FREE, RULES
 from runtime.profile.placement.placement import place_nodes
 from runtime.profile.report.placement_terminal import render_placement
 from toolkit.cli.export import command

@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 from rich.console import Console
-from runtime.profile.predict.operators import SUPPORT
 
+from runtime.profile.predict.operators import SUPPORT
 from runtime.profile.predict.predict import Refusal, predict
 from runtime.profile.report.placement_terminal import render_prediction
 from runtime.setup import home
