@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from ....providers import short_name
 from ...placement.cuts import Island
 from ...placement.placement import PlacedNode, Placement
 from ...predict.predict import Prediction
 from ..report import ProfileReport
 from .charts import Share, Stack, draw_stacks
-from .words import ABSENT, amount, count, digits, provider_name
+from .words import ABSENT, amount, count, digits
 
 _MOST_ISLANDS, _MOST_OPERATORS, _MOST_TIMES = 8, 8, 10
 
@@ -54,12 +55,12 @@ def placements(report: ProfileReport) -> list[Partition]:
 def _summary(one: Placement) -> str:
     taken = _total(one.nodes.get(one.wanted, {}))
     every = sum(map(_total, one.nodes.values()))
-    return f"{_part_of(taken, every)} on {provider_name(one.wanted)}"
+    return f"{_part_of(taken, every)} on {short_name(one.wanted)}"
 
 
 def _placed_blocks(one: Placement, key: str, providers: Sequence[str]) -> tuple[Block, ...]:
     shares = tuple(
-        Share(providers.index(name) + 1, provider_name(name), _total(kinds), f"{_total(kinds):,}")
+        Share(providers.index(name) + 1, short_name(name), _total(kinds), f"{_total(kinds):,}")
         for name, kinds in one.nodes.items()
     )
     every = sum(map(_total, one.nodes.values()))
@@ -69,7 +70,7 @@ def _placed_blocks(one: Placement, key: str, providers: Sequence[str]) -> tuple[
         "profiled": "what the runtime ran; a provider that compiles shows one node for many",
     }
     facts = [
-        ("asked for", provider_name(one.wanted)),
+        ("asked for", short_name(one.wanted)),
         ("told by", told.get(one.source, one.source)),
         *_cut_facts(one),
         ("nodes not in the graph", f"{one.unmatched:,}" if one.unmatched else ""),
@@ -93,7 +94,7 @@ def _placed_blocks(one: Placement, key: str, providers: Sequence[str]) -> tuple[
         _times(one.details),
         Block(
             "Nodes by operator and provider",
-            columns=tuple(provider_name(name) for name in one.nodes),
+            columns=tuple(short_name(name) for name in one.nodes),
             rows=table,
         ),
     ]
@@ -111,7 +112,7 @@ def _times(nodes: Sequence[PlacedNode]) -> Block:
         (
             operator,
             (
-                provider_name(provider),
+                short_name(provider),
                 f"{digits(time / 1000)} ms",
                 f"{digits(100 * time / call)}%",
             ),
@@ -143,7 +144,7 @@ def predictions(report: ProfileReport) -> list[Partition]:
 
 def _predicted_blocks(one: Prediction) -> tuple[Block, ...]:
     facts = [
-        ("provider", provider_name(one.provider)),
+        ("provider", short_name(one.provider)),
         ("source", one.source),
         ("of", one.date),
         *_cut_facts(one),
@@ -193,7 +194,7 @@ def _cut_facts(one: Placement | Prediction) -> list[tuple[str, str]]:
 def _island_block(islands: Sequence[Island]) -> Block:
     """Those that compute more than shapes; ones alike on one line."""
     alike = Counter(
-        f"{provider_name(island.provider)}, {count(_total(island.operators), 'node')}: "
+        f"{short_name(island.provider)}, {count(_total(island.operators), 'node')}: "
         f"{_operators(island.operators)}"
         for island in islands
         if not island.shapes_only

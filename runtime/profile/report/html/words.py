@@ -92,11 +92,6 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def provider_name(name: str) -> str:
-    """``XNNPACK`` of onnxruntime's ``XNNPACKExecutionProvider``."""
-    return name.removesuffix("ExecutionProvider") or name
-
-
 def count(number: int, one: str, ending: str = "s") -> str:
     """``1 thread``, ``2 threads``."""
     return f"{number:,} {one}{'' if number == 1 else ending}"
