@@ -15,7 +15,7 @@ from toolkit.json_files import last_json
 from ..setup import home
 from .measure.job import Answer, Job
 
-RUNNER = Path(__file__).parents[1] / "web" / "headless.mjs"
+RUNNER = Path(__file__).parents[1] / "web" / "measure" / "headless.mjs"
 OLDEST_NODE = 20
 _VARIABLE = "CHROMIUM"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
