@@ -43,3 +43,8 @@ def provider_names(word: str) -> list[str]:
             "or install the onnxruntime package that has it"
         )
     return [name] if name == CPU else [name, CPU]
+
+
+def short_name(provider: str) -> str:
+    """``Xnnpack`` of onnxruntime's ``XnnpackExecutionProvider``."""
+    return provider.removesuffix("ExecutionProvider") or provider

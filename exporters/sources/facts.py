@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolkit import json_files
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
 
@@ -107,15 +108,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is no JSON object.
     """
-    if not path.is_file():
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is no JSON ({error}); download the model again") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path} should hold a JSON object, found {type(data).__name__}")
-    return data
+    return json_files.read_json(path, error=InputError, remedy="download the model again")
 
 
 def _task(architecture: str | None, config: dict[str, Any], is_onnx: bool) -> str:

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 #include "room.h"
 
 namespace lighttoken {

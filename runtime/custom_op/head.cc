@@ -7,7 +7,7 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 #include "room.h"
 
 namespace lighttoken {

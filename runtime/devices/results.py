@@ -1,12 +1,12 @@
 """``results.json``, what a device of the user's sends back."""
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import FormatError
+from toolkit.json_files import to_dataclass
 
 from ..profile.measure.job import MEASURES, Answer
 from ..profile.report.report import Environment
@@ -20,8 +20,7 @@ PLACES = ("linux-arm64", "android", "web")
 
 @dataclass(frozen=True)
 class DeviceAnswer:
-    """What one process on the device answered to ``measure``, of
-    ``runtime.profile.measure.job``."""
+    """What one process on the device answered to ``measure``, one of :data:`MEASURES`."""
 
     measure: str
     answer: Answer
@@ -70,27 +69,31 @@ def read_results(path: Path) -> DeviceResults:
         )
     try:
         return _results(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        why = f"{type(error).__name__}: {error}"
+    except (FormatError, KeyError, TypeError, AttributeError) as error:
+        why = str(error) if isinstance(error, FormatError) else f"{type(error).__name__}: {error}"
         raise FormatError(f"{path} is damaged ({why}); measure on the device again") from error
 
 
 def _results(data: dict[str, Any]) -> DeviceResults:
-    if data["place"] not in PLACES:
-        raise ValueError(f"place {data['place']!r} is none of {', '.join(PLACES)}")
-    known = {field.name for field in dataclasses.fields(Environment)}
-    told = {key: value for key, value in data["environment"].items() if key in known}
-    told |= {key: int(told.get(key) or 0) for key in ("cores", "memory_bytes")}
-    told |= {key: str(told.get(key) or "") for key in ("system", "machine")}
-    answers = tuple(_answer(one) for one in data["answers"])
-    if not answers:
-        raise ValueError("no answers")
-    return DeviceResults(str(data["subject"]), data["place"], Environment(**told), answers)
+    """What a device does not tell is null or absent."""
+    environment = {"system": "", "machine": "", "cores": 0, "memory_bytes": 0}
+    environment |= _told(data["environment"])
+    answers = []
+    for one in data["answers"]:
+        figures = _told(one["answer"].get("figures", {}))
+        answers.append({**one, "answer": {**one["answer"], "figures": figures}})
+    results = to_dataclass(
+        DeviceResults, {**data, "environment": environment, "answers": answers}, "results"
+    )
+    if results.place not in PLACES:
+        raise FormatError(f"place {results.place!r} is none of {', '.join(PLACES)}")
+    for answer in results.answers:
+        if answer.measure not in MEASURES:
+            raise FormatError(f"measure {answer.measure!r} is none of {', '.join(MEASURES)}")
+    if not results.answers:
+        raise FormatError("no answers")
+    return results
 
 
-def _answer(one: dict[str, Any]) -> DeviceAnswer:
-    if one["measure"] not in MEASURES:
-        raise ValueError(f"measure {one['measure']!r} is none of {', '.join(MEASURES)}")
-    answer = Answer.from_dict(one["answer"])
-    figures = {str(name): float(value) for name, value in answer.figures.items()}
-    return DeviceAnswer(one["measure"], dataclasses.replace(answer, figures=figures))
+def _told(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

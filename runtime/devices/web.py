@@ -25,8 +25,8 @@ from ..web.files import (
 
 MEASURES = ("values", "time", "memory")
 _AS_THEY_ARE = {
-    "measure.html": "measure.html",
-    "frame.html": "frame.html",
+    "measure.html": "measure/measure.html",
+    "frame.html": "measure/frame.html",
     "serve.py": "serve_folder.py",
 }
 _ISOLATED = (

@@ -8,14 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from toolkit.errors import InputError
+from toolkit.json_files import last_json
 
 from ..setup import home
 from .measure.job import Answer, Job
 
-RUNNER = Path(__file__).parents[1] / "web" / "headless.mjs"
+RUNNER = Path(__file__).parents[1] / "web" / "measure" / "headless.mjs"
 OLDEST_NODE = 20
 _VARIABLE = "CHROMIUM"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
@@ -114,7 +114,7 @@ def run_in_browser(job: Job, timeout_s: float) -> Answer:
         ) from error
     finally:
         _end(process)
-    told = _last_json(stdout)
+    told = last_json(stdout)
     if process.returncode == 0 and "figures" in told:
         return Answer.from_dict(told)
     if isinstance(told.get("error"), str):
@@ -156,11 +156,3 @@ def _usual_places() -> list[Path]:
         ]
     roots = [os.environ.get(folder) for folder in _PROGRAM_FOLDERS]
     return [Path(root) / name for root in roots if root for name in _WINDOWS]
-
-
-def _last_json(stdout: str) -> dict[str, Any]:
-    try:
-        told = json.loads(stdout.strip().rsplit("\n", 1)[-1])
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}

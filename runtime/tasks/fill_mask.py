@@ -12,6 +12,7 @@ from ..session import Array, Session
 from .batches import TextModel, need_output
 from .text_classification import softmax
 from .tokenize import Text, Tokenizer
+from .tokens import quoted
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class FillMask:
                 positions = np.flatnonzero((batch.ids[row] == self.mask_id) & (batch.mask[row] > 0))
                 if len(positions) < masks[index]:
                     raise InputError(
-                        f"a mask of text {_short(texts[index])} lies beyond the "
+                        f"a mask of text {quoted(texts[index])} lies beyond the "
                         f"{int(batch.mask[row].sum())} tokens that the model reads; shorten it"
                     )
                 results[index] = tuple(
@@ -72,7 +73,7 @@ class FillMask:
         count = text.count(self.mask_token) if isinstance(text, str) else sum(map(self._in, text))
         if count == 0:
             raise InputError(
-                f"text {_short(text)} has no mask; put {self.mask_token} where a word is wanted"
+                f"text {quoted(text)} has no mask; put {self.mask_token} where a word is wanted"
             )
         return count
 
@@ -98,8 +99,3 @@ def fill_mask(session: Session, tokenizer: Tokenizer) -> FillMask:
         )
     output = need_output(session, ("logits",), rank=3, task="fill-mask")
     return FillMask(TextModel(session, tokenizer, output), tokenizer.mask_token, tokenizer.mask_id)
-
-
-def _short(text: Text) -> str:
-    shown = repr(text)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

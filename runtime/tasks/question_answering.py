@@ -14,6 +14,7 @@ from ..session import Session
 from .batches import length_limit, run_rows
 from .text_classification import softmax
 from .tokenize import Tokenizer, Window
+from .tokens import quoted
 
 LENGTH, OVERLAP = 384, 128  # tokens of a window, and those that neighbours share: SQuAD's recipe
 LONGEST_ANSWER = 30  # tokens
@@ -119,11 +120,11 @@ def question_answering(session: Session, tokenizer: Tokenizer) -> QuestionAnswer
 def _check(pair: Any) -> None:
     if not (isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2):
         raise InputError(
-            f"{_short(pair)} is no question with its context; give (question, context)"
+            f"{quoted(pair)} is no question with its context; give (question, context)"
         )
     for text, what in zip(pair, ("question", "context"), strict=True):
         if not (isinstance(text, str) and text.strip()):
-            raise InputError(f"the {what} {_short(text)} is empty or no text; give one with words")
+            raise InputError(f"the {what} {quoted(text)} is empty or no text; give one with words")
 
 
 def _spans(window: Window, start: NDArray[Any], end: NDArray[Any]) -> list[_Span]:
@@ -170,8 +171,3 @@ def _trimmed(context: str, start: int, end: int) -> tuple[int, int]:
     text = context[start:end]
     start += len(text) - len(text.lstrip())
     return start, start + len(text.strip())
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import FormatError
+from toolkit.json_files import read_json
 from toolkit.progress import Progress
 
-from ..json_file import read_json
 from ..session import Array, Session
 from .batches import TextModel, need_output
 from .tokenize import Text, Tokenizer

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest
 from toolkit.errors import FormatError, InputError, MissingDependencyError
+from toolkit.json_files import read_json
 from toolkit.ort import one_line
 
-from ..json_file import read_json
 from .tokens import Text, Tokens, Window, cut_windows
 
 __all__ = ["Backend", "Text", "Tokenizer", "Tokens", "Window", "open_tokenizer"]

@@ -53,7 +53,7 @@ def cut_windows(library: Any, text: Text, max_length: int | None, overlap: int) 
         if room < 1:
             raise InputError(
                 f"a window of {max_length} tokens has no room beside {special} special tokens"
-                + (f" and the {first} of {_short(one)}; shorten that" if two is not None else "")
+                + (f" and the {first} of {quoted(one)}; shorten that" if two is not None else "")
                 + ("" if two is not None else "; give a larger max_length")
             )
         # The library aborts where the overlap leaves no step.
@@ -74,6 +74,7 @@ def cut_windows(library: Any, text: Text, max_length: int | None, overlap: int) 
     ]
 
 
-def _short(text: str) -> str:
-    shown = repr(text)
+def quoted(value: object) -> str:
+    """``value`` as a message shows it: between quotes, at most 60 letters."""
+    shown = repr(value)
     return shown if len(shown) <= 60 else shown[:57] + "..."

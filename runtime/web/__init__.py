@@ -1,5 +1,6 @@
 """Pages that run bundles in a browser, and the scripts that measure there.
 
-``index.html`` is the page of ``lighttoken serve``, ``measure.html`` that of ``profile --emit web``,
-``headless.mjs`` what :mod:`runtime.profile.browser` starts. :mod:`.files` says what each needs.
+``page/`` is the page of ``lighttoken serve``; ``measure/`` that of ``profile --emit web``, and with
+``headless.mjs`` what :mod:`runtime.profile.browser` starts; scripts beside these folders serve
+both. :mod:`.files` says what each needs.
 """

@@ -25,10 +25,15 @@ _BUILDS = {  # the build of onnxruntime-web, and the WASM that it loads
 
 
 def page_files() -> dict[str, Path]:
-    """Scripts and styles, under ``web/``."""
-    names = (path.name for path in sorted(WEB.iterdir()) if path.suffix in _TYPES)
-    ours = {f"web/{name}": WEB / name for name in names if name not in _BESIDE_NODE}
-    return {**ours, "web/package.json": WEB / "package.json"}
+    """Scripts and styles, under ``web/`` as they lie in this folder."""
+    ours = [
+        path
+        for path in sorted(WEB.rglob("*"))
+        if path.suffix in _TYPES and path.name not in _BESIDE_NODE
+    ]
+    return {
+        f"web/{path.relative_to(WEB).as_posix()}": path for path in (*ours, WEB / "package.json")
+    }
 
 
 def library_files(providers: Iterable[str] = PROVIDERS) -> dict[str, Path]:

@@ -88,7 +88,7 @@ def open_site(bundle: Path, provider: str = "wasm") -> Site:
     verify_files(bundle, manifest)
     libraries = library_files()
     files = {
-        "": WEB / "index.html",
+        "": WEB / "page" / "index.html",
         **page_files(),
         **libraries,
         **bundle_files(bundle, manifest),

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import FormatError
 from ..files import sha256
+from ..json_files import to_dataclass
 
 BUNDLE_VERSION = 1
 MANIFEST_NAME = "lighttoken.json"
@@ -205,43 +206,45 @@ def read_manifest(folder: Path) -> Manifest:
             "`lighttoken export SOURCE OUT`"
         )
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = data["version"]
-        if not isinstance(version, int) or version > BUNDLE_VERSION:
-            raise FormatError(
-                f"{folder} is a bundle of version {version}, this lighttoken reads up to "
-                f"{BUNDLE_VERSION}; upgrade with `pip install -U lighttoken`"
-            )
-        data["source"] = Source(**data["source"])
-        data["footprint"] = Footprint(**data["footprint"])
-        data["parity"] = Parity(**data["parity"])
-        data["pooling"] = Pooling(**data["pooling"]) if data["pooling"] else None
-        data["healed"] = Healed(**data["healed"]) if data.get("healed") else None
-        data["tables"] = tuple(StoredTable(**entry) for entry in data.get("tables", ()))
-        data["files"] = {name: _stored_file(entry) for name, entry in data["files"].items()}
-        manifest = Manifest(**data)
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise _damaged(path, error) from error
+    version = data.get("version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > BUNDLE_VERSION:
+        raise FormatError(
+            f"{folder} is a bundle of version {version}, this lighttoken reads up to "
+            f"{BUNDLE_VERSION}; upgrade with `pip install -U lighttoken`"
+        )
+    try:
+        manifest = to_dataclass(Manifest, data, "manifest")
+        _check_known(data, dataclasses.asdict(manifest))
         _check_inside(manifest.model)
-        return manifest
-    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"{path} is damaged ({error}); export the bundle again") from error
+    except FormatError as error:
+        raise _damaged(path, error) from error
+    return manifest
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    return FormatError(f"{path} is damaged ({error}); export the bundle again")
+
+
+def _check_known(data: Any, known: Any, where: str = "manifest") -> None:
+    """Nothing is in ``data`` that a manifest of this version does not have."""
+    if isinstance(data, dict):
+        for name, value in data.items():
+            if name not in known:
+                raise FormatError(f"{where}.{name} is unknown")
+            _check_known(value, known[name], f"{where}.{name}")
+    elif isinstance(data, list):
+        for at, value in enumerate(data):
+            _check_known(value, known[at], f"{where}[{at}]")
 
 
 def _check_inside(name: str) -> None:
     """A manifest may come from anyone: the model that it names is one of the bundle's own files."""
-    if not isinstance(name, str):
-        raise TypeError(f"its model is {name!r}, no path")
     rooted = PurePosixPath(name).is_absolute() or Path(name).is_absolute()
     if rooted or ".." in Path(name).parts:
-        raise ValueError(f"its model is {name!r}, outside of the bundle")
-
-
-def _stored_file(entry: dict[str, Any]) -> StoredFile:
-    file = StoredFile(**entry)
-    if not (isinstance(file.bytes, int) and isinstance(file.sha256, str)):
-        raise TypeError(f"a file has bytes {file.bytes!r} and sha256 {file.sha256!r}")
-    return file
+        raise FormatError(f"its model is {name!r}, outside of the bundle")
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:

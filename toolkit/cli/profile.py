@@ -126,6 +126,10 @@ def command(
     if emit is not None:
         _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50, force=force)
         return
+    if page is not None:
+        from runtime.profile.report.html import need_matplotlib, write_html
+
+        need_matplotlib()
     devices = [read_results(path) for path in sent_back]
     manifest = None if bundle.is_file() else read_manifest(bundle)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
@@ -148,8 +152,6 @@ def command(
         result = join(result, devices, [bundle, *others])
         result = _with_predictions(result, predicted, grid[-1], [bundle, *others])
     if page is not None:
-        from runtime.profile.report.html import write_html
-
         write_html(result, page)
     if as_json:
         print_json(result.to_dict())

@@ -1,6 +1,5 @@
 """Start a measuring process and read its answer."""
 
-import json
 import os
 import signal
 import subprocess
@@ -8,9 +7,9 @@ import tempfile
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from toolkit.errors import InputError
+from toolkit.json_files import last_json
 
 from ..browser import run_in_browser
 from ..places import Place, find_place
@@ -102,7 +101,7 @@ class Launcher:
                 f"measuring {job.model} took longer than {self._timeout_s:g} s; "
                 "ask for fewer runs or shorter texts"
             )
-        told = _last_json(stdout)
+        told = last_json(stdout)
         if process.returncode == 0 and isinstance(told.get("answer"), dict):
             samples = tuple(watcher.samples) if watcher is not None else ()
             return Outcome(Answer.from_dict(told["answer"]), samples)
@@ -111,14 +110,6 @@ class Launcher:
         raise InputError(
             f"the process that measured {job.model} {_ending(process.returncode, stderr)}"
         )
-
-
-def _last_json(stdout: str) -> dict[str, Any]:
-    try:
-        told = json.loads(stdout.strip().rsplit("\n", 1)[-1])
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
 
 
 def _ending(status: int, stderr: str) -> str:

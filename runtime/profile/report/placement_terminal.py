@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ...providers import short_name
 from ..placement.cuts import Island
 from ..placement.placement import PlacedNode, Placement
 from ..predict.predict import Prediction
@@ -16,7 +17,7 @@ _SHOWN = 6  # islands, operators; the others are only counted
 
 def render_placement(placement: Placement, *, nodes: bool = False) -> Group:
     """Operators by provider, islands, what crosses, what to change; ``nodes`` for each node."""
-    wanted = _short(placement.wanted)
+    wanted = short_name(placement.wanted)
     blocks: list[RenderableType] = [_operators(placement.nodes, placement.wanted)]
     lines = [_islands(placement.islands, placement.wanted)]
     if placement.crossing_tensors is None:
@@ -68,7 +69,7 @@ def _operators(nodes: dict[str, dict[str, int]], wanted: str) -> Table:
     table.add_column("operators")
     for provider in sorted(nodes, key=lambda name: (name != wanted, name)):
         counts = nodes[provider]
-        table.add_row(_short(provider), str(sum(counts.values())), _words(counts))
+        table.add_row(short_name(provider), str(sum(counts.values())), _words(counts))
     return table
 
 
@@ -77,7 +78,7 @@ def _islands(islands: Sequence[Island], wanted: str) -> str:
     real = [island for island in islands if not island.shapes_only]
     own = [sum(island.operators.values()) for island in real if island.provider == wanted]
     others = [sum(island.operators.values()) for island in real if island.provider != wanted]
-    words = [f"{_count(len(own), 'island')} on {_short(wanted)}{_sizes(own)}"]
+    words = [f"{_count(len(own), 'island')} on {short_name(wanted)}{_sizes(own)}"]
     if others:
         words.append(f"{len(others)} elsewhere{_sizes(others)}")
     return ", ".join(words)
@@ -110,7 +111,7 @@ def _nodes(details: Iterable[PlacedNode]) -> Table:
         table.add_column(heading, justify="right" if heading == "us" else "left")
     for node in details:
         time = "" if node.microseconds is None else f"{node.microseconds:.0f}"
-        provider = _short(node.provider) or "?"
+        provider = short_name(node.provider) or "?"
         reads = ", ".join(name or "?" for name in node.types)
         operator = f"{node.operator} (shapes)" if node.shapes_only else node.operator
         table.add_row(Text(node.name), operator, provider, reads, time)
@@ -121,10 +122,6 @@ def _words(counts: dict[str, int]) -> str:
     words = [f"{name} {count}" for name, count in list(counts.items())[:_SHOWN]]
     more = sum(list(counts.values())[_SHOWN:])
     return ", ".join([*words, f"others {more}"] if more else words)
-
-
-def _short(provider: str) -> str:
-    return provider.removesuffix("ExecutionProvider")
 
 
 def _count(number: int, one: str) -> str:

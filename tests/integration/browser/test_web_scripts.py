@@ -118,7 +118,7 @@ def test_placements_are_read_from_the_log():
     ]
     found = node(
         """
-        const { placements } = await import(web + "placements.mjs");
+        const { placements } = await import(web + "measure/placements.mjs");
         console.log(JSON.stringify([placements(data.lines), placements(data.lines.slice(0, 1))]));
         """,
         lines=lines,
@@ -142,7 +142,7 @@ def test_a_profile_is_the_median_of_all_calls_but_the_first():
     lines += [event("a_fence_before", 7), event("b_kernel_time", 3), '{"cat" : "Session"}', "]"]
     found = node(
         """
-        const { profile } = await import(web + "placements.mjs");
+        const { profile } = await import(web + "measure/placements.mjs");
         console.log(JSON.stringify(profile(data.lines)));
         """,
         lines=lines,
@@ -162,7 +162,7 @@ def test_tokens_are_those_of_python(minilm_folder, most):
         """
         import { readFileSync } from "node:fs";
         globalThis.fetch = async (path) => ({ json: async () => JSON.parse(readFileSync(path)) });
-        const { openTokenizer } = await import(web + "tokenize.mjs");
+        const { openTokenizer } = await import(web + "page/tokenize.mjs");
         const files = Object.fromEntries(data.names.map((name) => [name, {}]));
         const manifest = { files, max_length: data.most };
         const opened = await openTokenizer(data.folder, manifest, data.library);

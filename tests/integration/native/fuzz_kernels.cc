@@ -17,7 +17,7 @@
 
 #include "decoder.h"
 #include "head.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 namespace {
 

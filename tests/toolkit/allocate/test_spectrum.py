@@ -151,5 +151,7 @@ def test_the_table_is_left_alone_and_spectra_are_repeatable():
 
 def test_a_prefix_is_one_byte():
     plain, *classes = measure_spectra(normal(300, 64), CLASSES)
-    assert all(spectrum.prefix == (Subquantizer(1, spectrum.prefix[0].dimension),) for spectrum in classes)
+    assert all(
+        spectrum.prefix == (Subquantizer(1, spectrum.prefix[0].dimension),) for spectrum in classes
+    )
     assert not plain.prefix

@@ -11,7 +11,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 from urllib.request import urlopen
 
 import pytest
@@ -53,13 +53,16 @@ def test_the_page_and_all_that_it_names(server):
 
 
 def test_every_import_of_a_script_is_served(server):
-    for path in WEB.glob("*.mjs"):
+    scripts = list(WEB.rglob("*.mjs"))
+    assert {path.parent for path in scripts} == {WEB, WEB / "page", WEB / "measure"}
+    for path in scripts:
+        address = f"/web/{path.relative_to(WEB).as_posix()}"
         if path.name.startswith("headless"):
-            assert ask(server, f"/web/{path.name}")[0] == 404
+            assert ask(server, address)[0] == 404
             continue
-        assert ask(server, f"/web/{path.name}")[0] == 200
-        for name in re.findall(r'from "\./([^"]+)"', path.read_text()):
-            assert ask(server, f"/web/{name}")[0] == 200
+        assert ask(server, address)[0] == 200
+        for name in re.findall(r'from "(\.[^"]+)"', path.read_text()):
+            assert ask(server, urljoin(address, name))[0] == 200
 
 
 def test_the_bundle_byte_for_byte(server, tiny_bundle):
@@ -74,7 +77,13 @@ def test_the_bundle_byte_for_byte(server, tiny_bundle):
 
 
 def test_the_page_is_isolated_and_lets_nothing_out(server):
-    for path in ("/", "/web/page.mjs", "/bundle/lighttoken.json", "/settings.json", "/nowhere"):
+    for path in (
+        "/",
+        "/web/page/page.mjs",
+        "/bundle/lighttoken.json",
+        "/settings.json",
+        "/nowhere",
+    ):
         headers = ask(server, path)[1]
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"
@@ -82,7 +91,7 @@ def test_the_page_is_isolated_and_lets_nothing_out(server):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("page.mjs", "text/javascript"), ("page.css", "text/css")]
+    ("name", "kind"), [("page/page.mjs", "text/javascript"), ("style.css", "text/css")]
 )
 def test_types(server, name, kind):
     assert ask(server, f"/web/{name}")[1].get_content_type() == kind
@@ -132,17 +141,17 @@ def test_a_manifest_that_reaches_outside_is_refused(no_libraries, tiny_bundle, t
 
 
 def test_what_has_not_changed_is_not_sent_again(server):
-    tag = ask(server, "/web/page.mjs")[1]["ETag"]
-    status, headers, body = ask(server, "/web/page.mjs", **{"If-None-Match": tag})
+    tag = ask(server, "/web/page/page.mjs")[1]["ETag"]
+    status, headers, body = ask(server, "/web/page/page.mjs", **{"If-None-Match": tag})
     assert (status, body) == (304, b"")
     assert headers["ETag"] == tag
-    assert ask(server, "/web/page.mjs", **{"If-None-Match": '"other"'})[0] == 200
+    assert ask(server, "/web/page/page.mjs", **{"If-None-Match": '"other"'})[0] == 200
 
 
 def test_head(server):
-    status, headers, body = ask(server, "/web/page.mjs", "HEAD")
+    status, headers, body = ask(server, "/web/page/page.mjs", "HEAD")
     assert (status, body) == (200, b"")
-    assert int(headers["Content-Length"]) == (WEB / "page.mjs").stat().st_size
+    assert int(headers["Content-Length"]) == (WEB / "page" / "page.mjs").stat().st_size
 
 
 def test_without_libraries_here_the_page_asks_the_cdn(server):

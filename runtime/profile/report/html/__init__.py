@@ -1,9 +1,11 @@
 """A profile as one HTML file that needs nothing else: no script, no request, no font.
 
 :func:`.page.write_html` writes it. Each section has a module that gathers what it shows as plain
-data; ``templates/`` holds the markup, and :mod:`.svg` and the chart modules draw.
+data; ``templates/`` holds the markup. :mod:`.charts` draws with matplotlib, :mod:`.svg` makes what
+matplotlib writes part of the page.
 """
 
 from .page import to_html, write_html
+from .svg import need_matplotlib
 
-__all__ = ["to_html", "write_html"]
+__all__ = ["need_matplotlib", "to_html", "write_html"]

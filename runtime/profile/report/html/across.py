@@ -5,9 +5,17 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..report import MEASURED, Measurement, ProfileReport
-from .bars import Bar, BarGroup, draw_bars
-from .lookup import STATUS_CLASS, latency, longest_first, style_of, timed
-from .words import amount, short_digits, tokens
+from .charts import Bar, BarGroup, draw_bars
+from .words import (
+    STATUS_CLASS,
+    amount,
+    latency,
+    longest_first,
+    short_digits,
+    style_of,
+    timed,
+    tokens,
+)
 
 
 @dataclass(frozen=True)

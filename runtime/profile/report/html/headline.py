@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from ..report import MEASURED, Comparison, ProfileReport, Statistic
-from .lookup import latency, longest_first
-from .words import amount, ratio_words, spread, tokens
+from .words import amount, latency, longest_first, ratio_words, spread, tokens
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..report import Measurement, ProfileReport
-from .lookup import style_of
-from .timelines import Trace, at_time, draw_timelines
-from .words import ABSENT, amount
+from .charts import Trace, at_time, draw_timelines
+from .words import ABSENT, amount, style_of
 
 STAGES = {
     "before": "bare runtime",

@@ -8,7 +8,8 @@ from markupsafe import Markup, escape
 from toolkit.files import write_aside
 
 from ..report import ProfileReport
-from . import across, figures, headline, memory, method, partition, predicted, sizes, speed
+from . import across, figures, headline, memory, method, partition, sizes, speed
+from .svg import need_matplotlib
 from .words import count, listed
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -20,7 +21,11 @@ def to_html(report: ProfileReport) -> str:
     Args:
         report: of this schema, measured here or read back by :func:`..read.read_report`. It has
             at least one subject.
+
+    Raises:
+        MissingDependencyError: matplotlib, which draws, is not installed.
     """
+    need_matplotlib()
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
         autoescape=True,
@@ -37,7 +42,7 @@ def to_html(report: ProfileReport) -> str:
         "bars": across.charts(report),
         "statuses": across.statuses(report),
         "placements": partition.placements(report),
-        "predictions": predicted.predictions(report),
+        "predictions": partition.predictions(report),
         "tables": figures.tables(report),
     }
     contents = [
@@ -80,6 +85,7 @@ def write_html(report: ProfileReport, path: Path) -> None:
 
     Raises:
         InputError: the folder of ``path`` is not here.
+        MissingDependencyError: as :func:`to_html`.
     """
     text = to_html(report)
     with write_aside(path) as aside:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..report import ProfileReport
-from .lines import Line, draw_lines
-from .lookup import latency, latency_points, style_of, timed
-from .words import amount, count
+from .charts import Line, draw_lines
+from .words import amount, count, latency, latency_points, style_of, timed
 
 
 @dataclass(frozen=True)

@@ -1,144 +1,172 @@
-"""A small writer of SVG that stands inside a page and takes its colours from the page's style."""
+"""Figures of matplotlib as SVG that stands inside the page and takes the page's colours.
 
+Matplotlib places and measures; what it writes is then made fit for a page: text stays text in the
+page's font, each colour is a variable of ``templates/style.css`` so that light and dark both work,
+and ids are unique on the page.
+"""
+
+import io
+import re
+import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from .words import shorten
+from toolkit.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WIDTH = 340.0
 """Units across every chart: as many as a narrow phone has pixels, so that text keeps its size."""
 
-_SHAPES = (  # where the outline begins, seen from the point
-    ((-4.0, 0.0), "a4 4 0 1 0 8 0a4 4 0 1 0-8 0z"),
-    ((-3.5, -3.5), "h7v7h-7z"),
-    ((0.0, -4.5), "l4.5 8h-9z"),
-    ((0.0, -5.0), "l5 5l-5 5l-5-5z"),
+SERIES, SHARES = 6, 6
+"""Colours for models (``s0`` and on) and for shares of a whole (``p1`` and on)."""
+
+_VARIABLES = (
+    *("ink", "muted", "faint", "card"),
+    *(f"s{at}" for at in range(SERIES)),
+    *(f"{kind}{at}" for kind in ("p", "on") for at in range(1, SHARES + 1)),
 )
+_MARKED = 0xABC000  # colours from here on stand for variables; no chart uses them else
+_HOVER = "hover:"
+_LEFT_OUT = (  # the page's style says it, or it is the default
+    *("fill:none", "font-family:", "font-size:12px", "text-anchor:start"),
+    *("stroke-linecap:", "stroke-linejoin:", "stroke-dashoffset:0"),
+)
+_SMALL_TEXT = {"font-size:11px", "fill:var(--muted)"}
+_SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lighttoken",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, and is about the widest of its kind
+    "font.size": 12,
+    "path.simplify_threshold": 0.8,
+}
 
-# Widths in font sizes, of the wider ones among the systems' sans serifs (DejaVu, Verdana).
-_NARROW, _USUAL, _CAPITAL, _WIDE, _BOLD = 0.38, 0.62, 0.74, 0.98, 1.12
 
+def need_matplotlib() -> None:
+    """Raise early, before anything is measured.
 
-class Drawing:
-    """One figure, ``WIDTH`` units wide.
-
-    ``key`` is unique on the page. ``title`` and ``description`` are what a screen reader says.
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
     """
-
-    def __init__(self, key: str, title: str, description: str, height: float) -> None:
-        self._root = ET.Element(
-            "svg",
-            {
-                "viewBox": f"0 0 {number(WIDTH)} {number(height)}",
-                "role": "img",
-                "aria-labelledby": f"{key}-t {key}-d",
-            },
-        )
-        for tag, text in (("title", title), ("desc", description)):
-            ET.SubElement(self._root, tag, {"id": f"{key}-{tag[0]}"}).text = text
-
-    def group(self, style: str, parent: ET.Element | None = None) -> ET.Element:
-        """A ``<g>`` of that class."""
-        return ET.SubElement(self._parent(parent), "g", {"class": style})
-
-    def line(
-        self,
-        x1: float,
-        y1: float,
-        x2: float,
-        y2: float,
-        style: str = "",
-        parent: ET.Element | None = None,
-    ) -> None:
-        """A straight line."""
-        self.path(f"M{number(x1)} {number(y1)}L{number(x2)} {number(y2)}", style, parent)
-
-    def path(
-        self, d: str, style: str = "", parent: ET.Element | None = None, key: str = ""
-    ) -> None:
-        """A path by SVG's own commands."""
-        self._add(parent, "path", {"d": d, "class": style, "id": key})
-
-    def again(self, key: str, parent: ET.Element) -> None:
-        """The path of that key once more, painted as ``parent`` is."""
-        self._add(parent, "use", {"href": f"#{key}"})
-
-    def rect(
-        self,
-        x: float,
-        y: float,
-        width: float,
-        height: float,
-        style: str = "",
-        parent: ET.Element | None = None,
-        hover: str = "",
-    ) -> None:
-        """A rectangle; ``hover`` is what a pointer over it shows."""
-        box = {"x": x, "y": y, "width": max(width, 0), "height": height}
-        place = self._add(parent, "rect", {k: number(v) for k, v in box.items()} | {"class": style})
-        if hover:
-            ET.SubElement(place, "title").text = hover
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        text: str,
-        style: str = "",
-        anchor: str = "",
-        parent: ET.Element | None = None,
-    ) -> None:
-        """Text on a baseline; ``anchor`` is ``middle`` or ``end``."""
-        where = {"x": number(x), "y": number(y), "class": style, "text-anchor": anchor}
-        self._add(parent, "text", where).text = text
-
-    def marks(
-        self, points: Sequence[tuple[float, float]], shape: int, parent: ET.Element | None = None
-    ) -> None:
-        """Points: circles, squares, triangles, diamonds, so that series differ without colour."""
-        (dx, dy), outline = _SHAPES[shape % len(_SHAPES)]
-        d = "".join(f"M{number(x + dx)} {number(y + dy)}{outline}" for x, y in points)
-        self.path(d, "mark", parent)
-
-    def markup(self) -> Markup:
-        """The ``<svg>``; all text in it is escaped."""
-        return Markup(ET.tostring(self._root, encoding="unicode"))
-
-    def _parent(self, parent: ET.Element | None) -> ET.Element:
-        return self._root if parent is None else parent
-
-    def _add(self, parent: ET.Element | None, tag: str, attributes: dict[str, str]) -> ET.Element:
-        given = {name: value for name, value in attributes.items() if value}
-        return ET.SubElement(self._parent(parent), tag, given)
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the HTML report is drawn by matplotlib, which is not installed; run "
+            "`pip install 'lighttoken[report]'`"
+        ) from error
 
 
-def number(value: float) -> str:
+def colour(variable: str) -> str:
+    """What stands for the page's colour of that name (``ink``, ``s0``) while drawing."""
+    return f"#{_MARKED + _VARIABLES.index(variable):06x}"
+
+
+@contextmanager
+def new_figure(height: float) -> "Iterator[Figure]":
+    """A figure ``WIDTH`` wide and ``height`` high, in units of the page; use it in the block."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        # The browser has other fonts than the one measured with.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")
+        figure.patch.set_visible(False)
+        figure.get_layout_engine().set(w_pad=0, h_pad=0)  # type: ignore[union-attr,call-arg]
+        yield figure
+
+
+def hover(text: str) -> str:
+    """The ``gid`` of an artist over which a pointer shows ``text``."""
+    return _HOVER + text
+
+
+def to_svg(figure: "Figure", key: str, title: str, description: str) -> Markup:
+    """The ``<svg>``; all text in it is escaped.
+
+    Args:
+        key: unique on the page.
+        title: said by a screen reader, as is ``description``.
+    """
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    drawn = ET.fromstring(stream.getvalue())
+    root = ET.Element("svg", {"viewBox": drawn.attrib["viewBox"], "role": "img"})
+    root.set("aria-labelledby", f"{key}-t {key}-d")
+    for tag, text in (("title", title), ("desc", description)):
+        ET.SubElement(root, tag, {"id": f"{key}-{tag[0]}"}).text = text
+    for child in drawn:
+        _copy(child, root, key)
+    _share_styles(root)
+    return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def _copy(element: ET.Element, parent: ET.Element, key: str) -> None:
+    """Copy what is drawn and what that refers to; groups that only carry an id dissolve."""
+    name, tag = element.get("id", ""), element.tag.rpartition("}")[2]
+    if tag in ("metadata", "style", "clipPath") or element.get("style") == "fill: none":
+        return
+    target = parent
+    if tag != "g":
+        target = ET.SubElement(parent, tag, _attributes(element, key))
+        target.text = (element.text or "").strip() or None
+    elif name.startswith(_HOVER):
+        target = ET.SubElement(parent, tag)
+        ET.SubElement(target, "title").text = name.removeprefix(_HOVER)
+    for child in element:
+        _copy(child, target, key)
+    if tag == "defs" and not len(target):
+        parent.remove(target)
+
+
+def _share_styles(root: ET.Element) -> None:
+    """Write what repeats once: a marker's style where it is defined, small text as a class."""
+    defined = {f"#{one.get('id')}": one for one in root.iterfind(".//defs/path")}
+    for use in root.iter("use"):
+        defined[use.attrib["href"]].set("style", use.attrib.pop("style"))
+    for text in root.iter("text"):
+        style = text.get("style", "")
+        if set(style.split(";")) >= _SMALL_TEXT:
+            text.set("class", "small")
+            style = ";".join(one for one in style.split(";") if one not in _SMALL_TEXT)
+        text.attrib.pop("style", None)
+        if style := style.removesuffix("fill:var(--ink)").removesuffix(";"):
+            text.set("style", style)
+
+
+def _attributes(element: ET.Element, key: str) -> dict[str, str]:
+    kept = {}
+    for qualified, value in element.attrib.items():
+        name = qualified.rpartition("}")[2]  # without a namespace, which a page does not need
+        if name == "id":
+            kept[name] = f"{key}-{value}"
+        elif name == "href":
+            kept[name] = f"#{key}-{value.removeprefix('#')}"
+        elif name == "style":
+            kept[name] = _style(value)
+        elif name != "clip-path" and not value.startswith("rotate(-0 "):
+            shorter = re.sub(r"-?\d+\.\d+", lambda found: _number(float(found[0])), value)
+            kept[name] = re.sub(r"[\sL]+", " ", shorter).strip()
+    return {name: value for name, value in kept.items() if value}
+
+
+def _style(value: str) -> str:
+    """The page's colours for those drawn with; what the page's own style says is left out."""
+    value = re.sub(
+        "#abc[0-9a-f]{3}", lambda at: f"var(--{_VARIABLES[int(at[0][1:], 16) - _MARKED]})", value
+    )
+    told = [":".join(map(str.strip, part.split(":"))) for part in value.split(";")]
+    return ";".join(part for part in told if part and not part.startswith(_LEFT_OUT))
+
+
+def _number(value: float) -> str:
     """One decimal, which is finer than a pixel."""
     text = f"{value:.1f}"
     return text.removesuffix(".0") if text != "-0.0" else "0"
-
-
-def text_width(text: str, size: float = 12.0, *, bold: bool = False) -> float:
-    """How many units ``text`` takes at most, about."""
-    widths = [
-        _NARROW
-        if letter in "fijlrtI.,:;|'!()[]/- "
-        else _WIDE
-        if letter in "mwMW@%…" or ord(letter) > 0x2E7F  # from there on East Asian signs
-        else _CAPITAL
-        if letter.isupper()
-        else _USUAL
-        for letter in text
-    ]
-    return size * sum(widths) * (_BOLD if bold else 1)
-
-
-def fit(text: str, room: float, size: float = 12.0, *, bold: bool = False) -> str:
-    """``text``, its middle left out where it would take more than ``room`` units."""
-    for most in range(len(text), 3, -1):
-        short = shorten(text, most)
-        if text_width(short, size, bold=bold) <= room:
-            return short
-    return shorten(text, 3)

@@ -217,8 +217,10 @@ def test_energy_where_there_is_no_counter(tmp_path):
 
 def in_a_fresh_process(code, *arguments):
     """Run ``code`` where no other test's memory is freed or trimmed while it measures its own."""
-    lines = "import sys\nimport numpy as np\nMB = 10**6\n"
-    lines += "from runtime.profile.measure.worker import memory\n"
+    lines = (
+        "import sys\nimport numpy as np\nfrom runtime.profile.measure.worker import memory\n"
+        "MB = 10**6\n"
+    )
     command = [sys.executable, "-c", lines + textwrap.dedent(code), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -5,8 +5,8 @@ import html as markup
 import json
 import random
 import re
+import sys
 from html.parser import HTMLParser
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,18 @@ from runtime.profile.placement.placement import PlacedNode, Placement
 from runtime.profile.predict.predict import Prediction, Refusal
 from runtime.profile.report.html import page as page_module
 from runtime.profile.report.html import to_html, write_html
-from runtime.profile.report.html.lines import spread as label_places
-from runtime.profile.report.html.scale import linear, logarithmic
-from runtime.profile.report.html.stacks import Share, Stack, draw_stacks
-from runtime.profile.report.html.timelines import thin
+from runtime.profile.report.html.charts import (
+    Bar,
+    BarGroup,
+    Line,
+    Share,
+    Stack,
+    apart,
+    draw_bars,
+    draw_lines,
+    draw_stacks,
+    thin,
+)
 from runtime.profile.report.html.words import amount, ratio_words, shorten
 from runtime.profile.report.html.words import spread as range_of
 from runtime.profile.report.read import read_report
@@ -37,7 +45,7 @@ from runtime.profile.report.report import (
     Subject,
     Timeline,
 )
-from toolkit.errors import FormatError, InputError
+from toolkit.errors import FormatError, InputError, MissingDependencyError
 
 GRID = ((1, 8), (1, 32), (1, 128), (1, 512), (8, 8), (8, 128))
 OURS, ORIGINAL, INT8 = "lighttoken-int4", "original", "int8"
@@ -381,7 +389,7 @@ def test_absent_figures_are_not_zero(report):
     page = to_html(changed(report, ORIGINAL, "cpu", figures=fewer))
     bars = section(page, "places").split("Memory after load, by place")[1].split("</svg>")[0]
     assert "original not told here" in bars
-    assert bars.split("</desc>")[1].count("<rect") == 3 * len(COST) - 2
+    assert bars.split("</desc>")[1].count("<g><title>") == 3 * len(COST) - 2
     row = section(page, "figures").split("memory after load (RSS)")[1].split("</tr>")[0]
     assert row.count("<td>–</td>") == 1
     assert "0.00 MB" not in words(page)
@@ -421,7 +429,7 @@ def test_timelines_have_a_panel_a_model(page):
     assert source.count("<figure") == 6
     assert "1. " not in source  # the browser numbers them
     assert "loaded: 43.2 ms" in words(source)
-    assert source.count("<use") == 2 * 6
+    assert source.count("stroke-opacity") == 2 * 6  # each of the others, faint
 
 
 def test_partition_tells_islands_cuts_and_advice(page):
@@ -493,27 +501,6 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize(
-    ("values", "ticks"),
-    [([0, 9.2], (0, 2, 4, 6, 8, 10)), ([-1, 3], (-1, 0, 1, 2, 3)), ([0, 0], (0, 0.2, 0.4))],
-)
-def test_linear_ticks_are_round(values, ticks):
-    scale = linear(values, 0, 100)
-    assert scale.ticks[: len(ticks)] == pytest.approx(ticks)
-    assert scale(scale.low) == 0
-    assert scale(scale.high) == 100
-
-
-def test_logarithmic_ticks_are_round():
-    scale = logarithmic([3, 60], 0, 100)
-    assert scale.ticks == (2, 5, 10, 20, 50, 100)
-    assert scale(2) == 0
-    assert scale(100) == 100
-    assert scale((2 * 100) ** 0.5) == pytest.approx(50)
-    assert logarithmic([3, 40_000], 0, 100).ticks == (10, 100, 1000, 10_000)
-    assert logarithmic([3, 60], 0, 100, exact=True).low == 3
-
-
 def test_thinned_lines_keep_their_peak():
     points = [(float(at), 1000.0 if at == 777 else at / 10) for at in range(2000)]
     thinned = thin(points, 100)
@@ -524,19 +511,46 @@ def test_thinned_lines_keep_their_peak():
     assert thinned == sorted(thinned)
 
 
-def test_labels_do_not_cover_each_other():
-    placed = label_places([50, 52, 51, 199], 0, 200)
-    ordered = [placed[0], placed[2], placed[1], placed[3]]
-    assert all(later - sooner >= 15 for sooner, later in pairwise(ordered))
-    assert max(placed) <= 200
-    assert label_places([0, 1, 2], 0, 200) == [0, 15, 30]
+def test_numbers_do_not_cover_each_other():
+    placed = apart([0.50, 0.51, 0.52, 0.99], 0.06, 1.0)
+    assert placed == pytest.approx([0.50, 0.56, 0.62, 0.99])
+    assert apart([0.98, 0.99, 1.0], 0.06, 1.0) == pytest.approx([0.88, 0.94, 1.0])
 
 
 def test_stacks_are_to_scale():
     stacks = [Stack("a", "4", (Share(1, "x", 3, "3"), Share(2, "y", 1, "1"))), Stack("b", "1", ())]
     source = str(draw_stacks("key", "title", stacks))
-    widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="22"', source)]
-    assert widths == pytest.approx([254, 84])  # of 340 units, less a seam each
+    bars = re.findall(r"</title><path d=\"M ([\d.]+) [\d.]+ ([\d.]+)", source)
+    assert [(float(left), float(right)) for left, right in bars] == [(0, 255), (255, 340)]
+    assert words(source).endswith("1 x 2 y")
+
+
+def test_a_line_is_to_scale():
+    """Twice as many ms are as far apart everywhere on a logarithmic axis."""
+    points = ((8.0, 1.0, 1.0), (32.0, 4.0, 4.0), (128.0, 16.0, 16.0))
+    source = str(draw_lines("key", "title", [Line("a", 0, points)], "tokens", "ms", "told"))
+    drawn = re.search(r'd="M ([-\d. ]+)" style="stroke:var\(--s0\);stroke-width:2"', source)
+    x1, y1, x2, y2, x3, y3 = map(float, drawn[1].split())
+    assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)
+    assert y1 - y2 == pytest.approx(y2 - y3, abs=0.2)
+    assert "tokens, logarithmic" in source
+    assert "ms, logarithmic" in source
+
+
+def test_a_page_is_the_same_each_time(report, page):
+    assert to_html(report) == page
+
+
+def test_names_are_drawn_as_they_are():
+    group = BarGroup("$x_1$", "", (Bar("_名前", 0, "1 ms", 1.0, 1.0, 1.0),))
+    text = words(str(draw_bars("key", "title", [group])))
+    assert text.endswith("_名前 $x_1$ 1 ms")
+
+
+def test_without_matplotlib_one_line_says_what_to_install(report, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'lighttoken\[report\]'"):
+        to_html(report)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import { dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const HERE = dirname(fileURLToPath(import.meta.url));
+const WEB = dirname(dirname(fileURLToPath(import.meta.url)));
 const TYPES = { ".mjs": "text/javascript", ".wasm": "application/wasm" };
 const DIST = "onnxruntime-web/dist";
 const HEADERS = {
@@ -15,12 +15,15 @@ const HEADERS = {
   "Cache-Control": "no-store",
 };
 
-// Serves `names` of `folder` under /model/, the scripts here under /web/ and the runtime in
+// Serves `names` of `folder` under /model/, the scripts that measure under /web/ and the runtime in
 // `modules` under /lib/. Gives {address, close}.
 export async function serve({ folder, names }, modules) {
   const files = new Map(); // only what is listed is ever opened
   for (const name of names) files.set(`/model/${name}`, join(folder, name));
-  for (const name of readdirSync(HERE).filter((name) => name.endsWith(".mjs"))) files.set(`/web/${name}`, join(HERE, name));
+  for (const inner of ["", "measure/"]) {
+    const scripts = readdirSync(join(WEB, inner)).filter((name) => name.endsWith(".mjs"));
+    for (const name of scripts) files.set(`/web/${inner}${name}`, join(WEB, inner, name));
+  }
   const dist = join(modules, "node_modules", DIST);
   for (const name of readdirSync(dist)) files.set(`/lib/${DIST}/${name}`, join(dist, name));
 

@@ -62,7 +62,7 @@ async function opened(open, flags, address) {
 }
 
 async function inside(job) {
-  const { measure } = await import("/web/measure.mjs");
+  const { measure } = await import("/web/measure/measure.mjs");
   return measure(job, { dist: "/lib/onnxruntime-web/dist/" });
 }
 

@@ -1,7 +1,7 @@
 // The page of `lighttoken profile --emit web`: each measure in a frame of its own, then a file.
 
-import { fill, milliseconds, size } from "./figures.mjs";
-import { libraries } from "./libraries.mjs";
+import { fill, milliseconds, size } from "../figures.mjs";
+import { libraries } from "../libraries.mjs";
 
 const by = (id) => document.getElementById(id);
 const settings = await (await fetch("settings.json")).json();

@@ -1,7 +1,7 @@
 // Which provider takes which node, and what each costs, read from what onnxruntime writes to the
 // console: there is no other way.
 
-import { percentile } from "./figures.mjs";
+import { percentile } from "../figures.mjs";
 
 const HEADING = /placed on \[(\w+)\](?:\. Number of nodes: (\d+))?/;
 const NODE = /VerifyEachNodeIsAssignedToAnEp[^\]]*\]\s+(\S+) \((.*)\)\s*$/;

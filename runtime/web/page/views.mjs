@@ -1,6 +1,6 @@
 // What the model gave, by task.
 
-import { decimals } from "./figures.mjs";
+import { decimals } from "../figures.mjs";
 import { cosine } from "./pipeline.mjs";
 
 export const TITLES = {

@@ -3,9 +3,9 @@
 // A page measures once: the runtime's heap never shrinks, so a second job would start from the
 // first one's.
 
-import { buildFeeds, IdSource, idsInput } from "./feeds.mjs";
-import { percentile } from "./figures.mjs";
-import { heapBytes, openRuntime, pageBytes, reservedHeapBytes, warmRuntime } from "./ort.mjs";
+import { buildFeeds, IdSource, idsInput } from "../feeds.mjs";
+import { percentile } from "../figures.mjs";
+import { heapBytes, openRuntime, pageBytes, reservedHeapBytes, warmRuntime } from "../ort.mjs";
 import { listen, placements, profile } from "./placements.mjs";
 
 const MEASURES = { values, time, cold, memory, places };

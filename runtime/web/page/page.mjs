@@ -1,8 +1,8 @@
 // The page of `lighttoken serve`: loads the bundle, runs what is typed, shows it.
 
-import { fill, milliseconds, size } from "./figures.mjs";
-import { libraries } from "./libraries.mjs";
-import { pageBytes } from "./ort.mjs";
+import { fill, milliseconds, size } from "../figures.mjs";
+import { libraries } from "../libraries.mjs";
+import { pageBytes } from "../ort.mjs";
 import { openPipeline } from "./pipeline.mjs";
 import { Texts } from "./texts.mjs";
 import { TITLES, view } from "./views.mjs";

@@ -1,7 +1,7 @@
 // Text in; a vector, tokens or labels out: runtime/tasks/pipeline.py's rules, in a page.
 
-import { idsInput, tensor } from "./feeds.mjs";
-import { heapBytes, openRuntime, warmRuntime } from "./ort.mjs";
+import { idsInput, tensor } from "../feeds.mjs";
+import { heapBytes, openRuntime, warmRuntime } from "../ort.mjs";
 import { openTokenizer } from "./tokenize.mjs";
 
 const OUTPUTS = {
