@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
@@ -95,6 +94,8 @@ def round_by_outputs(
 
 def _factor(moments: Float64) -> Float64:
     """Upper Cholesky factor of the inverse of damped moments."""
+    import scipy.linalg  # of the extra `export`
+
     damping = _DAMPING * float(np.diag(moments).mean()) or 1.0
     damped = moments + damping * np.eye(len(moments))
     inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(damped), np.eye(len(damped)))

@@ -9,6 +9,7 @@ import click
 
 from toolkit.bundle.manifest import Manifest, read_manifest
 from toolkit.errors import InputError
+from toolkit.extras import require
 
 from .console import err, json_option, no_op_option, out, print_json, progress, say, trust_option
 from .originals import recall
@@ -126,6 +127,8 @@ def command(
     if emit is not None:
         _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50, force=force)
         return
+    if page is not None:
+        require("report")
     devices = [read_results(path) for path in sent_back]
     manifest = None if bundle.is_file() else read_manifest(bundle)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
