@@ -39,10 +39,9 @@ from turns import bandwidth, measure, open_model
 
 from exporters.ops.head import head_model
 from runtime import native
-from toolkit import Budget, CompressedEmbedding, LightTokenConfig
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
 from toolkit.allocate.importance import zipf_prior
 from toolkit.errors import LightTokenError
-from toolkit import compress
 
 Floats = NDArray[np.float32]
 _WARMUP = 20

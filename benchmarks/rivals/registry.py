@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit import Budget, LightTokenConfig, PaperConfig
-from toolkit import compress
+from toolkit import Budget, LightTokenConfig, PaperConfig, compress
 from toolkit.methods.compress import METHODS
 
 from .codebooks import LocalSearch, Product, Residual
