@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv (some minutes the first time)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) \
-		-c constraints.txt -e '.[dev,demo,optimum]'
+		-c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)  ## compress all-MiniLM-L6-v2 and run it

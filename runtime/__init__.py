@@ -1,6 +1,6 @@
 """A bundle in, results and the truth about its cost out.
 
-Names are imported on first use: whoever opens a session does not pay for scipy.
+Names are imported on first use: whoever opens a session does not pay for the rest.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Which tables benchmarks/downstream compares, made once and kept in its work folder."""
+"""The tables that are compared, each made once and kept in the work folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -7,12 +7,14 @@ than one turn's latents, and onnxruntime, which does not fold loops, finds no co
 a dense matrix.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import HEAD
@@ -31,6 +33,9 @@ from .layer import (
     reshape,
     without_idle_parts,
 )
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 _ROWS_AT_ONCE = 512
 

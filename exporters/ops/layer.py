@@ -4,19 +4,24 @@ Two layers read a packed table, ``CompressedEmbedding`` (``exporters/ops/lookup.
 ``CompressedHead`` (``exporters/ops/head.py``). What they share is here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnxscript import OpBuilder, build_function
 
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import DOMAIN, VERSION
 from toolkit.table.bitpack import sign_table
 from toolkit.table.embedding import CODEBOOK_PEAK, RowOrder, Stage
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 _ALLOWZERO_OPSET = 14
 COLUMN_STEP = 64  # the kernels' widest move: planes that are multiples of it stay aligned
@@ -88,6 +93,8 @@ def build_layer(
     column_major: bool,
 ) -> PackedLayer:
     """Trace ``body`` into a function ``name`` of ``value`` and the embedding's tensors."""
+    from onnxscript import build_function  # of the extra `export`
+
     tensors = graph_tensors(embedding, column_major=column_major)
     inputs = [ir.Value(name=each) for each in (value, *tensors)]
 

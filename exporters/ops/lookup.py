@@ -9,10 +9,13 @@ values flow as in Python. Two rules hold throughout, both because onnxruntime fo
   float additions, which are made in the same order.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import LOOKUP
@@ -30,6 +33,9 @@ from .layer import (
     reshape,
     without_idle_parts,
 )
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 
 def build_decode_graph(

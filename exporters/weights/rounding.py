@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
@@ -95,6 +94,8 @@ def round_by_outputs(
 
 def _factor(second_moments: Float64) -> Float64:
     """Upper Cholesky factor of the inverse of damped second moments."""
+    import scipy.linalg  # of the extra `export`
+
     damping = _DAMPING * float(np.diag(second_moments).mean()) or 1.0
     damped = second_moments + damping * np.eye(len(second_moments))
     inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(damped), np.eye(len(damped)))

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from toolkit.errors import InputError
+from toolkit.extras import require
 
 from .console import (
     budget_options,
@@ -56,6 +57,7 @@ def command(
     """
     budget = read_budget(ratio, max_bytes, min_cosine)
     config = config_of(method, effort, split_codebooks)
+    require("export")
     if target.exists() and not force:
         raise InputError(f"{target} exists; pass --force to replace it or choose another name")
     if not target.absolute().parent.is_dir():

@@ -8,6 +8,7 @@ import click
 
 from toolkit.bundle.manifest import TRAINED, Manifest
 from toolkit.errors import InputError
+from toolkit.extras import require
 
 from .console import (
     budget_options,
@@ -202,6 +203,7 @@ def command(
         raise InputError("--packed brings its own bytes; leave --ratio and its like out")
     budget = read_budget(ratio, max_bytes, min_cosine)
     config = config_of(method, effort, split_codebooks)
+    require("export")
     from exporters import ExportOptions, export
 
     from .originals import remember

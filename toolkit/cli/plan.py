@@ -13,6 +13,7 @@ from toolkit.allocate.candidates import Spectrum
 from toolkit.allocate.importance import check_importance
 from toolkit.allocate.spectrum import measure_spectra
 from toolkit.errors import BudgetError, InputError
+from toolkit.extras import require
 from toolkit.methods.compress import best_allocation, check_matrix
 from toolkit.methods.config import LightTokenConfig
 
@@ -61,6 +62,7 @@ def command(
     come from the table's spectrum and the frequencies of its tokens.
     """
     wanted = _read_ratios(ratios)
+    require("export")
     from exporters import read_table
     from exporters.sources.prior import importance_of
 

@@ -9,6 +9,7 @@ import click
 
 from toolkit.bundle.manifest import Manifest, read_manifest
 from toolkit.errors import InputError
+from toolkit.extras import require
 
 from .console import err, json_option, no_op_option, out, print_json, progress, say, trust_option
 from .originals import recall
@@ -127,9 +128,7 @@ def command(
         _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50, force=force)
         return
     if page is not None:
-        from runtime.profile.report.html import need_matplotlib, write_html
-
-        need_matplotlib()
+        require("report")
     devices = [read_results(path) for path in sent_back]
     manifest = None if bundle.is_file() else read_manifest(bundle)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
@@ -152,6 +151,8 @@ def command(
         result = join(result, devices, [bundle, *others])
         result = _with_predictions(result, predicted, grid[-1], [bundle, *others])
     if page is not None:
+        from runtime.profile.report.html import write_html
+
         write_html(result, page)
     if as_json:
         print_json(result.to_dict())

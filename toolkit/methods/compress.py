@@ -11,6 +11,7 @@ from ..allocate.candidates import Spectrum
 from ..allocate.importance import BLOCKS, check_importance, order_rows
 from ..allocate.planner import plan_allocation
 from ..errors import BudgetError, InputError
+from ..extras import require
 from ..progress import Progress
 from ..table.embedding import CompressedEmbedding, Float32, RowOrder
 from ..table.matrix import row_blocks
@@ -54,9 +55,11 @@ def compress(
     Raises:
         InputError: no matrix, NaN or infinite rows (named), an unknown method.
         BudgetError: the budget is too small for any allocation.
+        MissingDependencyError: the extra `export` is not installed.
     """
     if method not in METHODS:
         raise InputError(f"method {method!r} is unknown; known: {', '.join(METHODS)}")
+    require("export")
     table = check_matrix(matrix)
     weights = check_importance(importance, len(table))
     fitter = _fitter(table, method, seed, weights, config)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import InputError
+from toolkit.extras import require
 from toolkit.progress import Progress
 
 from ...tasks.feature_extraction import Float32
@@ -42,8 +43,10 @@ def linear_probe(
     Raises:
         InputError: no sentence encoders, pairs of texts, a single label, or a label in ``test``
             that ``train`` does not have.
+        MissingDependencyError: the extra `probe` is not installed.
     """
     need_task(subjects, ["feature-extraction"], "a probe needs sentence vectors")
+    require("probe")
     names = sorted(set(train.labels))
     _check(train, test, names)
     number = {name: index for index, name in enumerate(names)}

@@ -6,6 +6,5 @@ matplotlib writes part of the page.
 """
 
 from .page import to_html, write_html
-from .svg import need_matplotlib
 
-__all__ = ["need_matplotlib", "to_html", "write_html"]
+__all__ = ["to_html", "write_html"]
