@@ -23,6 +23,7 @@ import click
 from rich.console import Console
 
 from exporters import ExportOptions, export
+from exporters.comparisons.profiled import file_beside
 from exporters.targets import TARGETS
 from runtime.profile.measure.rounds import profile
 from runtime.profile.report.html import write_html
@@ -30,7 +31,6 @@ from runtime.profile.report.report import Measurement, ProfileReport
 from toolkit import Budget, LightTokenConfig
 from toolkit.bundle.manifest import read_manifest
 from toolkit.cli.demo import find_model
-from toolkit.cli.rivals import rival
 from toolkit.errors import LightTokenError
 from toolkit.files import write_aside
 
@@ -95,7 +95,7 @@ def measure(
     manifest = read_manifest(ours[0])
     others = []
     for name, word in RIVALS.items():
-        made = rival(word, manifest, source, work / "rivals", trust_remote_code=False)
+        made = file_beside(word, manifest, source, work / "rivals", trust_remote_code=False)
         named = made.with_name(f"{name}.onnx")
         if not named.exists():
             named.hardlink_to(made)

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from toolkit.errors import InputError
 
+from ..options import GROUP_SIZES, WEIGHTS
 from ..passes.quantize_products import QuantizeProducts
 from ..passes.quantize_tables import QuantizeTables
 from ..quiet import quiet, reason
 from .calibration import SecondMoments, second_moments
 from .products import Product, find_products
 
-FORMS = ("fp32", "fp16", "int8", "int4")
-GROUP_SIZES = (16, 32, 64, 128, 256)
 _PRODUCTS = ("MatMul", "Gemm")
 _HEAD_GROUP = 32  # a head's errors reach the answer as they are
 
@@ -65,7 +64,7 @@ def shrink_weights(
     Args:
         path: the model as exported, float32.
         work: an empty folder for files on the way and the result.
-        form: one of ``FORMS``.
+        form: one of ``WEIGHTS``.
         inputs: what to feed.
         kept: initializers that stay as they are: the tables to pack, and what heads read of them.
         heads: finds output heads to turn into MatMulNBits of 4 bits too, whatever the form.
@@ -170,8 +169,8 @@ def _save(model: ir.Model, work: Path, name: str) -> Path:
 
 def check_weights(form: str, group_size: int) -> None:
     """Raise InputError for an unknown form or group size."""
-    if form not in FORMS:
-        raise InputError(f"weights {form!r} is unknown; choose from {', '.join(FORMS)}")
+    if form not in WEIGHTS:
+        raise InputError(f"weights {form!r} is unknown; choose from {', '.join(WEIGHTS)}")
     if group_size not in GROUP_SIZES:
         raise InputError(
             f"a group size of {group_size} is not possible; choose from "

@@ -61,11 +61,10 @@ def command(target: Path, as_json: bool) -> None:
     """Compress all-MiniLM-L6-v2, run it, and show what was saved and what it cost."""
     require("export")
     from exporters import ExportOptions, export
+    from exporters.comparisons.originals import remember
+    from exporters.comparisons.quantised import in_one_file
     from runtime import FeatureExtraction, open_pipeline
     from runtime.profile.measure.rounds import profile
-
-    from .originals import remember
-    from .rivals import in_one_file
 
     started = time.perf_counter()
     if target.exists() and not (target / MANIFEST_NAME).is_file():

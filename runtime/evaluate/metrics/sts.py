@@ -13,15 +13,15 @@ from toolkit.table.metrics import cosines
 from ...tasks.feature_extraction import Float32
 from ..data.pairs import Pairs
 from ..figures import ORIGINAL, Figure
-from ..model import Subject, need_task
+from ..model import EvaluatedModel, need_task
 from .bootstrap import RESAMPLES, Indices, figures
-from .vectors import encode, to_original
+from .similarity import encode, to_original
 
 MEASURE = "pairs"
 
 
 def sentence_pairs(
-    subjects: Sequence[Subject],
+    models: Sequence[EvaluatedModel],
     pairs: Pairs,
     *,
     resamples: int = RESAMPLES,
@@ -34,13 +34,13 @@ def sentence_pairs(
         «Spearman»: Spearman's rank correlation of the cosines with the human scores, x 100, over
         resamples of the pairs. «cosine, mean» and «cosine, 5th percentile»: how near a sentence's
         vector stays to the original's, over the distinct sentences; see
-        :func:`vectors.to_original`.
+        :func:`similarity.to_original`.
 
     Raises:
         InputError: no sentence encoders, fewer than two pairs, or scores or cosines that are all
             equal.
     """
-    need_task(subjects, ["feature-extraction"], "pairs need sentence vectors")
+    need_task(models, ["feature-extraction"], "pairs need sentence vectors")
     scores = np.asarray(pairs.scores)
     if len(np.unique(scores)) < 2:
         raise InputError(
@@ -51,7 +51,7 @@ def sentence_pairs(
     place = {sentence: index for index, sentence in enumerate(sentences)}
     left = np.array([place[sentence] for sentence in pairs.left])
     right = np.array([place[sentence] for sentence in pairs.right])
-    vectors = encode(subjects, sentences, progress)
+    vectors = encode(models, sentences, progress)
     found = {name: _likeness(each[left], each[right], name) for name, each in vectors.items()}
     drawn = partial(figures, resamples=resamples, seed=seed)
     return [

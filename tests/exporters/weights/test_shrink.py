@@ -6,11 +6,12 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
+from exporters.options import WEIGHTS
 from exporters.passes.quantize_products import QuantizeProducts
 from exporters.passes.quantize_tables import QuantizeTables
 from exporters.weights.calibration import second_moments
 from exporters.weights.products import Product, find_products
-from exporters.weights.shrink import FORMS, Inputs, shrink_weights
+from exporters.weights.shrink import Inputs, shrink_weights
 from toolkit.errors import InputError
 
 ROWS, WIDTH, INNER = 300, 32, 48
@@ -279,7 +280,7 @@ def test_a_model_without_float_products_is_refused(graph, tmp_path, work, form):
 
 
 def test_what_is_not_there_is_refused_in_one_line(path, work):
-    with pytest.raises(InputError, match=f"choose from {', '.join(FORMS)}"):
+    with pytest.raises(InputError, match=f"choose from {', '.join(WEIGHTS)}"):
         shrink_weights(path, work, "int3", INPUTS, kept=KEPT)
     with pytest.raises(InputError, match="a group size of 48 is not possible"):
         shrink_weights(path, work, "int4", INPUTS, kept=KEPT, group_size=48)
