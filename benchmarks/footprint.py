@@ -70,7 +70,7 @@ def bundles(source: str, place: str, tokens: int, work: Path) -> list[Path]:
     """LightToken's bundles for a place, in the order of ``WEIGHTS``."""
     made = []
     for weights in WEIGHTS:
-        target = place if place in TARGETS and weights in TARGETS[place].bodies else "cpu"
+        target = place if place in TARGETS and weights in TARGETS[place].weights else "cpu"
         out = work / target / f"{_OURS}{weights}"
         if not out.is_dir():
             out.parent.mkdir(exist_ok=True)

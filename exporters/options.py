@@ -220,7 +220,7 @@ class ExportOptions:
             raise InputError(f"batch {self.batch} x sequence {self.sequence} holds no token")
         target = find_target(self.target, self.weights)
         if self.fuse and not target.fusible:
-            raise InputError(f"{self.target} does not know joined attention; leave fuse out")
+            raise InputError(f"{self.target} has no fused attention; leave fuse out")
         if self.table is not None and self.all_tables:
             raise InputError(f"give table ({self.table}) or all_tables, one of them")
         if self.all_tables and (self.packed is not None or self.heal is not None):
@@ -238,7 +238,7 @@ def decided(options: ExportOptions) -> ExportOptions:
     """With what the target decides, where nothing else was asked for."""
     target = find_target(options.target, options.weights)
     decode, head = options.decode or target.decode, options.head or target.head
-    # Who has the function dissolved wants standard operators alone.
+    # Who has the function inlined wants standard operators alone.
     fuse = (target.fuse and decode == "function") if options.fuse is None else options.fuse
     sizes = (options.batch, options.sequence)
     if target.static and options.batch is None:

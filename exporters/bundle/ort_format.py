@@ -13,7 +13,7 @@ CONFIG_SUFFIX = ".required_operators.config"
 
 
 def save_ort(model: Path, target: Path) -> Path:
-    """Write ``model`` as ``target`` (.ort), functions dissolved, and its operators beside it.
+    """Write ``model`` as ``target`` (.ort), functions inlined, and its operators beside it.
 
     The file holds all weights and can be mapped into memory as a whole
     (``session.use_memory_mapped_ort_model``). Only what runs on any processor is optimised.

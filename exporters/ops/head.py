@@ -47,7 +47,7 @@ def build_head_graph(
     dtype: ir.DataType = ir.DataType.FLOAT,
     name: str = HEAD,
 ) -> PackedLayer:
-    """Hidden states of ``dtype`` [.., d] to logits of ``dtype`` [.., V], codes in planes."""
+    """Hidden states of ``dtype`` [.., d] to logits of ``dtype`` [.., V], codes column-major."""
 
     embedding = without_idle_parts(embedding)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from onnxscript import OpBuilder
 
 _ALLOWZERO_OPSET = 14
-COLUMN_STEP = 64  # the kernels' widest move: planes that are multiples of it stay aligned
+COLUMN_STEP = 64  # the kernels' widest move: columns of codes that are multiples of it stay aligned
 
 _CODEBOOK_ZERO = CODEBOOK_PEAK + 1  # latents in the graph are 1 .. 127, never beyond 7 bits
 _SIGN_ZERO = 1
@@ -142,7 +142,7 @@ def graph_tensors(embedding: CompressedEmbedding, *, column_major: bool = False)
     """What a layer reads: the stored tensors, plus the one lookup table that unpacks bytes.
 
     ``column_major`` transposes what has a line for each row, codes and left factors: an output
-    head reads one byte of every row after the other. Planes of codes are filled up with zeros to
+    head reads one byte of every row after the other. Columns of codes are filled up with zeros to
     a multiple of :data:`COLUMN_STEP`.
     """
     tensors: Tensors = dict(embedding.tensors())

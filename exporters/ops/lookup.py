@@ -131,7 +131,7 @@ def low_rank(op: OpBuilder, ids: ir.Value, v: Values, column_major: bool) -> ir.
 
 
 def lines(op: OpBuilder, tensor: ir.Value, places: ir.Value, column_major: bool) -> ir.Value:
-    """Lines [n, ..] of a tensor [rows, ..], or of [.., rows] in planes."""
+    """Lines [n, ..] of a tensor [rows, ..], or of [.., rows] where codes are column-major."""
     if not column_major:
         return op.Gather(tensor, places, axis=0)
     return op.Transpose(op.Gather(tensor, places, axis=1), perm=[1, 0])

@@ -30,7 +30,7 @@ class CompressTable(Pass):
         table: name of the initializer to replace.
         embedding: its compressed form, of the same shape.
         heads: let output heads that share the table read the same packed tensors, which then stand
-            in planes; else the dense table stays for them.
+            column-major; else the dense table stays for them.
         floats: decode in floats, where a target has no integer products.
     """
 

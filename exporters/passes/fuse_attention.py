@@ -20,7 +20,7 @@ from .fuse_bias import FuseBias
 def count_fusible(path: Path) -> int:
     """How many attentions of a model :class:`FuseAttention` may join, as its values show.
 
-    Proved on the model as it came, in floats: where a body rounds what it computes, the last bit
+    Proved on the model as it came, in floats: where a model rounds what it computes, the last bit
     of a sum decides a step, and no comparison could tell an error from that.
 
     Args:
@@ -46,8 +46,8 @@ def count_fusible(path: Path) -> int:
 
 def fusions(*, attention: bool) -> list[Pass]:
     """The passes that join nodes; attention only where :func:`count_fusible` allows it."""
-    joined: list[Pass] = [FuseAttention()] if attention else []
-    return [*joined, FuseBias(), ForgetShapes()]
+    fused: list[Pass] = [FuseAttention()] if attention else []
+    return [*fused, FuseBias(), ForgetShapes()]
 
 
 class FuseAttention(Pass):

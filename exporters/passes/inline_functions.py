@@ -1,4 +1,4 @@
-"""The packed operators' functions dissolved into the graph, for tools that know no functions."""
+"""The packed operators' functions inlined into the graph, for tools that know no functions."""
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes

@@ -59,13 +59,13 @@ class QuantizeProducts(Pass):
 
 
 def _rounded(
-    product: Product, moments: NDArray[np.float64] | None, bits: int, group_size: int
+    product: Product, second_moments: NDArray[np.float64] | None, bits: int, group_size: int
 ) -> GroupedWeight:
     weight = _matrix(product)
     size = _group_size(group_size, weight.shape[1])
-    if moments is None:
+    if second_moments is None:
         return round_to_nearest(weight, bits=bits, group_size=size)
-    return round_by_outputs(weight, moments, bits=bits, group_size=size)
+    return round_by_outputs(weight, second_moments, bits=bits, group_size=size)
 
 
 def _group_size(wanted: int, columns: int) -> int:

@@ -25,7 +25,7 @@ def verify(state: Export, report: Report) -> None:
         state.weights_path,
         state.packed,
         uncompressed=state.loaded.path,
-        joining=fuse if state.options.fuse else None,
+        fusing=fuse if state.options.fuse else None,
     )
     if state.options.format == "ort":
         path = to_ort(state.model_path)

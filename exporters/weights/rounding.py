@@ -113,9 +113,9 @@ def _scales(weight: Float32, costs: Float64, bits: int, group_size: int) -> Floa
     padded = np.zeros((rows, groups * group_size), np.float32)
     padded[:, :columns] = weight
     parts = padded.reshape(rows, groups, group_size)
-    price = np.zeros(groups * group_size, np.float32)
-    price[:columns] = costs / costs.mean()
-    price = price.reshape(groups, group_size)
+    cost = np.zeros(groups * group_size, np.float32)
+    cost[:columns] = costs / costs.mean()
+    cost = cost.reshape(groups, group_size)
     largest = np.take_along_axis(parts, np.abs(parts).argmax(2)[..., None], 2)[..., 0]
     full = -largest / np.float32(2 ** (bits - 1))
     full[full == 0] = 1.0
@@ -125,7 +125,7 @@ def _scales(weight: Float32, costs: Float64, bits: int, group_size: int) -> Floa
         scale = full * np.float32(factor)
         steps = np.rint(parts / scale[..., None])
         wrong = np.clip(steps, low, high, out=steps) * scale[..., None] - parts
-        error = np.einsum("rbi,rbi,bi->rb", wrong, wrong, price)
+        error = np.einsum("rbi,rbi,bi->rb", wrong, wrong, cost)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
     return best.astype(np.float32, copy=False)
 

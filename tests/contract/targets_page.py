@@ -61,7 +61,7 @@ def _line(name: str, target: Target) -> str:
         "float" if target.floats else "integer",
         "one node" if target.fuse else "as exported" if target.fusible else "never joined",
         target.head,
-        ", ".join(target.bodies),
+        ", ".join(target.weights),
         "int32" if target.int32 else "int64",
         "fixed (1 x 128 by default)" if target.static else "free",
     )

@@ -138,7 +138,7 @@ def test_ort_format_says_what_a_minimal_build_needs(encoder_folder, quick, tmp_p
         ({"target": "toaster"}, "target 'toaster' is unknown; choose from cpu"),
         (
             {"target": "cpu", "weights": "fp16"},
-            "a body of fp16 does not run on cpu; choose from fp32",
+            "weights in fp16 do not run on cpu; choose from fp32",
         ),
         ({"batch": 2}, "batch and sequence come together"),
         ({"batch": 0, "sequence": 3}, "holds no token"),

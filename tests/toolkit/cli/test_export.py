@@ -45,7 +45,7 @@ def test_says_how_many_attentions_are_joined(lighttoken, tiny_model: Path, tmp_p
     assert "no attention was put into one node" in without
     refused = lighttoken("export", tiny_model, tmp_path / "qnn", "--target", "qnn", "--fuse")
     assert refused.code == 2
-    assert "qnn does not know joined attention" in refused.err
+    assert "qnn has no fused attention" in refused.err
 
 
 def two_tables(folder: Path) -> Path:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...allocate.allocation import Subquantizer
 from ...table.matrix import row_blocks
-from . import additive_codebooks as halves
+from . import additive_codebooks
 from .kmeans import ENTRIES, as_integers, kmeans, nearest
 from .parallel import for_row_blocks, largest
 
@@ -236,7 +236,10 @@ def fit_codebooks(
         return torch.cat(values, dim=1) @ code.decoder
 
     def entries(unknowns: list[Tensor]) -> list[Tensor]:
-        return [halves.expand(u) if s else u for u, s in zip(unknowns, code.additive, strict=True)]
+        return [
+            additive_codebooks.expand(u) if s else u
+            for u, s in zip(unknowns, code.additive, strict=True)
+        ]
 
     def gradient(residual: Tensor) -> list[Tensor]:
         pulls = torch.split(weight * residual @ code.decoder.T, sizes, dim=1)
@@ -244,7 +247,10 @@ def fit_codebooks(
             torch.zeros_like(book).index_add_(0, place.flatten(), pull.reshape(-1, book.shape[1]))
             for book, place, pull in zip(code.codebooks, places, pulls, strict=True)
         ]
-        return [halves.collapse(g) if s else g for g, s in zip(found, code.additive, strict=True)]
+        return [
+            additive_codebooks.collapse(g) if s else g
+            for g, s in zip(found, code.additive, strict=True)
+        ]
 
     books = code.codebooks
     residual = target[sample] - decode(books)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from . import additive_codebooks as halves
+from . import additive_codebooks
 from .parallel import for_row_blocks, largest
 
 ENTRIES = 256
@@ -26,12 +26,12 @@ def kmeans(
     """
     chosen = torch.randperm(len(values), generator=generator)[: max(_SAMPLE, ENTRIES)]
     sample = values[chosen.to(values.device)]
-    first = torch.arange(2 * halves.HALF if additive else ENTRIES, device=values.device)
+    first = torch.arange(2 * additive_codebooks.HALF if additive else ENTRIES, device=values.device)
     centres = sample[first % len(sample)].clone()
     if additive:
-        centres[halves.HALF :] *= _SPLIT_START
-        centres[halves.HALF] = 0.0  # sixteen vectors are entries as they are
-        centres = halves.expand(centres)
+        centres[additive_codebooks.HALF :] *= _SPLIT_START
+        centres[additive_codebooks.HALF] = 0.0  # sixteen vectors are entries as they are
+        centres = additive_codebooks.expand(centres)
     if rounds is None:
         rounds = _SPLIT_ROUNDS if additive else _ROUNDS
     for _ in range(rounds):
@@ -57,7 +57,7 @@ def recentre(values: Tensor, chosen: Tensor, centres: Tensor, *, additive: bool 
     total = torch.zeros_like(centres).index_add_(0, index, values)
     count = torch.bincount(index, minlength=ENTRIES).to(values)[:, None]
     if additive:
-        return halves.fit(total, count, centres)
+        return additive_codebooks.fit(total, count, centres)
     return torch.where(count > 0, total / count.clamp_min(1), centres)
 
 
@@ -73,7 +73,7 @@ def as_integers(
     weight = counts.to(centres)[:, None] + 1e-3
     steps = [largest_step * share for share in _STEPS]
     rounded = [
-        halves.as_integers(centres, step, peak)
+        additive_codebooks.as_integers(centres, step, peak)
         if additive
         else torch.round(centres / step).clamp(-peak, peak)
         for step in steps

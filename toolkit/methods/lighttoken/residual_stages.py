@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...table.embedding import CODEBOOK_PEAK
 from ...table.matrix import row_blocks
-from . import additive_codebooks as halves
+from . import additive_codebooks
 from .kmeans import ENTRIES, as_integers, kmeans, nearest
 from .parallel import for_row_blocks, largest
 
@@ -140,7 +140,7 @@ def _fit_codebook(stage: ResidualStage, residual: Tensor, weights: Tensor) -> Re
         mass = (weight * scale**2).expand_as(pull)
         power.index_add_(0, index, mass.reshape(-1, stage.k))
     if stage.additive:
-        book = halves.fit(wanted, power, stage.codebook)
+        book = additive_codebooks.fit(wanted, power, stage.codebook)
     else:
         book = torch.where(power > 0, wanted / power.clamp_min(1e-30), stage.codebook)
     return _rounded(stage.codes, book, stage.scale, power.sum(1), stage.additive)
