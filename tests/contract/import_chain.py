@@ -96,11 +96,11 @@ def longest_chain(graph: Graph) -> list[str]:
     """A longest path of modules, each importing the next, in a graph without circles."""
 
     @cache
-    def chain(module: str) -> tuple[str, ...]:
-        ways = (chain(each) for each in sorted(graph[module]))
-        return (module, *max(ways, key=len, default=()))
+    def chain(module: str) -> list[str]:
+        ways = [chain(each) for each in sorted(graph[module])]
+        return [module, *max(ways, key=len, default=[])]
 
-    return list(max((chain(module) for module in sorted(graph)), key=len, default=()))
+    return max([chain(module) for module in sorted(graph)], key=len, default=[])
 
 
 def main() -> int:
