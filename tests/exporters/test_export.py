@@ -159,6 +159,7 @@ def test_inlined_a_bundle_gives_the_same_bits(exported, quick, tmp_path):
     assert set(model.opset_imports) == {""}
 
 
+@pytest.mark.usefixtures("made_anew")
 def test_the_same_seed_gives_the_same_bytes(exported, quick, tmp_path):
     out = tmp_path / "again"
     export(str(exported.source), out, exported.budget, options=quick())
