@@ -37,7 +37,7 @@ from exporters.ops.lookup import decode_model
 from runtime import native
 from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
 from toolkit.errors import InputError, LightTokenError
-from toolkit.table.embedding import DenseDecoder
+from toolkit.table.components import DenseDecoder
 
 Ids = NDArray[np.int64]
 _WARMUP = 30

@@ -31,7 +31,7 @@ from tokenizers import Tokenizer, models
 
 from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
 from toolkit.files import sha256
-from toolkit.table.embedding import (
+from toolkit.table.components import (
     CODEBOOK_PEAK,
     ColumnDecoder,
     DenseDecoder,

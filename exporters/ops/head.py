@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import HEAD
-from toolkit.table.embedding import Stage
+from toolkit.table.components import Stage
 
 from .layer import (
     COLUMN_STEP,

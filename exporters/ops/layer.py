@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import DOMAIN, VERSION
 from toolkit.table.bitpack import sign_table
-from toolkit.table.embedding import CODEBOOK_PEAK, RowOrder, Stage
+from toolkit.table.components import CODEBOOK_PEAK, RowOrder, Stage
 
 if TYPE_CHECKING:
     from onnxscript import OpBuilder

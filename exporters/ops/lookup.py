@@ -19,7 +19,7 @@ import onnx_ir as ir
 
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import LOOKUP
-from toolkit.table.embedding import Stage
+from toolkit.table.components import Stage
 
 from .layer import (
     PackedLayer,

@@ -20,7 +20,7 @@ from toolkit.bundle.manifest import Pooling, describe_files, read_manifest, veri
 from toolkit.errors import BudgetError, InputError
 from toolkit.files import sha256
 from toolkit.graph.tables import find_token_table
-from toolkit.table.embedding import DenseDecoder
+from toolkit.table.components import DenseDecoder
 
 needs_optimum = pytest.mark.skipif(not has_optimum(), reason="needs optimum")
 IDS = np.random.default_rng(4).integers(0, 300, (4, 13))

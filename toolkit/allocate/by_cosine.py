@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from ..errors import BudgetError
 from ..progress import Progress
-from ..table.embedding import CompressedEmbedding, Float32
+from ..table.components import Float32
+from ..table.embedding import CompressedEmbedding
 from ..table.metrics import mean_cosine
 from .budget import Budget
 

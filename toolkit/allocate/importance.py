@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
-from ..table.embedding import RowOrder
+from ..table.components import RowOrder
 
 # Mandelbrot's shift, as a share of V: a vocabulary's head holds characters and special tokens in no
 # order of frequency, and a domain's own frequent words sit further down; the prior must not bet on

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..methods.config import LightTokenConfig
-from ..table.embedding import Float32
+from ..table.components import Float32
 from ..table.matrix import row_blocks
 from .allocation import Subquantizer
 from .candidates import Spectrum

@@ -18,7 +18,8 @@ from ..bundle.manifest import TRAINED
 from ..errors import InputError
 from ..files import write_aside
 from ..progress import Progress
-from ..table.embedding import CompressedEmbedding, Float32
+from ..table.components import Float32
+from ..table.embedding import CompressedEmbedding
 from . import module as layers
 from .attach import attach, detach, find_table
 from .batches import Batch, make_batches

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
-from ..table import bitpack, embedding
+from ..table import bitpack, components
 from .pack import as_gain, as_lowrank, as_weight
 
 _HEAD_ROWS = 8192  # of the table unpacked at a time for logits
@@ -168,14 +168,14 @@ class CompressedStage(nn.Module):
     codes: Tensor
     codebook: Tensor
 
-    def __init__(self, stage: embedding.Stage) -> None:
+    def __init__(self, stage: components.Stage) -> None:
         super().__init__()
         codebook = bitpack.signs() if stage.codebook is None else stage.codebook
         self.register_buffer("codes", torch.from_numpy(np.array(stage.codes)))
         self.register_buffer("codebook", torch.from_numpy(np.array(codebook)))
         decoder = stage.decoder
-        self.dense = isinstance(decoder, embedding.DenseDecoder)
-        if isinstance(decoder, embedding.DenseDecoder):
+        self.dense = isinstance(decoder, components.DenseDecoder)
+        if isinstance(decoder, components.DenseDecoder):
             self.decoder = _parameter(decoder.dense())
         else:
             self.decoder = _parameter(decoder.scale)
@@ -188,12 +188,12 @@ class CompressedStage(nn.Module):
         values = values * covered[:, None]
         return values @ self.decoder if self.dense else values * self.decoder
 
-    def pack(self, old: embedding.Stage) -> embedding.Stage:
+    def pack(self, old: components.Stage) -> components.Stage:
         """The stage with its decoder as it is now, of the old one's types."""
         codes, decoder = self.codes.cpu().numpy().copy(), _array(self.decoder)
-        if not isinstance(old.decoder, embedding.DenseDecoder):
-            return embedding.Stage(codes, embedding.ColumnDecoder(decoder), old.codebook)
-        return embedding.Stage(codes, as_weight(decoder, like=old.decoder), old.codebook)
+        if not isinstance(old.decoder, components.DenseDecoder):
+            return components.Stage(codes, components.ColumnDecoder(decoder), old.codebook)
+        return components.Stage(codes, as_weight(decoder, like=old.decoder), old.codebook)
 
 
 def _parameter(values: NDArray[np.float32]) -> nn.Parameter:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..methods.lighttoken.gain import nearest_levels, spread_levels
-from ..table.embedding import DenseDecoder, Float32, Gain, LowRank
+from ..table.components import DenseDecoder, Float32, Gain, LowRank
 
 _INT8 = 127
 _TINY = 1e-30  # a column of zeros has a scale too

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ..allocate.allocation import Subquantizer
 from ..methods.lighttoken.base_code import BaseCode, least_squares, search
 from ..table import bitpack
-from ..table.embedding import CompressedEmbedding, DenseDecoder, Float32, Stage
+from ..table.components import DenseDecoder, Float32, Stage
+from ..table.embedding import CompressedEmbedding
 from ..table.matrix import row_blocks
 from .pack import as_weight
 

@@ -13,7 +13,8 @@ from ..allocate.planner import plan_allocation
 from ..errors import BudgetError, InputError
 from ..extras import require
 from ..progress import Progress
-from ..table.embedding import CompressedEmbedding, Float32, RowOrder
+from ..table.components import Float32, RowOrder
+from ..table.embedding import CompressedEmbedding
 from ..table.matrix import row_blocks
 from .config import LightTokenConfig, PaperConfig
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..allocate.budget import Budget
 from ..progress import Progress
-from ..table.embedding import CompressedEmbedding, Float32, LowRank
+from ..table.components import Float32, LowRank
+from ..table.embedding import CompressedEmbedding
 from ..table.matrix import row_blocks
 from .svd import affordable_rank
 

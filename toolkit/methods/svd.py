@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from ..allocate.budget import Budget
 from ..errors import BudgetError
-from ..table.embedding import CompressedEmbedding, Float32, LowRank
+from ..table.components import Float32, LowRank
+from ..table.embedding import CompressedEmbedding
 from ..table.matrix import row_blocks
 
 

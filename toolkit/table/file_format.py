@@ -5,7 +5,7 @@ embeddings must give equal bytes. The version rises when an old reader could mis
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from ..errors import FormatError
-from ..files import write_aside
-from .embedding import (
+from .components import (
     ColumnDecoder,
-    CompressedEmbedding,
     Decoder,
     DenseDecoder,
     Gain,
@@ -44,33 +42,38 @@ _DTYPES = {
 }
 
 
-def to_bytes(embedding: CompressedEmbedding) -> bytes:
-    """Serialise; deterministic."""
-    layout = {
+def to_bytes(
+    tensors: Iterable[tuple[str, NDArray[Any]]],
+    *,
+    rows: int,
+    width: int,
+    block: int | None,
+    stages: Sequence[Stage],
+) -> bytes:
+    """The file of a table with these tensors; deterministic."""
+    record = {
         "version": FORMAT_VERSION,
-        "rows": embedding.rows,
-        "width": embedding.width,
-        "block": embedding.order.block if embedding.order else None,
+        "rows": rows,
+        "width": width,
+        "block": block,
         "stages": [
             {
                 "latents": stage.decoder.latents,
                 "decoder": "dense" if isinstance(stage.decoder, DenseDecoder) else "columns",
             }
-            for stage in embedding.stages
+            for stage in stages
         ],
     }
-    tensors = {name: np.ascontiguousarray(tensor) for name, tensor in embedding.tensors()}
-    return serialize(tensors, metadata={_KEY: json.dumps(layout, sort_keys=True)})
+    held = {name: np.ascontiguousarray(tensor) for name, tensor in tensors}
+    return serialize(held, metadata={_KEY: json.dumps(record, sort_keys=True)})
 
 
-def save_to(embedding: CompressedEmbedding, path: Path) -> None:
-    """Write ``path`` atomically."""
-    with write_aside(path) as aside:
-        aside.write_bytes(to_bytes(embedding))
+def read_fields(path: Path) -> dict[str, Any]:
+    """The fields of the :class:`.embedding.CompressedEmbedding` in a file; dtypes are checked.
 
-
-def load(path: Path) -> CompressedEmbedding:
-    """Read ``path``; every shape and dtype is checked before use."""
+    Raises:
+        FormatError: missing, damaged, no LightToken file, or of a newer format version.
+    """
     if not path.is_file():
         raise FormatError(f"{path} is not here; give the file that `lighttoken compress` wrote")
     try:
@@ -81,18 +84,16 @@ def load(path: Path) -> CompressedEmbedding:
                     f"{path} holds no LightToken embedding; was it made by another tool?"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-        layout = json.loads(text)
-        if not isinstance(layout, dict):
-            raise FormatError(f"{path} has a damaged layout (no mapping); copy it again")
-        return _build(layout, tensors, path)
+        record = json.loads(text)
+        if not isinstance(record, dict):
+            raise FormatError(f"{path} has a damaged header (no mapping); copy it again")
+        return _build(record, tensors, path)
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise FormatError(f"{path} cannot be read ({_first_line(error)}); copy it again") from error
 
 
-def _build(
-    layout: dict[str, Any], tensors: dict[str, NDArray[Any]], path: Path
-) -> CompressedEmbedding:
-    version = layout.get("version")
+def _build(record: dict[str, Any], tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, Any]:
+    version = record.get("version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise FormatError(
             f"{path} has format version {version}, this lighttoken reads up to {FORMAT_VERSION}; "
@@ -119,23 +120,25 @@ def _build(
                 _decoder(entry, f"stages.{i}", take, scale),
                 take(f"stages.{i}.codebook") if f"stages.{i}.codebook" in tensors else None,
             )
-            for i, entry in enumerate(layout["stages"])
+            for i, entry in enumerate(record["stages"])
         )
-        block = layout["block"]
-        return CompressedEmbedding(
-            rows=layout["rows"],
-            width=layout["width"],
-            mean=take("mean"),
-            stages=stages,
-            lowrank=LowRank(take("lowrank.left"), take("lowrank.right"), scale("lowrank"))
+        block = record["block"]
+        return {
+            "rows": record["rows"],
+            "width": record["width"],
+            "mean": take("mean"),
+            "stages": stages,
+            "lowrank": LowRank(take("lowrank.left"), take("lowrank.right"), scale("lowrank"))
             if "lowrank.left" in tensors
             else None,
-            order=RowOrder(take("order.starts"), block) if block else None,
-            gain=Gain(take("gain.codes"), take("gain.levels")) if "gain.codes" in tensors else None,
-            tail=take("tail") if "tail" in tensors else None,
-        )
+            "order": RowOrder(take("order.starts"), block) if block else None,
+            "gain": Gain(take("gain.codes"), take("gain.levels"))
+            if "gain.codes" in tensors
+            else None,
+            "tail": take("tail") if "tail" in tensors else None,
+        }
     except (KeyError, TypeError, IndexError) as error:
-        raise FormatError(f"{path} has a damaged layout ({error!r}); copy it again") from error
+        raise FormatError(f"{path} has a damaged header ({error!r}); copy it again") from error
 
 
 def _decoder(entry: dict[str, Any], prefix: str, take: Take, scale: TakeScale) -> Decoder:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .embedding import CompressedEmbedding, Float32
+from .components import Float32
+from .embedding import CompressedEmbedding
 from .matrix import row_blocks
 
 _TINY = 1e-30  # shortest product of lengths that is divided by

@@ -11,7 +11,7 @@ from exporters.ops.head import build_head_graph, head_model
 from exporters.ops.layer import COLUMN_STEP, graph_tensors
 from exporters.ops.lookup import decode_model
 from toolkit import CompressedEmbedding
-from toolkit.table.embedding import DenseDecoder, Stage
+from toolkit.table.components import DenseDecoder, Stage
 
 OPSETS = [13, 14, 17, 18, 21, 23]
 

@@ -13,7 +13,7 @@ from exporters.ops.layer import graph_tensors
 from exporters.ops.lookup import build_decode_graph
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import DOMAIN
-from toolkit.table.embedding import CODEBOOK_PEAK, DenseDecoder, LowRank, Stage
+from toolkit.table.components import CODEBOOK_PEAK, DenseDecoder, LowRank, Stage
 
 OPSETS = [13, 14, 17, 18, 20, 21, 22, 23]
 

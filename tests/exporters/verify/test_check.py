@@ -14,7 +14,7 @@ from exporters.tables import PackedTable
 from exporters.verify.check import CheckError, check_model, check_stays_packed
 from exporters.verify.replaced import save_replaced
 from toolkit.graph.tables import find_token_table
-from toolkit.table.embedding import LowRank
+from toolkit.table.components import LowRank
 
 ROWS, WIDTH = 700, 24
 SIGNATURE = "(int64[b,s] input_ids) => (float[b,s,o] y)"

@@ -24,7 +24,7 @@ from toolkit import Budget, CompressedEmbedding, compress
 from toolkit.cli.app import run
 from toolkit.cli.op import command
 from toolkit.table import bitpack
-from toolkit.table.embedding import ColumnDecoder, DenseDecoder, Stage
+from toolkit.table.components import ColumnDecoder, DenseDecoder, Stage
 
 KERNELS = ("scalar", "avx2", "avx512", "neon", "dotprod")
 

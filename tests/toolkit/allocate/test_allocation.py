@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from toolkit import CompressedEmbedding
 from toolkit.allocate.allocation import STAGE_COLUMNS, Allocation, Subquantizer, allocation_nbytes
-from toolkit.table.embedding import ColumnDecoder, DenseDecoder, Gain, RowOrder, Stage
+from toolkit.table.components import ColumnDecoder, DenseDecoder, Gain, RowOrder, Stage
 
 
 def nbytes_of(allocation, rows, width):

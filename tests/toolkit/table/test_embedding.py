@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from toolkit import CompressedEmbedding
 from toolkit.errors import FormatError, InputError
-from toolkit.table.embedding import (
+from toolkit.table.components import (
     CODEBOOK_PEAK,
     ColumnDecoder,
     DenseDecoder,

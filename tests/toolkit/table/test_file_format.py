@@ -12,9 +12,9 @@ from safetensors.numpy import save as safetensors_save
 
 from toolkit import CompressedEmbedding
 from toolkit.errors import FormatError
-from toolkit.table.embedding import ColumnDecoder, DenseDecoder, Gain, LowRank, RowOrder, Stage
+from toolkit.table.components import ColumnDecoder, DenseDecoder, Gain, LowRank, RowOrder, Stage
 
-GOLDEN_LAYOUT = (
+GOLDEN_HEADER = (
     '{"block": 2, "rows": 3, "stages": [{"decoder": "dense", "latents": 3}, '
     '{"decoder": "columns", "latents": 2}], "version": 1, "width": 2}'
 )
@@ -45,15 +45,15 @@ GOLDEN_DATA = (
 )
 
 
-def file_of(layout, tensors, data):
+def file_of(header, tensors, data):
     """A file as the format describes it: header length, header padded to eight bytes, data."""
-    metadata = f'{{"__metadata__":{{"lighttoken":{json.dumps(layout)}}},{tensors}}}'.encode()
+    metadata = f'{{"__metadata__":{{"lighttoken":{json.dumps(header)}}},{tensors}}}'.encode()
     header = metadata.ljust(-(-len(metadata) // 8) * 8)
     return len(header).to_bytes(8, "little") + header + data
 
 
 def golden_bytes():
-    return file_of(GOLDEN_LAYOUT, GOLDEN_TENSORS, GOLDEN_DATA)
+    return file_of(GOLDEN_HEADER, GOLDEN_TENSORS, GOLDEN_DATA)
 
 
 def golden():
@@ -88,7 +88,7 @@ def golden():
     )
 
 
-TAIL_LAYOUT = (
+TAIL_HEADER = (
     '{"block": null, "rows": 3, "stages": [{"decoder": "columns", "latents": 2}], '
     '"version": 1, "width": 2}'
 )
@@ -116,7 +116,7 @@ def test_old_files_still_decode_to_the_same_values(tmp_path):
 
 def test_old_files_with_a_tail_still_decode_to_the_same_values(tmp_path):
     path = tmp_path / "old.lighttoken"
-    path.write_bytes(file_of(TAIL_LAYOUT, TAIL_TENSORS, TAIL_DATA))
+    path.write_bytes(file_of(TAIL_HEADER, TAIL_TENSORS, TAIL_DATA))
     loaded = CompressedEmbedding.load(path)
     assert loaded.dense().tolist() == [[2.0, -4.0], [2.0, 8.0], [2.0, 8.0]]
     assert loaded.to_bytes() == path.read_bytes()
@@ -155,12 +155,12 @@ def test_strided_arrays_are_stored_as_contiguous_ones(embedding):
     assert replace(embedding, mean=strided).to_bytes() == embedding.to_bytes()
 
 
-LAYOUT = {"version": 1, "rows": 2, "width": 3, "block": None, "stages": []}
+HEADER = {"version": 1, "rows": 2, "width": 3, "block": None, "stages": []}
 MEAN = np.zeros(3, np.float32)
 
 
-def file_with(layout=LAYOUT, **tensors):
-    text = layout if isinstance(layout, str) else json.dumps(layout)
+def file_with(header=HEADER, **tensors):
+    text = header if isinstance(header, str) else json.dumps(header)
     return safetensors_save({"mean": MEAN, **tensors}, metadata={"lighttoken": text})
 
 
@@ -170,14 +170,14 @@ def test_the_smallest_file_that_damaged_ones_below_start_from_is_whole(tmp_path)
     assert CompressedEmbedding.load(path).rows == 2
 
 
-ONE_STAGE = {**LAYOUT, "stages": [{"decoder": "columns", "latents": 3}]}
+ONE_STAGE = {**HEADER, "stages": [{"decoder": "columns", "latents": 3}]}
 CODES, LEVELS = np.zeros((2, 1), np.uint8), np.zeros(256, np.float32)
 
 
-def file_with_stage(layout=ONE_STAGE, **changed):
+def file_with_stage(header=ONE_STAGE, **changed):
     stage = {"codes": CODES, "scale": MEAN, "codebook": np.zeros((256, 3), np.int8), **changed}
     tensors = {f"stages.0.{name}": tensor for name, tensor in stage.items()}
-    return file_with(layout, **tensors)
+    return file_with(header, **tensors)
 
 
 def test_the_smallest_file_with_a_codebook_is_whole(tmp_path):
@@ -193,7 +193,7 @@ DAMAGED = {
     ),
     "codebook without columns": (
         file_with_stage(codebook=np.zeros(256, np.int8)),
-        "damaged layout",
+        "damaged header",
     ),
     "codebook of too few values": (
         file_with_stage(codebook=np.zeros((256, 2), np.int8)),
@@ -212,7 +212,7 @@ DAMAGED = {
         "stages.0.codebook should be int8, found uint8",
     ),
     "latents that the decoder has not": (
-        file_with_stage({**LAYOUT, "stages": [{"decoder": "columns", "latents": 4}]}),
+        file_with_stage({**HEADER, "stages": [{"decoder": "columns", "latents": 4}]}),
         "says 4 latent values and holds a decoder of 3",
     ),
     "stage of too many rows": (file_with_stage(codes=CODES[[0, 1, 1]]), "covers 3 rows"),
@@ -244,7 +244,7 @@ DAMAGED = {
     ),
     "tail too short": (file_with(tail=MEAN[:2]), r"tail has shape \(2,\)"),
     "tail of float64": (file_with(tail=np.zeros(3)), "tail should be float32, found float64"),
-    "newer version": (file_with({**LAYOUT, "version": 2}), "format version 2, .* reads up to 1"),
+    "newer version": (file_with({**HEADER, "version": 2}), "format version 2, .* reads up to 1"),
     "no version": (file_with({"rows": 2}), "format version None"),
     "truncated": (golden_bytes()[:-1], "cannot be read"),
     "truncated header": (golden_bytes()[:100], "cannot be read"),
@@ -258,27 +258,27 @@ DAMAGED = {
         "holds no LightToken embedding",
     ),
     "not JSON": (file_with("{"), "cannot be read"),
-    "a list": (file_with("[]"), "damaged layout"),
-    "no rows": (file_with({"version": 1}), "damaged layout"),
-    "rows as text": (file_with({**LAYOUT, "rows": "2"}), "table of 2 x 3"),
-    "stage of nothing": (file_with({**LAYOUT, "stages": [{}]}), "stages.0.codes should be uint8"),
+    "a list": (file_with("[]"), "damaged header"),
+    "no rows": (file_with({"version": 1}), "damaged header"),
+    "rows as text": (file_with({**HEADER, "rows": "2"}), "table of 2 x 3"),
+    "stage of nothing": (file_with({**HEADER, "stages": [{}]}), "stages.0.codes should be uint8"),
     "unknown decoder": (
         file_with(
-            {**LAYOUT, "stages": [{"decoder": "curved", "latents": 3}]},
+            {**HEADER, "stages": [{"decoder": "curved", "latents": 3}]},
             **{"stages.0.codes": np.zeros((2, 1), np.uint8)},
         ),
         "'curved' is unknown here; upgrade",
     ),
     "wrong dtype": (file_with(mean=np.zeros(3)), "mean should be float32, found float64"),
     "wrong shape": (file_with(mean=np.zeros(4, np.float32)), "mean has shape"),
-    "order left out": (file_with({**LAYOUT, "block": 1}), "order.starts .* found nothing"),
+    "order left out": (file_with({**HEADER, "block": 1}), "order.starts .* found nothing"),
     "order damaged": (
-        file_with({**LAYOUT, "block": 1}, **{"order.starts": np.array([0, 5], np.int32)}),
+        file_with({**HEADER, "block": 1}, **{"order.starts": np.array([0, 5], np.int32)}),
         "not a permutation",
     ),
     "order of impossible size": (
         file_with(
-            {**LAYOUT, "block": 1, "rows": 10**15}, **{"order.starts": np.zeros(1, np.int32)}
+            {**HEADER, "block": 1, "rows": 10**15}, **{"order.starts": np.zeros(1, np.int32)}
         ),
         "row order is",
     ),

@@ -8,16 +8,16 @@ from torch import Tensor
 from ...allocate.allocation import Allocation
 from ...allocate.spectrum import root_mean_square
 from ...progress import Meter, Progress
-from ...table.embedding import (
+from ...table.components import (
     CODEBOOK_PEAK,
     ColumnDecoder,
-    CompressedEmbedding,
     DenseDecoder,
     Float32,
     Gain,
     RowOrder,
     Stage,
 )
+from ...table.embedding import CompressedEmbedding
 from ...table.matrix import row_blocks
 from ..config import LightTokenConfig
 from .base_code import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...table.embedding import CODEBOOK_PEAK
+from ...table.components import CODEBOOK_PEAK
 from ...table.matrix import row_blocks
 from . import additive_codebooks
 from .kmeans import ENTRIES, as_integers, kmeans, nearest

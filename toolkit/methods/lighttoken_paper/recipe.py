@@ -17,7 +17,8 @@ from ...allocate.budget import Budget
 from ...errors import BudgetError
 from ...progress import Meter, Progress
 from ...table import bitpack
-from ...table.embedding import CompressedEmbedding, DenseDecoder, Float32, Stage
+from ...table.components import DenseDecoder, Float32, Stage
+from ...table.embedding import CompressedEmbedding
 from ..config import PaperConfig
 from ..svd import exact_svd
 from .autoencoder import train_stages

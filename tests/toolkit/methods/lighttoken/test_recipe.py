@@ -11,7 +11,7 @@ from toolkit import Budget, LightTokenConfig, compress
 from toolkit.allocate.allocation import Allocation, Subquantizer, allocation_nbytes
 from toolkit.allocate.importance import order_rows
 from toolkit.methods.lighttoken.recipe import train
-from toolkit.table.embedding import CODEBOOK_PEAK, ColumnDecoder, DenseDecoder
+from toolkit.table.components import CODEBOOK_PEAK, ColumnDecoder, DenseDecoder
 
 QUICK = LightTokenConfig(rounds=2)
 LAYOUT = Allocation(

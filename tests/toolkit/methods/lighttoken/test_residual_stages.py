@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.codebooks import is_additive
 from toolkit.methods.lighttoken.residual_stages import ResidualStage, add_stages, fit_stages
-from toolkit.table.embedding import CODEBOOK_PEAK
+from toolkit.table.components import CODEBOOK_PEAK
 
 seeds = st.integers(0, 10_000)
 
