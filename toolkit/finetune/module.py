@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
-from ..table import bitpack, components
+from ..table import bitpack, components, embedding
 from .pack import as_gain, as_lowrank, as_weight
 
 _HEAD_ROWS = 8192  # of the table unpacked at a time for logits
