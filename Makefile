@@ -3,6 +3,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 FUZZ_RUNS ?= 20000
 ONNXRUNTIMES ?= 1.20.1 1.22.0
+WORKERS ?= 2
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -22,7 +23,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv (some minutes the first time)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) \
-		-c constraints.txt -e '.[dev,demo,optimum]'
+		-c constraints.txt -e '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)  ## compress all-MiniLM-L6-v2 and run it
@@ -31,8 +32,9 @@ demo: $(INSTALLED)  ## compress all-MiniLM-L6-v2 and run it
 op: $(INSTALLED)  ## build the native kernel (CMake, a C++17 compiler)
 	@$(BIN)/lighttoken op
 
-test: $(INSTALLED)  ## run the tests
-	@$(BIN)/python -m pytest
+# Each worker computes on one thread; what took long, like an export, is made once for all of them.
+test: $(INSTALLED)  ## run the tests, in WORKERS processes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-native:  ## run the kernel's tests under sanitizers (CMake, a C++17 compiler)
 	@sh tests/integration/native/run.sh build/native $(FUZZ_RUNS)
@@ -85,7 +87,7 @@ check: $(INSTALLED)  ## format, lint, types and tests
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@$(MAKE) test
 
 format: $(INSTALLED)  ## reformat and fix what can be fixed
 	@$(BIN)/ruff format

@@ -7,9 +7,10 @@ Example:
 
 fp32 is the original in one file, as hubs hand it out; int8 and int4 are onnxruntime's own tools'
 work on it (`quantize_dynamic`, each column its scale; `MatMulNBits` with `GatherBlockQuantized`, 32
-numbers to a scale). LightToken's table is at 25x, its body in the form named; the bundle is of the
-target of the place where that allows the form, else of the target cpu. Tables are trained briefly:
-bytes, memory and times are the same. Models take turns, a fresh process for each figure, medians.
+numbers to a scale). LightToken's table is at 25x, its other weights in the form named; the bundle
+is of the target of the place where that allows the form, else of the target cpu. Tables are trained
+briefly: bytes, memory and times are the same. Models take turns, a fresh process for each figure,
+medians.
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ import click
 from rich.console import Console
 
 from exporters import ExportOptions, export
+from exporters.comparisons.profiled import file_beside
 from exporters.targets import TARGETS
 from runtime.profile.measure.rounds import profile
 from runtime.profile.report.html import write_html
@@ -29,13 +31,12 @@ from runtime.profile.report.report import Measurement, ProfileReport
 from toolkit import Budget, LightTokenConfig
 from toolkit.bundle.manifest import read_manifest
 from toolkit.cli.demo import find_model
-from toolkit.cli.rivals import rival
 from toolkit.errors import LightTokenError
 from toolkit.files import write_aside
 
 PLACES = ("cpu", "xnnpack", "wasm", "webgpu", "qnn")
 RIVALS = {"fp32": "original", "int8": "int8", "int4": "int4"}
-BODIES = ("int4", "int8", "fp32")  # the first is compared with all others
+WEIGHTS = ("int4", "int8", "fp32")  # the first is compared with all others
 _OURS = "LightToken, "
 _EMULATED = ("qnn", "webgpu")  # in software here: minutes for a long text, and times mean nothing
 _EMULATED_TOKENS = 16
@@ -66,16 +67,16 @@ _TO_FP32 = {
 
 
 def bundles(source: str, place: str, tokens: int, work: Path) -> list[Path]:
-    """LightToken's bundles for a place, in the order of ``BODIES``."""
+    """LightToken's bundles for a place, in the order of ``WEIGHTS``."""
     made = []
-    for body in BODIES:
-        target = place if place in TARGETS and body in TARGETS[place].bodies else "cpu"
-        out = work / target / f"{_OURS}{body}"
+    for weights in WEIGHTS:
+        target = place if place in TARGETS and weights in TARGETS[place].weights else "cpu"
+        out = work / target / f"{_OURS}{weights}"
         if not out.is_dir():
             out.parent.mkdir(exist_ok=True)
             options = ExportOptions(
                 target=target,
-                weights=body,
+                weights=weights,
                 config=LightTokenConfig.of_effort("fast"),
                 **({"batch": 1, "sequence": tokens} if TARGETS[target].static else {}),
             )
@@ -94,7 +95,7 @@ def measure(
     manifest = read_manifest(ours[0])
     others = []
     for name, word in RIVALS.items():
-        made = rival(word, manifest, source, work / "rivals", trust_remote_code=False)
+        made = file_beside(word, manifest, source, work / "rivals", trust_remote_code=False)
         named = made.with_name(f"{name}.onnx")
         if not named.exists():
             named.hardlink_to(made)

@@ -6,8 +6,9 @@ Example:
 
 One thread, all models in one process, taking turns; medians of single calls through onnxruntime,
 inputs and outputs bound. So each finds the caches full of another's weights, as the layers of a
-model leave them; `--warm` times it with its own there. `split` has codebooks whose entries are sums
-(LightTokenConfig). A hidden state is a row of the table, drawn by Zipf's law, and noise of the same
+model leave them; `--warm` times it with its own there. `packed, additive` has codebooks whose
+entries are sums (LightTokenConfig). A hidden state is a row of the table, drawn by Zipf's law,
+and noise of the same
 length: new for each call. Logits are compared with exact ones of the same weights, and for how many
 states the largest is the same row's.
 """
@@ -39,10 +40,9 @@ from turns import bandwidth, measure, open_model
 
 from exporters.ops.head import head_model
 from runtime import native
-from toolkit import Budget, CompressedEmbedding, LightTokenConfig
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
 from toolkit.allocate.importance import zipf_prior
 from toolkit.errors import LightTokenError
-from toolkit import compress
 
 Floats = NDArray[np.float32]
 _WARMUP = 20
@@ -162,8 +162,10 @@ def command(
     dense = read_table(matrix, None)[0].astype(np.float32)
     rounds = {"rounds": 2} if quick else {}
     tables = {
-        name: compress(dense, Budget(ratio=ratio), config=LightTokenConfig(split=split, **rounds))
-        for name, split in (("packed", False), ("packed, split", True))
+        name: compress(
+            dense, Budget(ratio=ratio), config=LightTokenConfig(additive=additive, **rounds)
+        )
+        for name, additive in (("packed", False), ("packed, additive", True))
     }
     found = subjects(tables, dense)
     if not native.find().usable:

@@ -35,9 +35,8 @@ from turns import bandwidth, measure, open_model
 
 from exporters.ops.lookup import decode_model
 from runtime import native
-from toolkit import Budget, CompressedEmbedding, LightTokenConfig
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
 from toolkit.errors import InputError, LightTokenError
-from toolkit import compress
 from toolkit.table.embedding import DenseDecoder
 
 Ids = NDArray[np.int64]

@@ -25,14 +25,13 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parent))
 
 from rate_distortion import read_table
-from runtime.profile.measure.worker.memory import snapshot
 
 from exporters.ops.head import head_model
 from exporters.ops.lookup import decode_model
 from runtime import native, open_session
-from toolkit import Budget, LightTokenConfig
+from runtime.profile.measure.worker.memory import snapshot
+from toolkit import Budget, LightTokenConfig, compress
 from toolkit.errors import LightTokenError
-from toolkit import compress
 
 _CALLS = 20
 _TOKENS = 128
@@ -91,7 +90,7 @@ def command(
         print(measure(*json.loads(spec)))
         return
     dense = read_table(matrix, None)[0]
-    config = LightTokenConfig(split=True, **({"rounds": 2} if quick else {}))
+    config = LightTokenConfig(additive=True, **({"rounds": 2} if quick else {}))
     embedding = compress(dense, Budget(ratio=ratio), config=config)
     results = []
     with tempfile.TemporaryDirectory() as folder:

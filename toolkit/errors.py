@@ -10,7 +10,7 @@ class InputError(LightTokenError, ValueError):
 
 
 class BudgetError(LightTokenError, ValueError):
-    """A byte budget that no layout meets; the message names the nearest that can be met."""
+    """A byte budget that no allocation meets; the message names the nearest that can be met."""
 
 
 class FormatError(LightTokenError, ValueError):

@@ -1,4 +1,5 @@
-"""onnxruntime: quiet sessions on the CPU; its exceptions, as one tuple to catch, one line to show."""
+"""onnxruntime: quiet sessions on the CPU; its exceptions, as one tuple to catch, one line to
+show."""
 
 import re
 from pathlib import Path

@@ -217,7 +217,7 @@ def _known(names: str, known: list[str] | tuple[str, ...], option: str) -> list[
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; an error that a user can cause is one line on stderr and exit code 2."""
-    return run(command, __file__, arguments, kept="trainings")
+    return run(command, str(Path(__file__).parent), arguments, kept="trainings")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The arms of benchmarks/downstream: token tables in the place of a model's own, and back.
+"""The arms of the comparison: token tables in the place of a model's own, and back.
 
 An arm's codes are fixed. What can be trained is what they are read by: the floats of a packed
 table, the scales of int4, the whole table of the model as it is.

@@ -1,4 +1,4 @@
-"""The picture of benchmarks/downstream: ratio against quality, one line a method."""
+"""The picture of the results: ratio against quality, one line a method."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,32 +1,55 @@
-"""The jobs of benchmarks/downstream, one after another or in several processes."""
+"""The jobs of a run, one after another or in several processes."""
 
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from downstream.results import Row
+from downstream.tables import Arm
 from downstream.train import quiet
 
 from toolkit.errors import InputError
 
-if TYPE_CHECKING:
-    from downstream.run import Job, Run
-    from downstream.tables import Arm
+
+@dataclass(frozen=True)
+class Job:
+    """One figure: of ``arm`` before any training, or after one on ``task`` by ``seed``."""
+
+    arm: Arm
+    task: str | None = None
+    seed: int | None = None
 
 
-def work_through(run: "Run", jobs: "Sequence[Job]") -> "Iterator[tuple[Job, Row]]":
+class Worker(Protocol):
+    """Does jobs; ``processes`` at a time, each with a copy of the worker."""
+
+    @property
+    def processes(self) -> int:
+        """At least 1."""
+
+    def prepare(self, arm: Arm) -> None:
+        """Make what every job of an arm needs; an arm is prepared once, before its jobs."""
+
+    def do(self, job: Job) -> Row:
+        """The job's figures, or what went wrong."""
+
+
+def work_through(worker: Worker, jobs: Sequence[Job]) -> Iterator[tuple[Job, Row]]:
     """Each job with what came of it, as soon as it is done."""
-    if run.processes == 1:
+    if worker.processes == 1:
         for job in jobs:
-            yield job, run.do(job)
+            yield job, worker.do(job)
         return
     context = get_context("spawn")  # a fork of a process with threads may hang
-    with ProcessPoolExecutor(run.processes, context, initializer=_start, initargs=(run,)) as pool:
+    with ProcessPoolExecutor(
+        worker.processes, context, initializer=_start, initargs=(worker,)
+    ) as pool:
         # Tables first, each made by one process alone.
         list(pool.map(_prepare, dict.fromkeys(job.arm for job in jobs)))
         waiting = {pool.submit(_do, job): job for job in jobs}
@@ -35,18 +58,18 @@ def work_through(run: "Run", jobs: "Sequence[Job]") -> "Iterator[tuple[Job, Row]
                 yield waiting[done], done.result()
             except BrokenProcessPool as error:
                 raise InputError(
-                    f"one of {run.processes} processes was ended from outside, as the system does "
-                    "where memory runs out; run again with fewer --processes"
+                    f"one of {worker.processes} processes was ended from outside, as the system "
+                    "does where memory runs out; run again with fewer --processes"
                 ) from error
 
 
-_runs: "list[Run]" = []  # the one that this process works for
+_workers: list[Worker] = []  # the one of this process
 
 
-def _start(run: "Run") -> None:
+def _start(worker: Worker) -> None:
     quiet()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // run.processes))
-    _runs.append(run)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // worker.processes))
+    _workers.append(worker)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -58,9 +81,9 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _prepare(arm: "Arm") -> None:
-    _runs[0].prepare(arm)
+def _prepare(arm: Arm) -> None:
+    _workers[0].prepare(arm)
 
 
-def _do(job: "Job") -> Row:
-    return _runs[0].do(job)
+def _do(job: Job) -> Row:
+    return _workers[0].do(job)

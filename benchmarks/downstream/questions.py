@@ -1,4 +1,4 @@
-"""Questions about texts, in SQuAD's form, as a task of benchmarks/downstream."""
+"""Questions about texts, in SQuAD's form, as a task."""
 
 import json
 from collections.abc import Sequence

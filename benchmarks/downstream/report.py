@@ -1,4 +1,4 @@
-"""The tables of benchmarks/downstream, from its results alone."""
+"""The tables of the report, from the results alone."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from toolkit.errors import InputError
 TASKS = (*METRICS, "squad", "xquad")
 MODES = {
     "trainable": "tables trainable: codes fixed, every other number trained, then stored again",
-    "frozen": "tables frozen: the body alone is trained",
+    "frozen": "tables frozen: the rest of the model alone is trained",
 }
 _METRICS = {
     **{task: " and ".join(metrics) for task, metrics in METRICS.items()},

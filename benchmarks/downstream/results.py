@@ -1,4 +1,4 @@
-"""The results of benchmarks/downstream: one JSON line for each training, in one file."""
+"""The results: one JSON line for each training, in one file."""
 
 import json
 import os

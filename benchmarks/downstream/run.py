@@ -1,4 +1,4 @@
-"""The order of a run of benchmarks/downstream: what is measured, and what is done already."""
+"""The order of a run: what is measured, and what is done already."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from downstream.arms import Float32
-from downstream.pool import work_through
+from downstream.pool import Job, work_through
 from downstream.questions import read_questions
 from downstream.results import STS, Row, append, key, read_results
 from downstream.tables import Arm, Tables
@@ -22,15 +22,6 @@ from toolkit.errors import InputError, LightTokenError
 _STS_FOLDER, _STS_FILES = "stsb", ("en-dev", "dev")
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One figure: of ``arm`` before any training, or after one on ``task`` by ``seed``."""
-
-    arm: Arm
-    task: str | None = None
-    seed: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

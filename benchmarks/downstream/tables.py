@@ -1,4 +1,4 @@
-"""Which tables benchmarks/downstream compares, made once and kept in its work folder."""
+"""The tables that are compared, each made once and kept in the work folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,12 @@ from downstream import arms as kinds
 from downstream.arms import Float32, Int4, Packed, Table, Uncompressed
 from numpy.typing import NDArray
 
-from exporters.export import importance_of
 from exporters.healing import read_texts
-from toolkit import Budget, CompressedEmbedding
+from exporters.sources.prior import importance_of
+from toolkit import Budget, CompressedEmbedding, compress
 from toolkit.errors import InputError
 from toolkit.files import sha256, write_aside
 from toolkit.finetune.heal import HealConfig, heal
-from toolkit import compress
 
 UNCOMPRESSED, INT4, HEALED = "uncompressed", "int4", "lighttoken-healed"
 METHODS = (UNCOMPRESSED, INT4, "svd", "direction", "lighttoken-paper", "lighttoken", HEALED)

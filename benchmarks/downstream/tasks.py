@@ -1,4 +1,4 @@
-"""GLUE's classification tasks of benchmarks/downstream: what is read, how answers are scored."""
+"""GLUE's classification tasks: what is read, how answers are scored."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""One training and its scores for benchmarks/downstream: a task, a table, a seed."""
+"""One training and its scores: a task, a table, a seed."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from toolkit.errors import InputError
 
 _POOL = 16  # batches' worth of examples that are sorted by length together
 _TEST_BATCH = 64
-_LARGEST_NORM = 1.0  # of a gradient of the body
+_LARGEST_NORM = 1.0  # of a gradient of the weights beside the table
 _ATTENTION_DROPOUT = "attention_probs_dropout_prob"
 
 
@@ -164,7 +164,7 @@ def _train(model: Any, layer: nn.Module, bench: Bench, task: Task, seed: int) ->
                 loss = model(**features).loss
             optimizer.zero_grad()
             torch.autograd.backward(loss)
-            # Of the body alone, as a table's gradient is as large as its codes happen to be.
+            # Of those weights alone, as a table's gradient is as large as its codes happen to be.
             clip_grad_norm_(groups[0]["params"], _LARGEST_NORM)
             optimizer.step()
             schedule.step()
@@ -172,16 +172,16 @@ def _train(model: Any, layer: nn.Module, bench: Bench, task: Task, seed: int) ->
 
 
 def _groups(model: Any, layer: nn.Module, rate: float) -> list[dict[str, Any]]:
-    """The body at ``rate``; a table's floats at a rate by their size.
+    """The weights beside the table at ``rate``; a table's floats at a rate by their size.
 
     Adam moves every number by about its rate, however small the number is. A decoder's floats are
     far smaller than the rows made of them: so each parameter moves by the same share of its size
-    as the entries of the uncompressed table do, whose rate is that of the body.
+    as the entries of the uncompressed table do, whose rate is that of the weights.
     """
     own = {id(parameter) for parameter in layer.parameters()}
-    body = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+    weights = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
     size = float(np.sqrt(np.square(dense_of(layer)).mean()))
-    groups: list[dict[str, Any]] = [{"params": body, "lr": rate}]
+    groups: list[dict[str, Any]] = [{"params": weights, "lr": rate}]
     for parameter in layer.parameters():
         if parameter.requires_grad:
             own_size = float(parameter.detach().square().mean().sqrt())

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit import Budget, LightTokenConfig, PaperConfig
-from toolkit import compress
+from toolkit import Budget, LightTokenConfig, PaperConfig, compress
 from toolkit.methods.compress import METHODS
 
 from .codebooks import LocalSearch, Product, Residual
@@ -83,12 +82,12 @@ def ablations(rows: int, importance: NDArray[np.float64] | None = None) -> dict[
         "codes as k-means leaves them": config(rounds=0),
         "codebooks as k-means leaves them": config(learn_codebooks=False),
         "no classes of rows": config(classes=False),
-        "no tiers": config(most_tiers=0),
-        "one tier": config(most_tiers=1),
+        "no row_counts": config(most_stages=0),
+        "one stage": config(most_stages=1),
         "a length for each row": config(gain=True),
         "4 rounds": config(rounds=4),
         "40 rounds (--effort best)": config.of_effort("best"),
-        "entries are sums (--split-codebooks)": config(split=True),
+        "entries are sums (--split-codebooks)": config(additive=True),
     }
     found = [Method(name, Toolkit("lighttoken", importance, c)) for name, c in ours.items()]
     if importance is not None:

@@ -4,7 +4,7 @@ from toolkit.bundle.manifest import Manifest
 
 from ..targets import TARGETS
 from .snippets import snippets
-from .structure import layout_of
+from .structure import structure_of
 
 _CARD = """\
 ---
@@ -107,11 +107,11 @@ _POOLED = """ The output
 def model_card(manifest: Manifest) -> str:
     """The card's text, from the manifest alone."""
     footprint, parity = manifest.footprint, manifest.parity
-    layout = layout_of(manifest)
-    names = {"model": layout.model, "weights": layout.weights, "data": layout.data}
+    structure = structure_of(manifest)
+    names = {"model": structure.model, "weights": structure.weights, "data": structure.data}
     return _CARD.format(
         name=manifest.source.name,
-        library="transformers.js" if layout.settings else "onnxruntime",
+        library="transformers.js" if structure.settings else "onnxruntime",
         task=manifest.task,
         rows=manifest.rows,
         width=manifest.width,
@@ -126,9 +126,9 @@ def model_card(manifest: Manifest) -> str:
         tables=_tables(manifest),
         body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
         tied=_PACKED_HEAD if manifest.packed_heads else _TIED if manifest.tied_head else "",
-        model_path=layout.model,
-        files=(_FILES if layout.data else _ORT_FILES).format(**names),
-        create=(_CREATE if layout.data else _ORT_CREATE).format(**names),
+        model_path=structure.model,
+        files=(_FILES if structure.data else _ORT_FILES).format(**names),
+        create=(_CREATE if structure.data else _ORT_CREATE).format(**names),
         inputs=_inputs(manifest),
         pooled=_POOLED if manifest.pooled else "",
         snippets="\n".join(snippets(manifest)),

@@ -13,7 +13,7 @@ CONFIG_SUFFIX = ".required_operators.config"
 
 
 def save_ort(model: Path, target: Path) -> Path:
-    """Write ``model`` as ``target`` (.ort), functions dissolved, and its operators beside it.
+    """Write ``model`` as ``target`` (.ort), functions inlined, and its operators beside it.
 
     The file holds all weights and can be mapped into memory as a whole
     (``session.use_memory_mapped_ort_model``). Only what runs on any processor is optimised.
@@ -35,3 +35,10 @@ def save_ort(model: Path, target: Path) -> Path:
     lines = [line for line in config.read_text().splitlines() if not line.startswith("#")]
     config.write_text("\n".join(lines) + "\n")
     return config
+
+
+def to_ort(model: Path) -> Path:
+    """Write a bundle's ``model`` in onnxruntime's format beside it; the new file's path."""
+    target = model.with_suffix(SUFFIX)
+    save_ort(model, target)
+    return target

@@ -1,11 +1,12 @@
-"""Short programs for a bundle's card; ``tests/integration/loads/`` runs each of them as it stands there."""
+"""Short programs for a bundle's card; ``tests/integration/loads/`` runs each of them as it stands
+there."""
 
 import json
 
 from toolkit.bundle.manifest import Manifest
 
 from ..sources.facts import CONFIG, TOKENIZER
-from .structure import layout_of
+from .structure import structure_of
 
 # What a task takes at a time: texts, or questions with their contexts.
 _TEXTS: dict[str, tuple[str | tuple[str, str], ...]] = {
@@ -115,7 +116,7 @@ _JS_TASKS = ("feature-extraction", "fill-mask", "text-classification")
 
 
 def snippets(manifest: Manifest) -> list[str]:
-    """Programs that fit the bundle's task, layout and files, each a paragraph of Markdown."""
+    """Programs that fit the bundle's task, structure and files, each a paragraph of Markdown."""
     generates = manifest.task == "text-generation"
     examples = _TEXTS.get(manifest.task)
     own_inputs = manifest.batch is not None or manifest.model.endswith(".ort")
@@ -145,7 +146,7 @@ def snippets(manifest: Manifest) -> list[str]:
         )
         if manifest.pooling is not None:
             found.append(_SENTENCE_TRANSFORMERS.format(texts=texts))
-    if layout_of(manifest).settings and (manifest.task in _JS_TASKS or manifest.cached):
+    if structure_of(manifest).settings and (manifest.task in _JS_TASKS or manifest.cached):
         found.append(_transformers_js(manifest, texts))
     return found
 

@@ -1,4 +1,4 @@
-"""The layouts of a bundle's folder, and whose expectations each of them meets."""
+"""The structures that a bundle's folder may have, and which tools expect each of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..sources.source import LoadedModel
 
 
 @dataclass(frozen=True)
-class Layout:
+class Structure:
     """Where a bundle's model and weights are.
 
     Attributes:
@@ -35,38 +35,40 @@ class Layout:
         return str(PurePosixPath(self.model).with_name(self.data))
 
 
-FLAT = Layout(MODEL_NAME, f"{MODEL_NAME}.data", {}, ())
+FLAT = Structure(MODEL_NAME, f"{MODEL_NAME}.data", {}, ())
 # transformers.js opens onnx/model.onnx and, if the config says that there are external data, the
 # file of that name with "_data" behind it. A single file would do below protobuf's 2 GB, but
 # weights in a file of their own are mapped into memory in node. Told of no type, transformers.js
 # asks for model_quantized.onnx in browsers, which is not there.
-TRANSFORMERS_JS = Layout(
+TRANSFORMERS_JS = Structure(
     "onnx/model.onnx",
     "model.onnx_data",
     {"use_external_data_format": True, "dtype": "fp32"},
     (CONFIG, TOKENIZER, TOKENIZER_CONFIG),
 )
-# onnxruntime's own format, with the weights in it; a form of the flat layout, not one to ask for.
-ORT = Layout("model.ort", "", {}, ())
-LAYOUTS = {"flat": FLAT, "transformers-js": TRANSFORMERS_JS}
+# onnxruntime's own format, with the weights in it; a form of the flat one, not one to ask for.
+ORT = Structure("model.ort", "", {}, ())
+STRUCTURES = {"flat": FLAT, "transformers-js": TRANSFORMERS_JS}
 
 
-def layout_of(manifest: Manifest) -> Layout:
-    """The layout that a bundle has."""
-    return next(layout for layout in (*LAYOUTS.values(), ORT) if layout.model == manifest.model)
+def structure_of(manifest: Manifest) -> Structure:
+    """The structure that a bundle has."""
+    return next(
+        structure for structure in (*STRUCTURES.values(), ORT) if structure.model == manifest.model
+    )
 
 
-def check_layout(name: str, loaded: LoadedModel) -> Layout:
-    """The layout ``name`` for this model.
+def check_structure(name: str, loaded: LoadedModel) -> Structure:
+    """The structure ``name`` for this model.
 
     Raises:
         InputError: a file is not there that its readers need.
     """
-    layout = LAYOUTS[name]
-    missing = [need for need in layout.needs if need not in loaded.facts.assets]
+    structure = STRUCTURES[name]
+    missing = [need for need in structure.needs if need not in loaded.facts.assets]
     if missing:
         raise InputError(
-            f"{loaded.folder} holds no {', '.join(missing)}, which layout {name} needs; save the "
-            "model with its tokenizer there or choose layout flat"
+            f"{loaded.folder} holds no {', '.join(missing)}, which structure {name} needs; save "
+            "the model with its tokenizer there or choose --structure flat"
         )
-    return layout
+    return structure

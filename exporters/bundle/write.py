@@ -5,15 +5,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import onnx_ir as ir
-
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, StoredFile, describe_files
 from toolkit.files import sha256
 
 from ..sources.facts import CONFIG, read_json
 from ..sources.source import LoadedModel
 from .card import model_card
-from .structure import Layout, layout_of
+from .structure import Structure, structure_of
 
 
 def write_bundle(folder: Path, loaded: LoadedModel, manifest: Manifest) -> Manifest:
@@ -26,9 +24,9 @@ def write_bundle(folder: Path, loaded: LoadedModel, manifest: Manifest) -> Manif
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(loaded.folder / name, target)
-    layout = layout_of(manifest)
-    if layout.settings:
-        _tell_transformers_js(folder / CONFIG, layout)
+    structure = structure_of(manifest)
+    if structure.settings:
+        _tell_transformers_js(folder / CONFIG, structure)
     files = describe_files(folder)
     card = folder / "README.md"
     card.write_text(model_card(replace(manifest, files=files)), encoding="utf-8")
@@ -38,17 +36,7 @@ def write_bundle(folder: Path, loaded: LoadedModel, manifest: Manifest) -> Manif
     return complete
 
 
-def _tell_transformers_js(path: Path, layout: Layout) -> None:
+def _tell_transformers_js(path: Path, structure: Structure) -> None:
     """What the source told it of other files (such as quantised ones) does not hold here."""
-    config = read_json(path) | {"transformers.js_config": dict(layout.settings)}
+    config = read_json(path) | {"transformers.js_config": dict(structure.settings)}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
-
-def model_nbytes(path: Path) -> int:
-    """Bytes of an .onnx file and of the external data files that it names."""
-    external = {
-        Path(tensor.path)
-        for value in ir.load(path).graph.initializers.values()
-        if isinstance(tensor := value.const_value, ir.ExternalTensor)
-    }
-    return path.stat().st_size + sum(file.stat().st_size for file in external)

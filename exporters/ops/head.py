@@ -7,19 +7,21 @@ than one turn's latents, and onnxruntime, which does not fold loops, finds no co
 a dense matrix.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import HEAD
 from toolkit.table.embedding import Stage
 
 from .layer import (
-    PLANE_STEP,
+    COLUMN_STEP,
     PackedLayer,
     Values,
     block_order,
@@ -29,7 +31,11 @@ from .layer import (
     int32,
     ints,
     reshape,
+    without_idle_parts,
 )
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 _ROWS_AT_ONCE = 512
 
@@ -41,13 +47,15 @@ def build_head_graph(
     dtype: ir.DataType = ir.DataType.FLOAT,
     name: str = HEAD,
 ) -> PackedLayer:
-    """Hidden states of ``dtype`` [.., d] to logits of ``dtype`` [.., V], codes in planes."""
+    """Hidden states of ``dtype`` [.., d] to logits of ``dtype`` [.., V], codes column-major."""
+
+    embedding = without_idle_parts(embedding)
 
     def body(op: OpBuilder, hidden: ir.Value, v: Values) -> ir.Value:
         return project(op, embedding, hidden, v, dtype, opset)
 
     return build_layer(
-        embedding, body, name=name, value="hidden", opset=opset, dtype=dtype, planes=True
+        embedding, body, name=name, value="hidden", opset=opset, dtype=dtype, column_major=True
     )
 
 
@@ -131,7 +139,7 @@ def stage_logits(
     middle = op.Constant(value=ir.tensor(np.float32(zero)))
     entries = op.Sub(op.Cast(table, to=ir.DataType.FLOAT), middle)
     codes = v[f"{prefix}.codes"]
-    held = stage.rows + -stage.rows % PLANE_STEP
+    held = stage.rows + -stage.rows % COLUMN_STEP
     at_once = min(_ROWS_AT_ONCE, held)
     turns = -(-held // at_once)
 
@@ -189,8 +197,6 @@ def low_rank(
         column = op.Unsqueeze(factor, ints(op, 1))
         return op.Add(total, op.Mul(column, op.Cast(line, to=ir.DataType.FLOAT)))
 
-    start = zeros(op, count, embedding.rows)
-    by_rank = op.Transpose(factors, perm=[1, 0])
     result = ir.val("next", dtype=ir.DataType.FLOAT, shape=["n", rows])
     body = subgraph(op, turn, [total, factor, line], [result], "lowrank")
     start, by_rank = zeros(op, count, rows), op.Transpose(factors, perm=[1, 0])

@@ -4,22 +4,27 @@ Two layers read a packed table, ``CompressedEmbedding`` (``exporters/ops/lookup.
 ``CompressedHead`` (``exporters/ops/head.py``). What they share is here.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnxscript import OpBuilder, build_function
 
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import DOMAIN, VERSION
 from toolkit.table.bitpack import sign_table
 from toolkit.table.embedding import CODEBOOK_PEAK, RowOrder, Stage
 
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
+
 _ALLOWZERO_OPSET = 14
-PLANE_STEP = 64  # the kernels' widest move: planes that are multiples of it stay aligned
+COLUMN_STEP = 64  # the kernels' widest move: columns of codes that are multiples of it stay aligned
 
 _CODEBOOK_ZERO = CODEBOOK_PEAK + 1  # latents in the graph are 1 .. 127, never beyond 7 bits
 _SIGN_ZERO = 1
@@ -85,16 +90,19 @@ def build_layer(
     value: str,
     opset: int,
     dtype: ir.DataType,
-    planes: bool,
+    column_major: bool,
 ) -> PackedLayer:
     """Trace ``body`` into a function ``name`` of ``value`` and the embedding's tensors."""
-    tensors = graph_tensors(embedding, planes=planes)
+    from onnxscript import build_function  # of the extra `export`
+
+    tensors = graph_tensors(embedding, column_major=column_major)
     inputs = [ir.Value(name=each) for each in (value, *tensors)]
 
     def traced(op: OpBuilder, first: ir.Value, *values: ir.Value) -> ir.Value:
         return body(op, first, dict(zip(tensors, values, strict=True)))
 
     function = build_function(traced, inputs, domain=DOMAIN, name=name, opset_imports={"": opset})
+    _drop_unread(function)
     for node in function.all_nodes():
         node.metadata_props.clear()  # the tracer's notes, longer than the node itself
     attributes: dict[str, int | str] = {
@@ -103,7 +111,7 @@ def build_layer(
         "width": embedding.width,
         "block": embedding.order.block if embedding.order is not None else 0,
         "covered": ",".join(str(stage.rows) for stage in embedding.stages),
-        "layout": "planes" if planes else "rows",
+        "layout": "planes" if column_major else "rows",
         "to": int(dtype),
     }
     for key, content in attributes.items():
@@ -112,12 +120,30 @@ def build_layer(
     return PackedLayer(function, tensors, attributes)
 
 
-def graph_tensors(embedding: CompressedEmbedding, *, planes: bool = False) -> Tensors:
+def _drop_unread(function: ir.Function) -> None:
+    """Remove nodes that nobody reads: a body makes values before it knows who wants them."""
+    outputs = {id(value) for value in function.outputs}
+    for node in reversed(list(function)):
+        if not any(value.uses() or id(value) in outputs for value in node.outputs):
+            function.remove(node, safe=True)
+
+
+def without_idle_parts(embedding: CompressedEmbedding) -> CompressedEmbedding:
+    """The same values without what they do not depend on.
+
+    Gains scale nothing where there are no codes, and low-rank factors go by id: no order of rows.
+    """
+    gain = embedding.gain if embedding.stages or embedding.lowrank is not None else None
+    by_position = embedding.stages or gain is not None or embedding.tail is not None
+    return replace(embedding, gain=gain, order=embedding.order if by_position else None)
+
+
+def graph_tensors(embedding: CompressedEmbedding, *, column_major: bool = False) -> Tensors:
     """What a layer reads: the stored tensors, plus the one lookup table that unpacks bytes.
 
-    ``planes`` transposes what has a line for each row, codes and left factors: an output head reads
-    one byte of every row after the other. Planes of codes are filled up with zeros to a multiple of
-    :data:`PLANE_STEP`.
+    ``column_major`` transposes what has a line for each row, codes and left factors: an output
+    head reads one byte of every row after the other. Columns of codes are filled up with zeros to
+    a multiple of :data:`COLUMN_STEP`.
     """
     tensors: Tensors = dict(embedding.tensors())
     if embedding.order is not None:
@@ -128,9 +154,9 @@ def graph_tensors(embedding: CompressedEmbedding, *, planes: bool = False) -> Te
             tensors["signs"] = sign_table()
         else:
             tensors[f"stages.{index}.codebook"] = _unsigned(stage.codebook)
-    if planes:
+    if column_major:
         for index, stage in enumerate(embedding.stages):
-            beyond = -stage.rows % PLANE_STEP
+            beyond = -stage.rows % COLUMN_STEP
             tensors[f"stages.{index}.codes"] = np.pad(stage.codes.T, ((0, 0), (0, beyond)))
         if embedding.lowrank is not None:
             tensors["lowrank.left"] = np.ascontiguousarray(embedding.lowrank.left.T)

@@ -9,10 +9,13 @@ values flow as in Python. Two rules hold throughout, both because onnxruntime fo
   float additions, which are made in the same order.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnxscript import OpBuilder
 
 from toolkit import CompressedEmbedding
 from toolkit.graph.contract import LOOKUP
@@ -28,7 +31,11 @@ from .layer import (
     int32,
     ints,
     reshape,
+    without_idle_parts,
 )
+
+if TYPE_CHECKING:
+    from onnxscript import OpBuilder
 
 
 def build_decode_graph(
@@ -36,22 +43,24 @@ def build_decode_graph(
     *,
     opset: int,
     dtype: ir.DataType = ir.DataType.FLOAT,
-    planes: bool = False,
+    column_major: bool = False,
     name: str = LOOKUP,
     floats: bool = False,
 ) -> PackedLayer:
     """Ids (int32 or int64, any rank) to rows of ``dtype`` [.., d].
 
-    ``planes``: the codes are those of an output head too, which wants them transposed. ``name``:
-    the function's. ``floats``: unpack and multiply in float32, for providers that lack integer
-    products.
+    ``column_major``: the codes are those of an output head too, which wants them transposed.
+    ``name``: the function's. ``floats``: unpack and multiply in float32, for providers that lack
+    integer products.
     """
 
+    embedding = without_idle_parts(embedding)
+
     def body(op: OpBuilder, ids: ir.Value, v: Values) -> ir.Value:
-        return decode(op, embedding, ids, v, dtype, opset, planes, floats)
+        return decode(op, embedding, ids, v, dtype, opset, column_major, floats)
 
     return build_layer(
-        embedding, body, name=name, value="ids", opset=opset, dtype=dtype, planes=planes
+        embedding, body, name=name, value="ids", opset=opset, dtype=dtype, column_major=column_major
     )
 
 
@@ -61,11 +70,13 @@ def decode_model(
     opset: int = 18,
     dtype: ir.DataType = ir.DataType.FLOAT,
     ids_dtype: ir.DataType = ir.DataType.INT64,
-    planes: bool = False,
+    column_major: bool = False,
     floats: bool = False,
 ) -> onnx.ModelProto:
     """A model of one node: ids of ``ids_dtype`` [batch, length] -> rows of ``dtype`` [.., d]."""
-    layer = build_decode_graph(embedding, opset=opset, dtype=dtype, planes=planes, floats=floats)
+    layer = build_decode_graph(
+        embedding, opset=opset, dtype=dtype, column_major=column_major, floats=floats
+    )
     ids = ir.val("ids", dtype=ids_dtype, shape=["batch", "length"])
     shape = ir.Shape(["batch", "length", embedding.width])
     return layer.model(ids, opset, name="rows", dtype=dtype, shape=shape)
@@ -78,17 +89,19 @@ def decode(
     v: Values,
     dtype: ir.DataType,
     opset: int,
-    planes: bool,
+    column_major: bool,
     floats: bool,
 ) -> ir.Value:
     """x^ = mean + gain * (left @ right + sum of stages), in ``lookup``'s order of additions."""
     shape = op.Shape(ids)
     flat = op.Cast(op.Reshape(ids, ints(op, -1)), to=ir.DataType.INT32)
     position = block_order(op, flat, v, embedding.order)
-    parts = [] if embedding.lowrank is None else [low_rank(op, flat, v, planes)]
+    parts = [] if embedding.lowrank is None else [low_rank(op, flat, v, column_major)]
     for index, stage in enumerate(embedding.stages):
         prefix = f"stages.{index}"
-        parts.append(stage_values(op, stage, position, embedding.rows, v, prefix, planes, floats))
+        parts.append(
+            stage_values(op, stage, position, embedding.rows, v, prefix, column_major, floats)
+        )
     rows = v["mean"]
     if embedding.tail is not None:
         covered = op.Less(position, int32(op, embedding.covered))
@@ -108,18 +121,18 @@ def decode(
     return reshape(op, rows, op.Concat(shape, ints(op, embedding.width), axis=0), opset)
 
 
-def low_rank(op: OpBuilder, ids: ir.Value, v: Values, planes: bool) -> ir.Value:
+def low_rank(op: OpBuilder, ids: ir.Value, v: Values, column_major: bool) -> ir.Value:
     """left[ids] @ (right * scale), float [n, d]."""
-    left = op.Cast(lines(op, v["lowrank.left"], ids, planes), to=ir.DataType.FLOAT)
+    left = op.Cast(lines(op, v["lowrank.left"], ids, column_major), to=ir.DataType.FLOAT)
     right = op.Cast(v["lowrank.right"], to=ir.DataType.FLOAT)
     if "lowrank.scale" in v:
         right = op.Mul(right, op.Reshape(v["lowrank.scale"], ints(op, -1, 1)))
     return op.MatMul(left, right)
 
 
-def lines(op: OpBuilder, tensor: ir.Value, places: ir.Value, planes: bool) -> ir.Value:
-    """Lines [n, ..] of a tensor [rows, ..], or of [.., rows] in planes."""
-    if not planes:
+def lines(op: OpBuilder, tensor: ir.Value, places: ir.Value, column_major: bool) -> ir.Value:
+    """Lines [n, ..] of a tensor [rows, ..], or of [.., rows] where codes are column-major."""
+    if not column_major:
         return op.Gather(tensor, places, axis=0)
     return op.Transpose(op.Gather(tensor, places, axis=1), perm=[1, 0])
 
@@ -131,7 +144,7 @@ def stage_values(
     rows: int,
     v: Values,
     prefix: str,
-    planes: bool,
+    column_major: bool,
     floats: bool,
 ) -> ir.Value:
     """What one stage adds, float [n, d]; zero for positions that it does not cover."""
@@ -140,7 +153,7 @@ def stage_values(
         covered = op.Less(position, int32(op, stage.rows))
         position = op.Where(covered, position, int32(op, 0))
         covered = op.Unsqueeze(covered, ints(op, 1))
-    codes = lines(op, v[f"{prefix}.codes"], position, planes)
+    codes = lines(op, v[f"{prefix}.codes"], position, column_major)
     table, middle = codebook(stage, v, prefix)
     zero = op.Constant(value=ir.tensor(np.array(middle, np.uint8)))
     scale = v.get(f"{prefix}.scale")

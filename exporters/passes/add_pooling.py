@@ -7,6 +7,8 @@ import onnx_ir.tape
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
 
+from .base import Pass
+
 SENTENCE_OUTPUT = "sentence_embedding"  # sentence-transformers' and optimum's name for it
 _TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
 _MASK = "attention_mask"
@@ -14,7 +16,7 @@ _TINY = 1e-12  # shortest length that is divided by
 _AXES_AS_INPUT = 18  # first opset in which ReduceMax takes them so
 
 
-class AddPooling(ir.passes.InPlacePass):
+class AddPooling(Pass):
     """Add an output ``sentence_embedding`` float32 [batch, width] to an encoder's graph.
 
     The token vectors stay an output, under their name: optimum and transformers.js read them.

@@ -7,6 +7,9 @@ import onnx_ir as ir
 
 from toolkit.graph.forms import constant, is_op
 
+from .base import Mismatch
+from .scalars import number, rank_of, width_of
+
 _SPLIT = (0, 2, 1, 3)  # [batch, length, heads, size] <-> [batch, heads, length, size]
 _SPLIT_AND_TURNED = (0, 2, 3, 1)
 _TURNS = ((0, 1, 3, 2), (0, 2, 1))  # the last two axes swapped, of rank 4 or 3
@@ -42,38 +45,45 @@ class Attention:
     shape: ir.Value | None = None
 
 
-def find_attention(softmax: ir.Node) -> Attention | None:
-    """The attention around a Softmax; None where it is something else or of another form.
+def find_attention(softmax: ir.Node) -> Attention:
+    """The attention around a Softmax.
 
     What graphs do not tell, such as whether a Reshape leaves the batch alone, is taken for granted:
     whoever replaces has to prove the values equal.
+
+    Raises:
+        Mismatch: it is something else, or stands in another form; the text says what is different.
     """
-    if not is_op(softmax, "Softmax") or softmax.attributes.get_int("axis", -1) not in (-1, 3):
-        return None
+    if softmax.attributes.get_int("axis", -1) not in (-1, 3):
+        raise Mismatch("the Softmax is not along the last axis")
     scores, masks = _without_masks(softmax.inputs[0])
     scores, scale = _without_factor(scores)
     product = _made_by(scores, "MatMul")
-    weights = _guarded(softmax.outputs[0], masks)
+    weights = _after_cast(_guarded(softmax.outputs[0], masks))
     weighted = _read_by(weights, "MatMul")
-    if product is None or weighted is None or weighted.inputs[0] is not weights:
-        return None
+    if product is None:
+        raise Mismatch("its scores are no product of queries and keys")
+    if weighted is None or weighted.inputs[0] is not weights:
+        raise Mismatch("its weights are not multiplied by values")
     join = _joined(weighted.outputs[0])
+    if join is None:
+        raise Mismatch("the heads' outputs are not put side by side by Transpose and Reshape")
     queries, of_queries = _without_factor(product.inputs[0])
     keys, of_keys = _without_factor(product.inputs[1])
     keys, of_turned = _without_factor(_turned(keys))
     values = weighted.inputs[1]
-    if join is None or queries is None or keys is None or values is None:
-        return None
+    if queries is None or keys is None or values is None:
+        raise Mismatch("queries, keys or values are missing")
     query, key, value = _side_by_side(queries), _side_by_side(keys), _side_by_side(values)
     heads = query[1] if query is not None else _heads(queries)
     if key is not None and value is not None:
         if not heads == key[1] == value[1]:
-            return None
+            raise Mismatch(f"queries have {heads} heads, keys {key[1]}, values {value[1]}")
         keys, values = key[0], value[0]
     elif key is not None and _made_by(keys, "Transpose") is not None and not _is_split(keys):
-        return None
+        raise Mismatch("keys are split into heads, values are not")
     if heads is None:
-        return None
+        raise Mismatch("the number of heads stands nowhere in the graph")
     return Attention(
         output=join.outputs[0],
         query=queries if query is None else query[0],
@@ -93,9 +103,9 @@ def _made_by(value: ir.Value | None, *names: str) -> ir.Node | None:
 
 
 def _read_by(value: ir.Value, name: str) -> ir.Node | None:
-    """The one node that reads ``value``."""
-    uses = [] if value.is_graph_output() else list(value.uses())
-    node = uses[0].node if len(uses) == 1 else None
+    """The one node that reads ``value``; who asks for its shape alone does not count."""
+    nodes = [use.node for use in value.uses() if not is_op(use.node, "Shape")]
+    node = nodes[0] if len(nodes) == 1 and not value.is_graph_output() else None
     return node if node is not None and is_op(node, name) else None
 
 
@@ -112,12 +122,17 @@ def _guarded(weights: ir.Value, masks: tuple[ir.Value, ...]) -> ir.Value:
     return weights
 
 
-def _is_finite(mask: ir.Value) -> bool:
-    choice = _made_by(mask, "Where")
-    numbers = [] if choice is None else [constant(value) for value in choice.inputs[1:]]
-    return len(numbers) == 2 and all(
-        number is not None and bool(np.isfinite(number.numpy()).all()) for number in numbers
-    )
+def _is_finite(mask: ir.Value | None) -> bool:
+    """Whether a mask is chosen among finite numbers, and only cut or spread after that."""
+    if (tensor := constant(mask)) is not None:
+        return bool(np.isfinite(tensor.numpy()).all())
+    if (choice := _made_by(mask, "Where")) is not None:
+        return all(map(_is_finite, choice.inputs[1:]))
+    if (filled := _made_by(mask, "ConstantOfShape")) is not None:
+        given = filled.attributes.get("value")
+        return given is None or bool(np.isfinite(given.as_tensor().numpy()).all())
+    same = _made_by(mask, "Slice", "Expand", "Unsqueeze", "Reshape", "Cast", "Identity")
+    return same is not None and _is_finite(same.inputs[0])
 
 
 def _joined(heads: ir.Value) -> ir.Node | None:
@@ -138,6 +153,7 @@ def _joined(heads: ir.Value) -> ir.Node | None:
 def _without_masks(scores: ir.Value | None) -> tuple[ir.Value | None, tuple[ir.Value, ...]]:
     """Scores before anything is added to them, and what is added, the last first."""
     masks: list[ir.Value] = []
+    scores = _before_cast(scores)
     while (add := _made_by(scores, "Add")) is not None:
         left, right = add.inputs
         if left is None or right is None:
@@ -145,6 +161,20 @@ def _without_masks(scores: ir.Value | None) -> tuple[ir.Value | None, tuple[ir.V
         scores, mask = (left, right) if _is_scores(left) else (right, left)
         masks.append(mask)
     return scores, tuple(masks)
+
+
+def _after_cast(weights: ir.Value) -> ir.Value:
+    """The weights behind the Cast that goes with :func:`_before_cast`'s."""
+    cast = _read_by(weights, "Cast")
+    single = cast is not None and cast.attributes.get_int("to", 0) == ir.DataType.FLOAT
+    return cast.outputs[0] if cast is not None and single else weights
+
+
+def _before_cast(value: ir.Value | None) -> ir.Value | None:
+    """What a Cast of scores to float32 casts: tracers guard the Softmax of half precision so."""
+    cast = _made_by(value, "Cast")
+    single = cast is not None and cast.attributes.get_int("to", 0) == ir.DataType.FLOAT
+    return cast.inputs[0] if cast is not None and single else value
 
 
 def _is_scores(value: ir.Value) -> bool:
@@ -159,9 +189,8 @@ def _without_factor(value: ir.Value | None) -> tuple[ir.Value | None, float]:
     if node is None:
         return value, 1.0
     for index in (1, 0) if node.op_type == "Mul" else (1,):
-        number = constant(node.inputs[index])
-        if number is not None and number.size == 1:
-            factor = float(np.asarray(number.numpy(), np.float64).reshape(()))
+        factor = number(node.inputs[index])
+        if factor is not None:
             return node.inputs[1 - index], factor if node.op_type == "Mul" else 1 / factor
     return value, 1.0
 
@@ -189,9 +218,12 @@ def _side_by_side(value: ir.Value | None) -> tuple[ir.Value, int] | None:
     if split is None or split.inputs[0] is None:
         return None
     sizes = _sizes(split)
-    if len(sizes) != 4 or sizes[2] is None or sizes[2] < 1:
+    if len(sizes) != 4:
         return None
-    return split.inputs[0], sizes[2]
+    heads, size = sizes[2], sizes[3]
+    if heads == -1 and size and size > 0:  # as many as are in the width
+        heads = (width_of(split.inputs[0]) or 0) // size
+    return (split.inputs[0], heads) if heads and heads > 0 else None
 
 
 def _is_split(value: ir.Value) -> bool:
@@ -221,13 +253,29 @@ def _sizes(reshape: ir.Node) -> tuple[int | None, ...]:
 
 
 def _asked(shape: ir.Value | None) -> tuple[int | None, ...]:
-    """The sizes that a Reshape asks for, where they are stored."""
+    """The sizes that a Reshape asks for, None for one that is computed; () where none is told."""
     tensor = constant(shape)
     if tensor is not None:
         return tuple(int(size) for size in tensor.numpy())
     parts = _made_by(shape, "Concat")
-    known = [] if parts is None else [constant(part) for part in parts.inputs]
-    return tuple(
-        int(tensor.numpy().item()) if tensor is not None and tensor.size == 1 else None
-        for tensor in known
-    )
+    found: list[int | None] = []
+    for part in () if parts is None else parts.inputs:
+        known = constant(part)
+        if known is not None:
+            found += [int(size) for size in known.numpy().ravel()]
+        else:
+            found += [None] * _count(part)
+    return tuple(found)
+
+
+def _count(sizes: ir.Value | None) -> int:
+    """How many sizes a part of a shape holds: tracers join leading ones in a Slice of a Shape."""
+    cut = _made_by(sizes, "Slice")
+    whole = None if cut is None else _made_by(cut.inputs[0], "Shape")
+    if cut is None or whole is None:
+        return 1
+    start, stop = (number(value) for value in cut.inputs[1:3])
+    rank = rank_of(whole.inputs[0])
+    if start is None or stop is None or rank is None:
+        return 1
+    return len(range(rank)[int(start) : int(stop)])

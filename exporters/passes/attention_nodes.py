@@ -8,7 +8,7 @@ import onnx_ir as ir
 from toolkit.graph.forms import MICROSOFT
 
 from .attention_forms import Attention
-from .edit import store
+from .base import store
 
 
 def attention_nodes(attention: Attention, made: "Before") -> list[ir.Node]:

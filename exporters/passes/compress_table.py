@@ -2,7 +2,6 @@
 heads that share it ``ai.lighttoken::CompressedHead`` ones."""
 
 import onnx_ir as ir
-import onnx_ir.passes.common as common_passes
 
 from toolkit import CompressedEmbedding
 from toolkit.errors import InputError
@@ -10,15 +9,14 @@ from toolkit.graph.contract import DOMAIN, HEAD, LOOKUP, MIN_OPSET, VERSION, fre
 from toolkit.graph.heads import Head, find_heads
 from toolkit.graph.tables import TableUse, find_tables
 
-from ..ops import head
-from ..ops import lookup as decode
+from ..ops import head, lookup
 from ..ops.layer import PackedLayer
-from .edit import put_in_place, store
+from .base import Pass, put_in_place, store
 
 _FUNCTIONS_IR_VERSION = 8  # the first in which a model may hold functions
 
 
-class CompressTable(ir.passes.InPlacePass):
+class CompressTable(Pass):
     """Replace every look-up in one table by a node that decodes the packed rows.
 
     The packed tensors become initializers named after the table, and the decode graph a function
@@ -26,15 +24,13 @@ class CompressTable(ir.passes.InPlacePass):
     the table stays for it; ``TableUse.others`` says so beforehand. What nobody reads any more goes:
     the table, its scales, what made floats of them.
 
-    A model's second table has a second function, ``CompressedEmbedding2``: another layout is
-    another body. Functions of one name and several ``overload`` would be the standard's way, and
-    onnxruntime 1.31 knows them; but 1.20 and 1.22 take the last for all nodes, without a word.
+    A model's second table has functions of its own, see :mod:`toolkit.graph.contract`.
 
     Args:
         table: name of the initializer to replace.
         embedding: its compressed form, of the same shape.
         heads: let output heads that share the table read the same packed tensors, which then stand
-            in planes; else the dense table stays for them.
+            column-major; else the dense table stays for them.
         floats: decode in floats, where a target has no integer products.
     """
 
@@ -69,23 +65,28 @@ class CompressTable(ir.passes.InPlacePass):
         use = self._use(model)
         assert use is not None
         heads = find_heads(model.graph, use) if self.heads else []
-        decoder, projector = self._layers(model, use, heads)
+        dtype = _common_type(use, heads)
+        decoder = self._decoder(model, dtype, heads)
         taken = _names(model.graph)
         stored = [
             store(model.graph, _free(f"{self.table}.{name}", taken), array)
             for name, array in decoder.tensors.items()
         ]
-        for lookup in use.lookups:
-            name = _free(f"{lookup.gather.name or 'embedding'}_packed", taken)
-            nodes = [decoder.node(lookup.ids, stored, name)]
-            _replace(lookup.rows, _cast(nodes, lookup.dtype, taken))
-        for each in heads:
-            name = _free(f"{each.node.name or 'head'}_packed", taken)
-            nodes = _to(each.hidden, _type(projector), each.dtype, taken)
-            hidden = nodes[-1].outputs[0] if nodes else each.hidden
-            nodes = _cast([*nodes, projector.node(hidden, stored, name)], each.dtype, taken)
-            _replace(each.node.outputs[0], _with_bias(nodes, each, taken))
-        for layer in (decoder, projector) if heads else (decoder,):
+        for each in use.lookups:
+            name = _free(f"{each.gather.name or 'embedding'}_packed", taken)
+            nodes = [decoder.node(each.ids, stored, name)]
+            _replace(each.rows, _cast(nodes, each.dtype, taken))
+        layers = [decoder]
+        if heads:
+            layers.append(self._projector(model, dtype))
+        for served in heads:
+            projector = layers[1]
+            name = _free(f"{served.node.name or 'head'}_packed", taken)
+            nodes = _to(served.hidden, _type(projector), served.dtype, taken)
+            hidden = nodes[-1].outputs[0] if nodes else served.hidden
+            nodes = _cast([*nodes, projector.node(hidden, stored, name)], served.dtype, taken)
+            _replace(served.node.outputs[0], _with_bias(nodes, served, taken))
+        for layer in layers:
             model.functions[layer.function.identifier()] = layer.function
         model.opset_imports[DOMAIN] = VERSION
         model.ir_version = max(model.ir_version, _FUNCTIONS_IR_VERSION)
@@ -96,30 +97,33 @@ class CompressTable(ir.passes.InPlacePass):
         if self._use(model) is not None:
             raise ir.passes.PostconditionError(f"a Gather still reads {self.table!r}")
 
-    def _layers(
-        self, model: ir.Model, use: TableUse, heads: list[Head]
-    ) -> tuple[PackedLayer, PackedLayer]:
-        """The decoder and the head; float16 where all that they replace is."""
-        wanted = {lookup.dtype for lookup in use.lookups} | {each.dtype for each in heads}
-        # Kernels know these two; what else a table is of goes through float32.
-        dtype = ir.DataType.FLOAT16 if wanted == {ir.DataType.FLOAT16} else ir.DataType.FLOAT
-        opset = model.opset_imports[""]
-        decoder = decode.build_decode_graph(
+    def _decoder(self, model: ir.Model, dtype: ir.DataType, heads: list[Head]) -> PackedLayer:
+        return lookup.build_decode_graph(
             self.embedding,
-            opset=opset,
+            opset=model.opset_imports[""],
             dtype=dtype,
-            planes=bool(heads),
+            column_major=bool(heads),
             name=_function_name(model, LOOKUP),
             floats=self.floats,
         )
-        projector = head.build_head_graph(
-            self.embedding, opset=opset, dtype=dtype, name=_function_name(model, HEAD)
+
+    def _projector(self, model: ir.Model, dtype: ir.DataType) -> PackedLayer:
+        return head.build_head_graph(
+            self.embedding,
+            opset=model.opset_imports[""],
+            dtype=dtype,
+            name=_function_name(model, HEAD),
         )
-        return decoder, projector
 
     def _use(self, model: ir.Model) -> TableUse | None:
         tables = {table.name: table for table in find_tables(model.graph)}
         return tables.get(self.table)
+
+
+def _common_type(use: TableUse, heads: list[Head]) -> ir.DataType:
+    """float16 where all that is replaced is; what else a table is of goes through float32."""
+    wanted = {each.dtype for each in use.lookups} | {each.dtype for each in heads}
+    return ir.DataType.FLOAT16 if wanted == {ir.DataType.FLOAT16} else ir.DataType.FLOAT
 
 
 def _function_name(model: ir.Model, name: str) -> str:
@@ -202,15 +206,6 @@ def _free(name: str, taken: set[str]) -> str:
         name += "_"
     taken.add(name)
     return name
-
-
-def inline_decoder(model: ir.Model) -> None:
-    """Dissolve the function into the graph, for tools that know no functions; in place."""
-    common_passes.InlinePass(criteria=lambda function: function.domain == DOMAIN)(model)
-    common_passes.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
-    model.opset_imports.pop(DOMAIN, None)
-    # Two parts of the body may share a constant; inlining also leaves generated names behind.
-    common_passes.NameFixPass()(model)
 
 
 def check_opset(model: ir.Model) -> None:

@@ -7,19 +7,20 @@ from pathlib import Path
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 
-from toolkit.graph.forms import MICROSOFT
+from toolkit.graph.forms import MICROSOFT, is_op
 
 from ..verify.check import CheckError, check_fused
 from .attention_forms import find_attention
 from .attention_nodes import Before, attention_nodes
-from .edit import put_in_place
-from .fuse_bias import ForgetShapes, FuseBias
+from .base import Mismatch, Pass, put_in_place
+from .forget_shapes import ForgetShapes
+from .fuse_bias import FuseBias
 
 
 def count_fusible(path: Path) -> int:
     """How many attentions of a model :class:`FuseAttention` may join, as its values show.
 
-    Proved on the model as it came, in floats: where a body rounds what it computes, the last bit
+    Proved on the model as it came, in floats: where a model rounds what it computes, the last bit
     of a sum decides a step, and no comparison could tell an error from that.
 
     Args:
@@ -43,21 +44,13 @@ def count_fusible(path: Path) -> int:
     return attentions.count
 
 
-def join(model: ir.Model, *, attention: bool) -> int:
-    """Join what can be joined, in place; attention only where :func:`count_fusible` allows it.
-
-    Returns:
-        How many attentions were joined.
-    """
-    attentions = FuseAttention()
-    if attention:
-        attentions(model)
-    FuseBias()(model)
-    ForgetShapes()(model)
-    return attentions.count
+def fusions(*, attention: bool) -> list[Pass]:
+    """The passes that join nodes; attention only where :func:`count_fusible` allows it."""
+    fused: list[Pass] = [FuseAttention()] if attention else []
+    return [*fused, FuseBias(), ForgetShapes()]
 
 
-class FuseAttention(ir.passes.InPlacePass):
+class FuseAttention(Pass):
     """Replace every attention that :func:`find_attention` finds by a MultiHeadAttention.
 
     That node is onnxruntime's own, with masks of every shape since 1.20, on CPUs, CUDA, WebGPU. It
@@ -73,11 +66,14 @@ class FuseAttention(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite ``model`` in place."""
-        found = [
-            attention
-            for node in model.graph.all_nodes()
-            if (attention := find_attention(node)) is not None
-        ]
+        found = []
+        for node in model.graph.all_nodes():
+            if not is_op(node, "Softmax"):
+                continue
+            try:
+                found.append(find_attention(node))
+            except Mismatch as reason:
+                self.leave(node, str(reason))
         made = Before(model.graph)
         for each in found:
             put_in_place(each.output, attention_nodes(each, made))

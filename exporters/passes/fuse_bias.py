@@ -1,19 +1,16 @@
-"""Small savings of nodes and of what is told about them."""
-
-from collections.abc import Iterable
+"""A bias after a 4-bit product becomes part of the product."""
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 
-from toolkit.graph.contract import DOMAIN
 from toolkit.graph.forms import constant, is_op
 
-from .edit import put_in_place
+from .base import Pass, put_in_place
 
 _BIAS = 5  # its place among MatMulNBits' inputs
 
 
-class FuseBias(ir.passes.InPlacePass):
+class FuseBias(Pass):
     """Let a MatMulNBits add the bias that is added to what it gives."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -31,8 +28,8 @@ class FuseBias(ir.passes.InPlacePass):
             output, before = new.outputs[0], add.outputs[0]
             output.type, output.shape = before.type, before.shape
             put_in_place(add.outputs[0], [new])
-        common_passes.RemoveUnusedNodesPass()(model)
-        return ir.passes.PassResult(model, modified=bool(found))
+        unused = common_passes.RemoveUnusedNodesPass()(model)
+        return ir.passes.PassResult(model, modified=bool(found) or unused.modified)
 
 
 def _bias_after(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
@@ -50,23 +47,3 @@ def _bias_after(node: ir.Node) -> tuple[ir.Node, ir.Value] | None:
     if bias is None or tensor is None or list(tensor.shape) != wanted:
         return None
     return add, bias
-
-
-class ForgetShapes(ir.passes.InPlacePass):
-    """Leave out what a graph tells of values on the way, which onnxruntime infers.
-
-    It keeps them in memory all the same. Of LightToken's own nodes it cannot infer them. Without
-    them it also leaves Add and LayerNormalization what they are, which on CPUs is the faster form.
-    """
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        """Change ``model`` in place."""
-        for value in _on_the_way(model.graph):
-            value.type, value.shape = None, None
-        return ir.passes.PassResult(model, modified=True)
-
-
-def _on_the_way(graph: ir.Graph) -> Iterable[ir.Value]:
-    for node in graph:
-        if node.domain != DOMAIN:
-            yield from (value for value in node.outputs if not value.is_graph_output())

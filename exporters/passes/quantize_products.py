@@ -1,4 +1,4 @@
-"""Products with weights become onnxruntime's MatMulNBits: a few bits a number, a scale a block."""
+"""Products with weights become onnxruntime's MatMulNBits: a few bits a number, a scale a group."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,59 +7,70 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporters.weights.rounding import BlockWeight, round_by_outputs, round_to_nearest
+from exporters.weights.rounding import GroupedWeight, round_by_outputs, round_to_nearest
 from toolkit.graph.forms import MICROSOFT
 
-from ..weights.calibration import Moments
+from ..weights.calibration import SecondMoments
 from ..weights.products import Product
-from .edit import put_in_place, store
+from .base import Pass, put_in_place, store
 
-_LEAST_BLOCK = 16  # that MatMulNBits takes
+_LEAST_GROUP = 16  # that MatMulNBits takes
 _INT8_ACTIVATIONS = 4  # its accuracy_level: products of integers, several times faster on CPUs
 
 
-def quantize_products(
-    model: ir.Model,
-    products: Iterable[Product],
-    moments: Iterable[Moments] = (),
-    *,
-    bits: int = 4,
-    block: int = 128,
-) -> None:
-    """Turn ``products`` into MatMulNBits nodes, in place.
+class QuantizeProducts(Pass):
+    """Turn products with weights into MatMulNBits nodes.
 
     Args:
-        model: what the products are found in.
-        products: with float32 weights.
-        moments: of their inputs, by the values' names, a few at a time; a product whose inputs
-            never come is rounded to nearest.
+        products: with float32 weights, found in the model that the pass is called on.
+        calibration: second moments of their inputs, by the values' names, a few at a time; a
+            product whose inputs never come is rounded to nearest.
         bits: of a number, 4 or 8.
-        block: numbers that share a scale; less where a product sums fewer.
+        group_size: numbers that share a scale; less where a product sums fewer.
     """
-    left = list(products)
-    for part in moments:
-        for product in [p for p in left if p.inputs.name in part]:
-            known = part[str(product.inputs.name)]
-            _replace(model, product, _rounded(product, known, bits, block))
-            left.remove(product)
-    for product in left:
-        _replace(model, product, _rounded(product, None, bits, block))
-    model.opset_imports.setdefault(MICROSOFT, 1)
+
+    def __init__(
+        self,
+        products: Iterable[Product],
+        calibration: Iterable[SecondMoments] = (),
+        *,
+        bits: int = 4,
+        group_size: int = 128,
+    ) -> None:
+        super().__init__()
+        self.products = list(products)
+        self.calibration = calibration
+        self.bits = bits
+        self.group_size = group_size
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite ``model`` in place."""
+        left = list(self.products)
+        for part in self.calibration:
+            for product in [p for p in left if p.inputs.name in part]:
+                known = part[str(product.inputs.name)]
+                _replace(model, product, _rounded(product, known, self.bits, self.group_size))
+                left.remove(product)
+        for product in left:
+            _replace(model, product, _rounded(product, None, self.bits, self.group_size))
+        if self.products:
+            model.opset_imports.setdefault(MICROSOFT, 1)
+        return ir.passes.PassResult(model, modified=bool(self.products))
 
 
 def _rounded(
-    product: Product, moments: NDArray[np.float64] | None, bits: int, block: int
-) -> BlockWeight:
+    product: Product, second_moments: NDArray[np.float64] | None, bits: int, group_size: int
+) -> GroupedWeight:
     weight = _matrix(product)
-    size = _block(block, weight.shape[1])
-    if moments is None:
-        return round_to_nearest(weight, bits=bits, block=size)
-    return round_by_outputs(weight, moments, bits=bits, block=size)
+    size = _group_size(group_size, weight.shape[1])
+    if second_moments is None:
+        return round_to_nearest(weight, bits=bits, group_size=size)
+    return round_by_outputs(weight, second_moments, bits=bits, group_size=size)
 
 
-def _block(wanted: int, columns: int) -> int:
+def _group_size(wanted: int, columns: int) -> int:
     """The largest size up to ``wanted`` that is not mostly filling."""
-    while wanted > _LEAST_BLOCK and wanted >= 2 * columns:
+    while wanted > _LEAST_GROUP and wanted >= 2 * columns:
         wanted //= 2
     return wanted
 
@@ -71,7 +82,7 @@ def _matrix(product: Product) -> NDArray[np.float32]:
     return np.ascontiguousarray(values if product.by_rows else values.T)
 
 
-def _replace(model: ir.Model, product: Product, weight: BlockWeight) -> None:
+def _replace(model: ir.Model, product: Product, weight: GroupedWeight) -> None:
     outputs, sums = product.shape
     name = product.weight.name
     parts: dict[str, NDArray[Any]] = {
@@ -95,7 +106,7 @@ def _replace(model: ir.Model, product: Product, weight: BlockWeight) -> None:
             "K": sums,
             "N": outputs,
             "bits": weight.bits,
-            "block_size": weight.block,
+            "block_size": weight.group_size,
             "accuracy_level": _INT8_ACTIVATIONS,
         },
     )

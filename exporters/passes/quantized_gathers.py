@@ -5,12 +5,12 @@ import onnx_ir as ir
 
 from toolkit.graph.forms import is_op
 
-from .edit import put_in_place, store
+from .base import Pass, put_in_place, store
 
 _ONE, _ZERO = "lighttoken.bytes.scale", "lighttoken.bytes.zero_point"
 
 
-class QuantizedGathers(ir.passes.InPlacePass):
+class QuantizedGathers(Pass):
     """Put each Gather of stored uint8 between a DequantizeLinear and a QuantizeLinear of scale 1.
 
     The values stay what they are. A provider that compiles quantised graphs takes the three nodes

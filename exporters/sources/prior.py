@@ -86,6 +86,22 @@ def corpus_importance(
     return counts + prior_share * counts.sum() * base
 
 
+def importance_of(
+    tokenizer: Path, rows: int, corpus: Path | None, heal: Path | None = None
+) -> NDArray[np.float64] | None:
+    """Importance of each row: what the tokenizer knows, and counts where there is a text.
+
+    Counts in a text to heal on are mixed with as much of the tokenizer's prior, and flattened: see
+    ``HEAL_POWER``.
+    """
+    prior = token_importance(tokenizer, rows)
+    if corpus is not None:
+        return corpus_importance(tokenizer, corpus, rows, prior)
+    if heal is not None:
+        return corpus_importance(tokenizer, heal, rows, prior, HEAL_PRIOR_SHARE) ** HEAL_POWER
+    return prior
+
+
 def corpus_ids(tokenizer: Path, corpus: Path, rows: int, count: int) -> NDArray[np.int64]:
     """At most ``count`` token ids from the beginning of a text file, int64, as they follow.
 

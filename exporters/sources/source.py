@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from toolkit.bundle.manifest import Source
 from toolkit.errors import InputError
+from toolkit.extras import require
 from toolkit.files import sha256
 from toolkit.graph.load import load_graph
 from toolkit.graph.rows import table_values
@@ -39,6 +40,7 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     if path.suffix == ".onnx":
         table = find_token_table(load_graph(path).graph)
         return SourceTable(table_values(table), path.parent / TOKENIZER)
+    require("export")
     folder = find_folder(source, revision)
     import transformers
 
@@ -146,6 +148,7 @@ def _from_folder(
         )
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no config.json; give the folder save_pretrained wrote")
+    require("export")
     facts = read_facts(folder)
     if facts.remote_code and not trust and not _is_known(facts):
         raise InputError(

@@ -17,7 +17,7 @@ from toolkit.bundle.feeds import DECODER_IDS, build_feeds
 from toolkit.bundle.manifest import Parity
 from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.errors import LightTokenError
-from toolkit.graph.forms import constant
+from toolkit.graph.forms import constant, rounds_activations
 from toolkit.graph.rows import looked_up
 from toolkit.graph.tables import Lookup, TableUse, find_tables
 from toolkit.ort import cpu_session, quiet_options
@@ -48,7 +48,7 @@ def check_model(
     tables: Sequence[PackedTable],
     *,
     uncompressed: Path | None = None,
-    joining: Callable[[ir.Model], object] | None = None,
+    fusing: Callable[[ir.Model], object] | None = None,
 ) -> Parity:
     """Run every check.
 
@@ -56,16 +56,16 @@ def check_model(
         compressed: the rewritten model.
         original: the model before the rewrite.
         tables: those that were replaced.
-        uncompressed: what the price of compression is measured against, where that is not
+        uncompressed: what the compression error is measured against, where that is not
             ``original``.
-        joining: what was done to the nodes beside the rewrite. Where the body rounds, it is done to
+        fusing: what was done to the nodes beside the rewrite. Where the model rounds, it is done to
             the original too, as the last bit of a sum decides a step there.
 
     Raises:
         CheckError: a check fails; the message gives the figure. Or onnxruntime cannot run a model.
     """
     with _told():
-        return _check(compressed, original, tables, uncompressed or original, joining)
+        return _check(compressed, original, tables, uncompressed or original, fusing)
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _check(
     original: Path,
     tables: Sequence[PackedTable],
     uncompressed: Path,
-    joining: Callable[[ir.Model], object] | None,
+    fusing: Callable[[ir.Model], object] | None,
 ) -> Parity:
     _check_onnx(compressed)
     check_stays_packed(compressed, tables, original)
@@ -101,26 +101,20 @@ def _check(
     ids_input = uses[tables[0].name].ids_input
     rows = _valid_ids(uses.values())
     with tempfile.TemporaryDirectory() as folder:
-        # With the rows that the file decodes, to the bit: where the body is quantised, the last
+        # With the rows that the file decodes, to the bit: where weights are quantised, the last
         # bit of a row may decide how an activation is rounded.
         replaced = Path(folder) / "replaced.onnx"
         save_replaced(original, decoded, {table.name for table in tables if table.heads}, replaced)
-        if joining is not None and _rounds(before.graph):
+        if fusing is not None and rounds_activations(before.graph):
             reference = ir.load(replaced)
-            joining(reference)
+            fusing(reference)
             ir.save(reference, replaced)  # its weights stay where they are
         rewrite = _difference(compressed, replaced, ids_input, rows)
     what = "the rewritten model and the original with its table replaced"
-    counts = rewrite.typical if _rounds(before.graph) else rewrite.largest
+    counts = rewrite.typical if rounds_activations(before.graph) else rewrite.largest
     _refuse(what, counts, tolerance * max(1.0, rewrite.scale))
-    price = _difference(compressed, uncompressed, ids_input, rows)
-    return Parity(lookup=lookup, rewrite=rewrite.largest, compression=price.largest)
-
-
-def _rounds(graph: ir.Graph) -> bool:
-    """Whether it rounds what it computes to integers; the last bit of a sum then decides a step."""
-    quantizers = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulNBits")
-    return any(node.op_type in quantizers for node in graph.all_nodes())
+    lost = _difference(compressed, uncompressed, ids_input, rows)
+    return Parity(lookup=lookup, rewrite=rewrite.largest, compression=lost.largest)
 
 
 def _valid_ids(uses: Iterable[TableUse]) -> dict[str, int]:
@@ -160,17 +154,17 @@ def check_same(model: Path, other: Path) -> None:
 
 
 def check_fused(fused: Path, original: Path) -> None:
-    """Raise CheckError unless a model whose nodes were joined gives what ``original`` gives.
+    """Raise CheckError unless a model whose nodes were fused gives what ``original`` gives.
 
-    The additions of the joined nodes have another order, which is what the tolerance is for.
+    The additions of the fused nodes have another order, which is what the tolerance is for.
     """
     before = ir.load(original)
     uses = find_tables(before.graph)
     with _told():
         difference = _difference(fused, original, uses[0].ids_input, _valid_ids(uses))
-    counts = difference.typical if _rounds(before.graph) else difference.largest
+    counts = difference.typical if rounds_activations(before.graph) else difference.largest
     limit = max(map(_tolerance, uses)) * max(1.0, difference.scale)
-    _refuse("the model and the one with joined nodes", counts, limit)
+    _refuse("the model and the one with fused nodes", counts, limit)
 
 
 def check_stays_packed(

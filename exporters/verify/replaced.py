@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from toolkit.graph.heads import Head, find_heads
 from toolkit.graph.tables import Lookup, find_tables
 
-from ..passes.edit import put_in_place, store
+from ..passes.base import put_in_place, store
 
 _SMALL = 1024  # bytes
 

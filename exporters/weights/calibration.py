@@ -14,13 +14,13 @@ from toolkit.bundle.feeds import build_feeds
 from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.ort import cpu_session
 
-Moments = dict[str, NDArray[np.float64]]
+SecondMoments = dict[str, NDArray[np.float64]]
 
 _CALLS, _BATCH, _LENGTH = 32, 8, 64
 _AT_ONCE = 2**27  # numbers of moments held at once, 1 GiB
 
 
-def moments_of(
+def second_moments(
     path: Path,
     widths: dict[str, int],
     ids_inputs: Iterable[str],
@@ -28,7 +28,7 @@ def moments_of(
     *,
     text: NDArray[np.int64] | None = None,
     seed: int = 0,
-) -> Iterator[Moments]:
+) -> Iterator[SecondMoments]:
     """Sums of x x^T, float64 [k, k], over rows x of the values of a model that ``widths`` names.
 
     No text is needed: ids are drawn one by one, each as often as its importance says. What a
@@ -63,7 +63,7 @@ def _run(
     importance: NDArray[np.float64],
     text: NDArray[np.int64] | None,
     seed: int,
-) -> Moments:
+) -> SecondMoments:
     moments = {name: np.zeros((k, k)) for name, k in widths.items()}
     rng = np.random.default_rng(seed)
     weights = importance / importance.sum()

@@ -1,4 +1,4 @@
-"""Which products of a graph multiply by weights of their own: what a body consists of."""
+"""Which products of a graph multiply by weights of their own."""
 
 from dataclasses import dataclass
 

@@ -1,80 +1,79 @@
-"""Weight matrices in blocks of few bits, as ``MatMulNBits`` reads them."""
+"""Weight matrices in groups of few bits, as ``MatMulNBits`` reads them."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_FACTORS = np.linspace(0.75, 1.1, 15)  # of the scale that just covers a block
+_FACTORS = np.linspace(0.75, 1.1, 15)  # of the scale that just covers a group
 _DAMPING = 0.01  # of the mean moment, added to each: what no text has shown stays cheap to move
 _COLUMNS = 32  # whose errors are carried to the rest of the matrix at once
 
 
 @dataclass(frozen=True, eq=False)
-class BlockWeight:
-    """A matrix [n, k] whose rows are cut into blocks that share a scale.
+class GroupedWeight:
+    """A matrix [n, k] whose rows are cut into groups that share a scale.
 
     Attributes:
         codes: uint8 [n, k], below 2^bits; 2^(bits - 1) stands for zero.
-        scales: float32 [n, ceil(k / block)].
+        scales: float32 [n, ceil(k / group_size)].
     """
 
     codes: NDArray[np.uint8]
     scales: Float32
     bits: int
-    block: int
+    group_size: int
 
     def dense(self) -> Float32:
         """What the codes stand for, float32 [n, k]."""
-        scales = np.repeat(self.scales, self.block, axis=1)[:, : self.codes.shape[1]]
+        scales = np.repeat(self.scales, self.group_size, axis=1)[:, : self.codes.shape[1]]
         return (self.codes.astype(np.float32) - np.float32(2 ** (self.bits - 1))) * scales
 
     def packed(self) -> NDArray[np.uint8]:
-        """Codes uint8 [n, blocks, block * bits / 8], the first in the lowest bits."""
+        """Codes uint8 [n, groups, group_size * bits / 8], the first in the lowest bits."""
         rows, columns = self.codes.shape
-        blocks = self.scales.shape[1]
-        padded = np.full((rows, blocks * self.block), 2 ** (self.bits - 1), np.uint8)
+        groups = self.scales.shape[1]
+        padded = np.full((rows, groups * self.group_size), 2 ** (self.bits - 1), np.uint8)
         padded[:, :columns] = self.codes
         per_byte = 8 // self.bits
-        parts = padded.reshape(rows, blocks, -1, per_byte)
+        parts = padded.reshape(rows, groups, -1, per_byte)
         shifts = (np.arange(per_byte) * self.bits).astype(np.uint8)
         return np.bitwise_or.reduce(parts << shifts, axis=-1, dtype=np.uint8)
 
 
-def round_to_nearest(weight: Float32, *, bits: int = 4, block: int = 128) -> BlockWeight:
-    """Each number of ``weight`` [n, k] to the nearest that its block's scale can say."""
-    scales = _scales(weight, np.ones(weight.shape[1]), bits, block)
-    spread = np.repeat(scales, block, axis=1)[:, : weight.shape[1]]
-    return BlockWeight(_codes(weight, spread, bits), scales, bits, block)
+def round_to_nearest(weight: Float32, *, bits: int = 4, group_size: int = 128) -> GroupedWeight:
+    """Each number of ``weight`` [n, k] to the nearest that its group's scale can say."""
+    scales = _scales(weight, np.ones(weight.shape[1]), bits, group_size)
+    spread = np.repeat(scales, group_size, axis=1)[:, : weight.shape[1]]
+    return GroupedWeight(_codes(weight, spread, bits), scales, bits, group_size)
 
 
 def round_by_outputs(
-    weight: Float32, moments: Float64, *, bits: int = 4, block: int = 128
-) -> BlockWeight:
+    weight: Float32, second_moments: Float64, *, bits: int = 4, group_size: int = 128
+) -> GroupedWeight:
     """Numbers rounded one column after the other, each error made up for by the columns to come.
 
     What stays small is not the weights' error but that of what they are multiplied into:
     |(W - W') x|^2 over inputs x whose second moments are known. GPTQ (Frantar et al., ICLR 2023,
-    section 3; scales fixed beforehand, columns of large moments first, as its authors' later
+    section 3; scales fixed beforehand, columns of large second_moments first, as its authors' later
     code has it).
 
     Args:
         weight: float32 [n, k], rows are outputs.
-        moments: float64 [k, k], the sum of x x^T over inputs x.
+        second_moments: float64 [k, k], the sum of x x^T over inputs x.
         bits: of a number, 2, 4 or 8.
-        block: numbers of a row that share a scale.
+        group_size: numbers of a row that share a scale.
     """
     columns = weight.shape[1]
-    order = np.argsort(-np.diag(moments), kind="stable")
-    upper = _factor(moments[np.ix_(order, order)])
+    order = np.argsort(-np.diag(second_moments), kind="stable")
+    upper = _factor(second_moments[np.ix_(order, order)])
     costs = np.empty(columns)
     costs[order] = 1.0 / np.diag(upper) ** 2
-    scales = _scales(weight, costs, bits, block)
-    spread = np.repeat(scales, block, axis=1)[:, :columns][:, order]
+    scales = _scales(weight, costs, bits, group_size)
+    spread = np.repeat(scales, group_size, axis=1)[:, :columns][:, order]
     left = np.ascontiguousarray(weight.T[order], dtype=np.float32)  # a column is a run of memory
     upper = upper.astype(np.float32)
     codes = np.empty(left.shape, np.uint8)
@@ -90,31 +89,33 @@ def round_by_outputs(
         left[stop:] -= upper[start:stop, stop:].T @ errors
     back = np.empty(weight.shape, np.uint8)
     back[:, order] = codes.T
-    return BlockWeight(back, scales, bits, block)
+    return GroupedWeight(back, scales, bits, group_size)
 
 
-def _factor(moments: Float64) -> Float64:
-    """Upper Cholesky factor of the inverse of damped moments."""
-    damping = _DAMPING * float(np.diag(moments).mean()) or 1.0
-    damped = moments + damping * np.eye(len(moments))
+def _factor(second_moments: Float64) -> Float64:
+    """Upper Cholesky factor of the inverse of damped second moments."""
+    import scipy.linalg  # of the extra `export`
+
+    damping = _DAMPING * float(np.diag(second_moments).mean()) or 1.0
+    damped = second_moments + damping * np.eye(len(second_moments))
     inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(damped), np.eye(len(damped)))
     factor: Float64 = scipy.linalg.cholesky((inverse + inverse.T) / 2)
     return factor
 
 
-def _scales(weight: Float32, costs: Float64, bits: int, block: int) -> Float32:
-    """The scale of each block [n, blocks] that errs least, its columns' errors counting ``costs``.
+def _scales(weight: Float32, costs: Float64, bits: int, group_size: int) -> Float32:
+    """The scale of each group [n, groups] that errs least, its columns' errors counting ``costs``.
 
     Negative where the largest number is positive: codes reach one step further below zero.
     """
     rows, columns = weight.shape
-    blocks = -(-columns // block)
-    padded = np.zeros((rows, blocks * block), np.float32)
+    groups = -(-columns // group_size)
+    padded = np.zeros((rows, groups * group_size), np.float32)
     padded[:, :columns] = weight
-    parts = padded.reshape(rows, blocks, block)
-    price = np.zeros(blocks * block, np.float32)
-    price[:columns] = costs / costs.mean()
-    price = price.reshape(blocks, block)
+    parts = padded.reshape(rows, groups, group_size)
+    cost = np.zeros(groups * group_size, np.float32)
+    cost[:columns] = costs / costs.mean()
+    cost = cost.reshape(groups, group_size)
     largest = np.take_along_axis(parts, np.abs(parts).argmax(2)[..., None], 2)[..., 0]
     full = -largest / np.float32(2 ** (bits - 1))
     full[full == 0] = 1.0
@@ -124,7 +125,7 @@ def _scales(weight: Float32, costs: Float64, bits: int, block: int) -> Float32:
         scale = full * np.float32(factor)
         steps = np.rint(parts / scale[..., None])
         wrong = np.clip(steps, low, high, out=steps) * scale[..., None] - parts
-        error = np.einsum("rbi,rbi,bi->rb", wrong, wrong, price)
+        error = np.einsum("rbi,rbi,bi->rb", wrong, wrong, cost)
         best, least = np.where(error < least, scale, best), np.minimum(error, least)
     return best.astype(np.float32, copy=False)
 

@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 
 from toolkit.errors import InputError
 
-from ..passes.quantize_products import quantize_products
-from ..passes.quantize_tables import quantize_tables
+from ..options import GROUP_SIZES, WEIGHTS
+from ..passes.quantize_products import QuantizeProducts
+from ..passes.quantize_tables import QuantizeTables
 from ..quiet import quiet, reason
-from .calibration import Moments, moments_of
+from .calibration import SecondMoments, second_moments
 from .products import Product, find_products
 
-BODIES = ("fp32", "fp16", "int8", "int4")
-BLOCKS = (16, 32, 64, 128, 256)
 _PRODUCTS = ("MatMul", "Gemm")
-_HEAD_BLOCK = 32  # a head's errors reach the answer as they are
+_HEAD_GROUP = 32  # a head's errors reach the answer as they are
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,7 @@ class Inputs:
     seed: int = 0
 
 
-def shrink_body(
+def shrink_weights(
     path: Path,
     work: Path,
     form: str,
@@ -49,7 +48,7 @@ def shrink_body(
     *,
     kept: frozenset[str],
     heads: Callable[[ir.Model], list[Product]] | None = None,
-    block: int = 128,
+    group_size: int = 128,
 ) -> Path:
     """Make all but the token tables smaller.
 
@@ -65,24 +64,24 @@ def shrink_body(
     Args:
         path: the model as exported, float32.
         work: an empty folder for files on the way and the result.
-        form: one of ``BODIES``.
+        form: one of ``WEIGHTS``.
         inputs: what to feed.
         kept: initializers that stay as they are: the tables to pack, and what heads read of them.
         heads: finds output heads to turn into MatMulNBits of 4 bits too, whatever the form.
-        block: numbers that share a scale, with int4.
+        group_size: numbers that share a scale, with int4.
 
     Returns:
         The new model's path; ``path`` itself where there is nothing to do.
 
     Raises:
-        InputError: an unknown form or block, int8 or int4 of a model without float32 products, or
-            fp16 and int8 of one that onnxruntime's own converter does not take.
+        InputError: an unknown form or group size, int8 or int4 of a model without float32
+            products, or fp16 and int8 of one that onnxruntime's own converter does not take.
     """
-    check_body(form, block)
+    check_weights(form, group_size)
     model = ir.load(path)
     found = [] if heads is None else heads(model)
     if found:
-        quantize_products(model, found, _moments(path, found, inputs), block=_HEAD_BLOCK)
+        QuantizeProducts(found, _calibrate(path, found, inputs), group_size=_HEAD_GROUP)(model)
         common_passes.RemoveUnusedNodesPass()(model)
         path = _save(model, work, "heads")
     if form == "fp16":
@@ -91,10 +90,10 @@ def shrink_body(
         path = _to_int8(path, work, kept)
     if form in ("int8", "int4"):
         model = ir.load(path)
-        quantize_tables(model, kept)
+        QuantizeTables(kept)(model)
         if form == "int4":
             found = _some_products(model, kept)
-            quantize_products(model, found, _moments(path, found, inputs), block=block)
+            QuantizeProducts(found, _calibrate(path, found, inputs), group_size=group_size)(model)
         path = _save(model, work, form)
     return path
 
@@ -103,14 +102,14 @@ def _some_products(model: ir.Model, kept: frozenset[str]) -> list[Product]:
     products = find_products(model, kept)
     if not products:
         raise InputError(
-            "the model has no product with float32 weights left to make smaller; use --body fp32"
+            "the model has no product with float32 weights left to make smaller; use --weights fp32"
         )
     return products
 
 
-def _moments(path: Path, products: list[Product], inputs: Inputs) -> Iterator[Moments]:
+def _calibrate(path: Path, products: list[Product], inputs: Inputs) -> Iterator[SecondMoments]:
     widths = {str(product.inputs.name): product.shape[1] for product in products}
-    return moments_of(
+    return second_moments(
         path, widths, inputs.ids_inputs, inputs.importance, text=inputs.text, seed=inputs.seed
     )
 
@@ -124,7 +123,7 @@ def _to_fp16(path: Path, work: Path) -> Path:
             half = convert_float_to_float16(model, keep_io_types=True)
         except Exception as error:  # whatever the converter stumbles over
             raise InputError(
-                f"onnxruntime cannot turn the model into fp16 ({reason(error)}); use --body fp32"
+                f"onnxruntime cannot turn the model into fp16 ({reason(error)}); use --weights fp32"
             ) from error
     return _save(ir.from_proto(half), work, "fp16")
 
@@ -158,7 +157,7 @@ def _to_int8(path: Path, work: Path, kept: frozenset[str]) -> Path:
             )
         except Exception as error:  # whatever the quantizer stumbles over
             raise InputError(
-                f"onnxruntime cannot turn the model into int8 ({reason(error)}); use --body int4"
+                f"onnxruntime cannot turn the model into int8 ({reason(error)}); use --weights int4"
             ) from error
     return work / "dynamic.onnx"
 
@@ -168,11 +167,12 @@ def _save(model: ir.Model, work: Path, name: str) -> Path:
     return work / f"{name}.onnx"
 
 
-def check_body(form: str, block: int) -> None:
-    """Raise InputError for a form or a block that there is not."""
-    if form not in BODIES:
-        raise InputError(f"body {form!r} is unknown; choose from {', '.join(BODIES)}")
-    if block not in BLOCKS:
+def check_weights(form: str, group_size: int) -> None:
+    """Raise InputError for an unknown form or group size."""
+    if form not in WEIGHTS:
+        raise InputError(f"weights {form!r} is unknown; choose from {', '.join(WEIGHTS)}")
+    if group_size not in GROUP_SIZES:
         raise InputError(
-            f"a block of {block} is not possible; choose from {', '.join(map(str, BLOCKS))}"
+            f"a group size of {group_size} is not possible; choose from "
+            f"{', '.join(map(str, GROUP_SIZES))}"
         )

@@ -7,8 +7,8 @@ from string import Template
 
 from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest, verify_files
 from toolkit.errors import InputError
+from toolkit.graph.files import model_files
 
-from ..profile.measure.disk import model_files
 from ..profile.measure.job import Job
 
 MODEL_FOLDER = "bundle"

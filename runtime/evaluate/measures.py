@@ -8,8 +8,7 @@ from toolkit.progress import Progress
 from ..tasks.batches import length_limit
 from .data.files import CLASSIFIER, ENCODER, Data
 from .figures import Figure
-from .metrics.agreement import label_agreement
-from .metrics.agreement_spans import span_agreement
+from .metrics.agreement import label_agreement, span_agreement
 from .metrics.bootstrap import RESAMPLES
 from .metrics.classification import classification
 from .metrics.language_model import language_model
@@ -17,63 +16,63 @@ from .metrics.probe import linear_probe
 from .metrics.question_answering import question_answering
 from .metrics.similarity import sentence_similarity
 from .metrics.sts import sentence_pairs
-from .model import Subject
+from .model import EvaluatedModel
 from .report import EvaluationReport, models_of
 
 Job = Callable[..., list[Figure]]  # takes resamples, seed and progress by name
 
 
 def measure(
-    subjects: Sequence[Subject],
+    models: Sequence[EvaluatedModel],
     data: Data,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> EvaluationReport:
-    """Measure ``subjects``, the original first, by everything in ``data``.
+    """Measure ``models``, the original first, by everything in ``data``.
 
     Raises:
         InputError: models that a measure does not suit, or data that do not suit the models.
     """
     notes = list(data.notes)
     if data.running is None:  # the windows of running text suit all models
-        notes = _lengths(subjects) + notes
-    jobs = _jobs(subjects, data, notes)
+        notes = _lengths(models) + notes
+    jobs = _jobs(models, data, notes)
     found: list[Figure] = []
     for number, job in enumerate(jobs):
         share = None if progress is None else _part(progress, number, len(jobs))
         found += job(resamples=resamples, seed=seed, progress=share)
     return EvaluationReport(
-        subjects[0].task, models_of(subjects), tuple(found), tuple(notes), resamples, seed
+        models[0].task, models_of(models), tuple(found), tuple(notes), resamples, seed
     )
 
 
-def _jobs(subjects: Sequence[Subject], data: Data, notes: list[str]) -> list[Job]:
+def _jobs(models: Sequence[EvaluatedModel], data: Data, notes: list[str]) -> list[Job]:
     jobs: list[Job] = []
     if data.pairs is not None:
-        jobs.append(partial(sentence_pairs, subjects, data.pairs))
+        jobs.append(partial(sentence_pairs, models, data.pairs))
     if data.probe is not None:
-        jobs.append(partial(linear_probe, subjects, *data.probe))
+        jobs.append(partial(linear_probe, models, *data.probe))
     if data.labelled is not None:
-        jobs.append(partial(classification, subjects, data.labelled, note=notes.append))
+        jobs.append(partial(classification, models, data.labelled, note=notes.append))
     if data.questions is not None:
-        jobs.append(partial(question_answering, subjects, data.questions))
+        jobs.append(partial(question_answering, models, data.questions))
     if data.running is not None:
-        foretold = partial(language_model, subjects, data.running)
+        foretold = partial(language_model, models, data.running)
         jobs.append(partial(foretold, limit_tokens=data.tokens, exact=data.exact))
     if data.texts is not None:
         own: dict[str, Job] = {ENCODER: sentence_similarity, CLASSIFIER: label_agreement}
-        jobs.append(partial(own.get(subjects[0].task, span_agreement), subjects, data.texts))
+        jobs.append(partial(own.get(models[0].task, span_agreement), models, data.texts))
     return jobs
 
 
-def _lengths(subjects: Sequence[Subject]) -> list[str]:
+def _lengths(models: Sequence[EvaluatedModel]) -> list[str]:
     """A graph of a fixed length cuts texts that the original reads further."""
-    limits = {each.name: length_limit(each.session, each.tokenizer) for each in subjects}
-    first = limits[subjects[0].name]
+    limits = {each.name: length_limit(each.session, each.tokenizer) for each in models}
+    first = limits[models[0].name]
     return [
-        f"{name} reads {limit or 'any number of'} tokens of a text, {subjects[0].name} "
+        f"{name} reads {limit or 'any number of'} tokens of a text, {models[0].name} "
         f"{first or 'any number'}; longer texts are not the same to both"
         for name, limit in limits.items()
         if limit != first

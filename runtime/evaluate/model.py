@@ -6,6 +6,7 @@ from pathlib import Path
 
 from toolkit.bundle.manifest import MANIFEST_NAME, Pooling, read_manifest
 from toolkit.errors import InputError
+from toolkit.progress import Progress
 
 from ..session import Session, open_session
 from ..tasks.feature_extraction import FeatureExtraction, feature_extraction
@@ -14,7 +15,7 @@ from ..tasks.tokenize import Tokenizer, open_tokenizer
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class EvaluatedModel:
     """An open model.
 
     Attributes:
@@ -52,7 +53,7 @@ class Subject:
         return text_classification(self.session, self.tokenizer, self.folder)
 
 
-def open_subject(
+def open_model(
     model: str | Path,
     name: str,
     *,
@@ -64,12 +65,12 @@ def open_subject(
     threads: int | None = None,
     verify: bool = True,
     op: bool = True,
-) -> Subject:
+) -> EvaluatedModel:
     """Open a bundle, or a bare ``.onnx`` file with the tokenizer of ``folder``.
 
     Args:
         model: a bundle folder or a model file.
-        name: see :class:`Subject`.
+        name: see :class:`EvaluatedModel`.
         folder: where tokenizer, config.json and, in a bundle, the manifest are; None for ``model``
             itself, which is a bundle then.
         task, pooling, max_length: None for what the manifest of ``folder`` says.
@@ -96,14 +97,30 @@ def open_subject(
     assert task is not None
     session = open_session(model, threads=threads, verify=verify, op=op)
     tokenizer = open_tokenizer(place, max_length)
-    return Subject(name, session, tokenizer, task, place, pooling, nbytes)
+    return EvaluatedModel(name, session, tokenizer, task, place, pooling, nbytes)
 
 
-def need_task(subjects: Sequence[Subject], tasks: Sequence[str], what: str) -> None:
-    """Raise InputError for the first of ``subjects`` that has none of ``tasks``.
+def need_task(models: Sequence[EvaluatedModel], tasks: Sequence[str], what: str) -> None:
+    """Raise InputError for the first of ``models`` that has none of ``tasks``.
 
     ``what`` completes the line: «pairs need sentence vectors».
     """
-    for subject in subjects:
-        if subject.task not in tasks:
-            raise InputError(f"{subject.name} is a {subject.task} model; {what}")
+    for model in models:
+        if model.task not in tasks:
+            raise InputError(f"{model.name} is a {model.task} model; {what}")
+
+
+def part(
+    progress: Progress | None,
+    index: int,
+    models: Sequence[EvaluatedModel],
+    what: str | None = None,
+) -> Progress | None:
+    """The progress of one of several ``models`` that take as long as one another.
+
+    ``what`` is being done, by default running that model.
+    """
+    if progress is None:
+        return None
+    words = what or f"running {models[index].name}"
+    return lambda share, _: progress((index + share) / len(models), words)

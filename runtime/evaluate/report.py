@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .figures import SCHEMA, Figure
-from .model import Subject
+from .model import EvaluatedModel
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,6 @@ class EvaluationReport:
         }
 
 
-def models_of(subjects: Sequence[Subject]) -> tuple[Model, ...]:
+def models_of(models: Sequence[EvaluatedModel]) -> tuple[Model, ...]:
     """Names and bytes."""
-    return tuple(Model(subject.name, subject.nbytes) for subject in subjects)
+    return tuple(Model(model.name, model.nbytes) for model in models)

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from toolkit.errors import FormatError
-from toolkit.graph.contract import DOMAIN
+from toolkit.graph.contract import DOMAIN, packed_tensors
+from toolkit.graph.files import graph_tensors, load_proto, model_files, node_tensors
+from toolkit.graph.gathers import row_gathers, table_tensors
 
 from .layer import find_layer
-from .lookups import look_ups, packed_values, table_values
-from .measure.disk import model_files
 
 TOKENS, OTHERS, WEIGHTS, GRAPH = "token table", "other tables", "weights", "graph"
 _LAYER = "\0layer"  # in place of a name: a constant in the body of a packed layer
@@ -39,7 +38,8 @@ def parts(model: Path, ids_input: str | None = None) -> dict[str, int]:
 
     Args:
         model: an ``.onnx`` file.
-        ids_input: name of the input for token ids; None for that of :func:`.lookups.find_ids`.
+        ids_input: name of the input for token ids; None for that of
+            :func:`toolkit.graph.ids.find_ids_input`.
 
     Raises:
         FormatError: no ONNX file, or an external file is missing.
@@ -47,7 +47,7 @@ def parts(model: Path, ids_input: str | None = None) -> dict[str, int]:
     files = model_files(model)
     if model.suffix == ".ort":
         raise FormatError(f"{model} is an .ort file, whose tensors are not read here")
-    proto = _load(model)
+    proto = load_proto(model)
     roles = _roles(ir.from_proto(proto).graph, ids_input) | {_LAYER: TOKENS}
     counted: dict[tuple[str, int], _Piece] = {}
     for name, tensor in _tensors(proto):
@@ -73,49 +73,22 @@ class _Piece:
 _ORDER = (TOKENS, OTHERS, WEIGHTS, GRAPH)
 
 
-def _load(model: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(model, load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise FormatError(f"{model} is no ONNX file ({error}); export the model again") from error
-
-
 def _roles(graph: ir.Graph, ids_input: str | None) -> dict[str, str]:
     """What the tensors are that are no weights, by the names of their values."""
-    others = {value for gather in look_ups(graph) for value in table_values(gather)}
+    others = {value for gather in row_gathers(graph) for value in table_tensors(gather)}
     roles = {value.name: OTHERS for value in others if value.name}
-    roles |= {value.name: TOKENS for value in packed_values(graph) if value.name}
+    roles |= {value.name: TOKENS for value in packed_tensors(graph) if value.name}
     return roles | dict.fromkeys(find_layer(graph, ids_input).tensors, TOKENS)
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Every tensor, with the name of the value that it is, if it is one."""
-    yield from _graph_tensors(proto.graph)
+    yield from graph_tensors(proto.graph)
     for function in proto.functions:
         for node in function.node:
-            for name, tensor in _node_tensors(node):
+            for name, tensor in node_tensors(node):
                 large = math.prod(tensor.dims) > _SMALL  # a head's row order, not a shape
                 yield _LAYER if large and function.domain == DOMAIN else name, tensor
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    for tensor in graph.initializer:
-        yield tensor.name, tensor
-    for node in graph.node:
-        yield from _node_tensors(node)
-
-
-def _node_tensors(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    name = node.output[0] if node.op_type == "Constant" and node.output else ""
-    for attribute in node.attribute:
-        if attribute.HasField("t"):
-            yield name, attribute.t
-        for tensor in attribute.tensors:
-            yield name, tensor
-        if attribute.HasField("g"):
-            yield from _graph_tensors(attribute.g)
-        for graph in attribute.graphs:
-            yield from _graph_tensors(graph)
 
 
 def _stored_bytes(tensor: onnx.TensorProto, model: Path) -> int:

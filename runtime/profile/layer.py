@@ -7,22 +7,15 @@ from typing import Any
 
 import onnx_ir as ir
 
-from .lookups import (
-    DECODE,
-    around,
-    find_ids,
-    indexed_by,
-    is_call,
-    look_ups,
-    packed_values,
-    table_values,
-)
-from .placement.partitioned_graph import constant
+from toolkit.graph.contract import LOOKUP, is_lookup, is_packed, packed_tensors
+from toolkit.graph.forms import constant
+from toolkit.graph.gathers import nodes_around, row_gathers, table_tensors
+from toolkit.graph.ids import INTEGERS, find_ids_input
+from toolkit.graph.ids import ids_input as input_of
 
-_INLINED = f"_inlfunc_{DECODE}"  # how onnxruntime begins the names of a function's nodes
+_INLINED = f"_inlfunc_{LOOKUP}"  # how onnxruntime begins the names of a function's nodes
 _COMPILED = re.compile(r"_\d+$")  # as QNNExecutionProvider_13826422419630346919_2
 _SMALL = 16  # numbers of a constant that is no weight: a shape, a limit
-_INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
 _DECODES = {
     *("Gather", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Expand"),
     *("Less", "Where", "Add", "Sub", "Mul", "Div", "MatMul", "MatMulInteger", "DequantizeLinear"),
@@ -43,7 +36,7 @@ class Layer:
 
     def has(self, node: str, op_type: str = "") -> bool:
         """Whether a node of this name is one of it, the body of an inlined function included."""
-        return node in self.nodes or node.startswith(_INLINED) or op_type.startswith(DECODE)
+        return node in self.nodes or node.startswith(_INLINED) or op_type.startswith(LOOKUP)
 
 
 def find_layer(graph: ir.Graph, ids_input: str | None = None) -> Layer:
@@ -54,18 +47,19 @@ def find_layer(graph: ir.Graph, ids_input: str | None = None) -> Layer:
     table. With either go the nodes that they alone read. An output head is none of it.
 
     Args:
-        graph: read by :func:`.graph.read_graph`.
-        ids_input: name of the input for token ids; None for that of :func:`.lookups.find_ids`.
+        graph: read by :func:`toolkit.graph.load.load_graph`.
+        ids_input: name of the input for token ids; None for that of
+            :func:`toolkit.graph.ids.find_ids_input`.
     """
-    ids = ids_input or find_ids(graph)
-    packed = packed_values(graph)
-    nodes = {node for node in graph.all_nodes() if is_call(node, DECODE)}
+    ids = ids_input or find_ids_input(graph)
+    packed = packed_tensors(graph)
+    nodes = {node for node in graph.all_nodes() if is_lookup(node)}
     nodes |= _dissolved(graph, packed)
     tensors: set[ir.Value] = set()
-    for gather in look_ups(graph):
-        if indexed_by(gather) == ids:
-            nodes |= set(around(gather))
-            tensors |= table_values(gather)
+    for gather in row_gathers(graph):
+        if input_of(gather.inputs[1]) == ids:
+            nodes |= set(nodes_around(gather))
+            tensors |= table_tensors(gather)
     nodes |= _read_alone(graph, nodes)
     tensors |= {value for value in packed if nodes.intersection(value.consumers())}
     return Layer(
@@ -98,8 +92,8 @@ def embedding_initializer_bytes(graph: ir.Graph, layer: Layer) -> int:
     """Bytes of the initialisers that the layer reads.
 
     Args:
-        graph: as in the file, or what :func:`.graph.partitioned_graph` made of it, whose folded
-            constants count where the layer alone reads them.
+        graph: as in the file, or what :func:`.placement.partitioned_graph.partitioned_graph` made
+            of it, whose folded constants count where the layer alone reads them.
         layer: of the same model.
     """
     total = 0
@@ -116,13 +110,13 @@ def _dissolved(graph: ir.Graph, packed: set[ir.Value]) -> set[ir.Node]:
 
     Rows end where something else comes in: a weight, positions, an activation.
     """
-    plain = {value for value in graph.inputs if value.dtype in _INTEGERS}
+    plain = {value for value in graph.inputs if value.dtype in INTEGERS}
     made, reached = set(packed), set[ir.Value]()
     found: set[ir.Node] = set()
     for node in graph.all_nodes():
         read = [v for v in node.inputs if v is not None and v not in packed and not _small(v)]
         of_codes = node.op_type == "Gather" and node.inputs[0] in packed
-        if any(value not in plain | made | reached for value in read) or is_call(node, ""):
+        if any(value not in plain | made | reached for value in read) or is_packed(node):
             continue
         if node.op_type in _DECODES and (of_codes or reached.intersection(read)):
             found.add(node)

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 
 from toolkit.bundle.feeds import free_dimensions
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 from toolkit.bundle.tensors import TensorInfo
 from toolkit.errors import InputError
+from toolkit.graph.files import load_proto, model_files
+from toolkit.graph.forms import rounds_activations
+from toolkit.graph.tables import find_tables
 
 from .file_bytes import parts
-from .measure.disk import model_files
 from .report.report import Subject
 
-_ROUNDED = frozenset(  # operators that round activations to bytes; no two kernels do it alike
-    {"MatMulNBits", "DynamicQuantizeLinear", "MatMulInteger", "QLinearMatMul", "QuantizeLinear"}
-)
 _ROUNDED_LIMIT = 0.2  # as much as two right kernels were seen to differ by, twice
 _APPROXIMATE_HEAD = 0.02
 _CHUNK = 1 << 20  # bytes
@@ -115,11 +115,11 @@ def _read(path: Path, name: str) -> Model:
     inputs: tuple[TensorInfo, ...] = ()
     limit, rows = 0.0, 0
     if path.suffix != ".ort":
-        graph = onnx.load(path, load_external_data=False).graph
-        inputs = tuple(_info(value) for value in graph.input)
-        rows = _table_rows(graph, {info.name for info in inputs})
-        if any(node.op_type in _ROUNDED for node in graph.node):
-            limit = _ROUNDED_LIMIT
+        proto = load_proto(path)
+        inputs = tuple(_info(value) for value in proto.graph.input)
+        graph = ir.from_proto(proto).graph
+        rows = min((table.rows for table in find_tables(graph)), default=0)
+        limit = _ROUNDED_LIMIT if rounds_activations(graph) else 0.0
     if manifest is not None:
         rows = manifest.rows
         limit = _ROUNDED_LIMIT if manifest.body in ("int8", "int4") else 0.0
@@ -134,21 +134,6 @@ def _manifest_beside(path: Path) -> Manifest | None:
         return None
     manifest = read_manifest(path.parent)
     return manifest if manifest.model == path.name else None
-
-
-def _table_rows(graph: onnx.GraphProto, inputs: set[str]) -> int:
-    """Rows of the smallest stored matrix that is read at an input's ids; 0 where there is none."""
-    stored = {tensor.name: tensor.dims for tensor in graph.initializer}
-    return min(
-        (
-            stored[node.input[0]][0]
-            for node in graph.node
-            if node.op_type == "Gather"
-            and node.input[1] in inputs
-            and len(stored.get(node.input[0], ())) == 2
-        ),
-        default=0,
-    )
 
 
 def _info(value: onnx.ValueInfoProto) -> TensorInfo:

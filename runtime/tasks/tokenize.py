@@ -196,7 +196,7 @@ class _Slow:
         except ImportError as error:
             raise MissingDependencyError(
                 f"{folder} has no tokenizer.json, and other tokenizer files need transformers; "
-                "install it with `pip install transformers`"
+                "pip install 'lighttoken[export]', or add its tokenizer.json"
             ) from error
         try:
             library: Any = AutoTokenizer  # its methods have no types

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import FormatError
+from toolkit.graph.files import model_files
 
-from ..profile.measure.disk import model_files
 from ..setup import home
 
 WEB = Path(__file__).parent

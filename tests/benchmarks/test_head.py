@@ -39,7 +39,7 @@ def test_every_head_is_timed_and_compared(matrix, warm):
     for exact in (dense, graph):
         assert exact["error"] < 1e-5
         assert exact["top1"] == 1
-    native = "packed, split, native kernel"
+    native = "packed, additive, native kernel"
     assert (native in by_name) != ("the kernel is not built" in done.stderr)
     if native in by_name:
         assert by_name[native]["top1"] == 1

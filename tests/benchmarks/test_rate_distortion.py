@@ -136,7 +136,7 @@ def test_a_damaged_report_gives_one_line(matrix, tmp_path, capsys):
 
 def test_ablations_run_in_place_of_the_rivals(matrix, tmp_path):
     out = tmp_path / "out"
-    names = "lighttoken,no tiers,every row alike"
+    names = "lighttoken,no row_counts,every row alike"
     arguments = [str(matrix), "--out", str(out), "--ratios", "24", "--ablations"]
     assert main([*arguments, "--methods", names]) == 0
     rows = {row["method"]: row for row in read(out)["rows"]}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from runtime.profile.placement.advice_rules import FREE, RULES, Rule
 from runtime.profile.predict.operators import SUPPORT, Operator, Support
-
 from toolkit.files import write_aside
 
 FILE = Path(__file__).parents[2] / "docs" / "providers.md"
@@ -18,8 +17,8 @@ PAGE = """\
 
 `lighttoken profile` tells which node ran on which provider, and what to change; for providers that
 are not there it predicts from tables. Both stand in `runtime/profile/` (`op_support.py`,
-`advice_rules.py`), and this page is written from there (`python -m tests.contract.providers_page`; a test
-fails where they differ).
+`advice_rules.py`), and this page is written from there (`python -m
+tests.contract.providers_page`; a test fails where they differ).
 
 ## Predicted
 

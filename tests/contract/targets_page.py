@@ -15,9 +15,9 @@ PAGE = """\
 # Targets
 
 `lighttoken export SOURCE OUT --target NAME` makes a bundle for a place. What it decides stands in
-`exporters/targets.py`, and this page is written from there (`python -m tests.contract.targets_page`; a test
-fails where they differ). `--decode`, `--head`, `--fuse`, `--body`, `--batch` and `--sequence`
-decide otherwise.
+`exporters/targets.py`, and this page is written from there (`python -m
+tests.contract.targets_page`; a test fails where they differ). `--decode`, `--head`, `--fuse`,
+`--body`, `--batch` and `--sequence` decide otherwise.
 
 | target | decode graph | products | attention | shared output head | bodies | inputs | shapes |
 |---|---|---|---|---|---|---|---|
@@ -61,7 +61,7 @@ def _line(name: str, target: Target) -> str:
         "float" if target.floats else "integer",
         "one node" if target.fuse else "as exported" if target.fusible else "never joined",
         target.head,
-        ", ".join(target.bodies),
+        ", ".join(target.weights),
         "int32" if target.int32 else "int64",
         "fixed (1 x 128 by default)" if target.static else "free",
     )

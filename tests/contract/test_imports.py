@@ -1,4 +1,4 @@
-"""``exporters -> toolkit <- runtime``: only ``toolkit/cli`` may join the packages."""
+"""``exporters -> toolkit <- runtime``: only ``toolkit/cli`` may join the packages; no circles."""
 
 import ast
 import subprocess
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.contract.import_chain import circles, longest_chain, name_of, read_graph, resolve
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("toolkit", "exporters", "runtime")
@@ -31,11 +33,7 @@ def imported_modules(source: str, module: str, *, is_package: bool) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = module.split(".")
-                keep = len(parents) - node.level + is_package
-                base = ".".join([*parents[:keep], *filter(None, [base])])
+            base = resolve(node, module, is_package=is_package)
             # `from toolkit import cli` names a module too.
             found.update({base, *(f"{base}.{alias.name}" for alias in node.names)})
     return found
@@ -46,11 +44,9 @@ def offences(root: Path) -> list[str]:
     found = []
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
-            is_package = parts[-1] == "__init__"
-            module = ".".join(parts[:-1] if is_package else parts)
+            module = name_of(path, root)
             imports = imported_modules(
-                path.read_text(encoding="utf-8"), module, is_package=is_package
+                path.read_text(encoding="utf-8"), module, is_package=path.name == "__init__.py"
             )
             found += [
                 f"{module} imports {name}"
@@ -100,6 +96,40 @@ def test_the_checker_lets_honest_imports_pass(tmp_path, where, source):
     path.parent.mkdir(parents=True)
     path.write_text(source)
     assert offences(tmp_path) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert circles(read_graph()) == []
+
+
+def write_modules(root, sources):
+    for name, source in sources.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+
+
+def test_circles_are_found_and_chains_are_measured(tmp_path):
+    lazy = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from . import c\n"
+    write_modules(
+        tmp_path,
+        {
+            "toolkit/__init__.py": "from .a import x",
+            "toolkit/a.py": "import numpy\nfrom toolkit.inner import b",
+            "toolkit/inner/b.py": lazy + "from .c import y",
+            "toolkit/inner/c.py": "def f():\n    from ..a import x",
+            "toolkit/inner/__init__.py": "",
+        },
+    )
+    graph = read_graph(tmp_path)
+    assert circles(graph) == []
+    assert longest_chain(graph) == ["toolkit", "toolkit.a", "toolkit.inner.b", "toolkit.inner.c"]
+    knot = ["toolkit.a", "toolkit.inner.b", "toolkit.inner.c"]
+    assert circles(read_graph(tmp_path, functions=True)) == [knot]
+    write_modules(
+        tmp_path, {"toolkit/inner/c.py": "try:\n    from ..a import x\nfinally:\n    pass"}
+    )
+    assert circles(read_graph(tmp_path)) == [knot]
 
 
 @pytest.mark.parametrize("heavy", ["torch", "onnxruntime", "onnx", "transformers"])

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +159,7 @@ def test_inlined_a_bundle_gives_the_same_bits(exported, quick, tmp_path):
     assert set(model.opset_imports) == {""}
 
 
+@pytest.mark.usefixtures("made_anew")
 def test_the_same_seed_gives_the_same_bytes(exported, quick, tmp_path):
     out = tmp_path / "again"
     export(str(exported.source), out, exported.budget, options=quick())
@@ -226,7 +226,7 @@ def test_a_head_reads_the_packed_table_too(onnx_file, quick, tmp_path, decode):
     stored = sum(v.const_value.nbytes for v in model.graph.initializers.values())
     small = 24 * 5 * 4  # w, which the model does not use
     assert stored <= manifest.footprint.embedding_bytes + small
-    config = replace(quick().config, split=True)  # made for heads
+    config = replace(quick().config, additive=True)  # made for heads
     embedding = compress(LARGE, Budget(ratio=5), config=config)
     (got,) = outputs(out / "model.onnx")
     wanted = embedding.logits(embedding.lookup(IDS))
@@ -319,8 +319,13 @@ def test_force_replaces_a_bundle(onnx_file, quick, tmp_path):
     assert left_beside(out) == {"out"}
 
 
-MODULE = import_module("exporters.export")  # the name exporters.export is the function's
-STAGES = ["load_source", "compress", "CompressTable", "check_model", "write_bundle"]
+STAGES = [
+    "load.load_source",
+    "compress.compress",
+    "rewrite.CompressTable",
+    "verify.check_model",
+    "write.write_bundle",
+]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError])
@@ -333,7 +338,7 @@ def test_whatever_ends_an_export_leaves_nothing_behind(
     def end(*_, **__):
         raise error
 
-    monkeypatch.setattr(MODULE, stage, end)
+    monkeypatch.setattr(f"exporters.steps.{stage}", end)
     with pytest.raises(error):
         export(source, out, Budget(ratio=5), options=quick())
     assert left_beside(out) == set()
@@ -346,7 +351,7 @@ def test_whatever_ends_a_forced_export_keeps_the_old_bundle(
     source, out = str(onnx_file()), tmp_path / "out"
     out.mkdir()
     (out / "lighttoken.json").write_text(exported.manifest.to_json())
-    monkeypatch.setattr(MODULE, stage, lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(f"exporters.steps.{stage}", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(source, out, Budget(ratio=5), options=quick(), force=True)
     assert [path.name for path in out.iterdir()] == ["lighttoken.json"]

@@ -5,7 +5,8 @@ import onnx_ir as ir
 import pytest
 
 from exporters import ExportOptions, export
-from exporters.passes.compress_table import CompressTable, inline_decoder
+from exporters.passes.compress_table import CompressTable
+from exporters.passes.inline_functions import InlineFunctions
 from exporters.tables import PackedTable, choose_tables, share_out
 from exporters.verify.check import CheckError, check_model, check_stays_packed
 from toolkit import Budget
@@ -169,7 +170,7 @@ def test_each_table_is_decoded_by_its_own_body(rewritten, packed, run_model, inl
     assert len({function.name for function in rewritten.functions.values()}) == 4
     assert not any(function.overload for function in rewritten.functions.values())
     if inline:
-        inline_decoder(rewritten)
+        InlineFunctions()(rewritten)
         assert not rewritten.functions
     logits, layers = run_model(rewritten, **IDS)
     expected = wanted(packed)

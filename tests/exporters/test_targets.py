@@ -5,11 +5,12 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from exporters.bundle.ort_format import CONFIG_SUFFIX
 
 from exporters import ExportOptions, export
+from exporters.bundle.ort_format import CONFIG_SUFFIX
 from exporters.ops.lookup import decode_model
-from exporters.passes.inputs import FixShapes, Int32Inputs
+from exporters.passes.fix_shapes import FixShapes
+from exporters.passes.int32_inputs import Int32Inputs
 from exporters.targets import TARGETS
 from runtime import open_session
 from runtime.profile.measure.rounds import profile
@@ -135,7 +136,10 @@ def test_ort_format_says_what_a_minimal_build_needs(encoder_folder, quick, tmp_p
     ("changes", "message"),
     [
         ({"target": "toaster"}, "target 'toaster' is unknown; choose from cpu"),
-        ({"target": "cpu", "weights": "fp16"}, "a body of fp16 does not run on cpu; choose from fp32"),
+        (
+            {"target": "cpu", "weights": "fp16"},
+            "weights in fp16 do not run on cpu; choose from fp32",
+        ),
         ({"batch": 2}, "batch and sequence come together"),
         ({"batch": 0, "sequence": 3}, "holds no token"),
         ({"format": "tflite"}, "format 'tflite' is unknown"),

@@ -165,7 +165,7 @@ def layer_models(tmp_path_factory, small_table, small_embedding):
     As ``tests/integration/native/library_check.py`` reads them.
     """
     folder = tmp_path_factory.mktemp("models")
-    config = LightTokenConfig(rounds=1, split=True)
+    config = LightTokenConfig(rounds=1, additive=True)
     ids = np.arange(len(small_table)).reshape(7, 101)
     hidden = np.random.default_rng(0).normal(size=(2, 9, small_table.shape[1])).astype(np.float32)
     for kind, embedding in (

@@ -4,65 +4,65 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-PLANE_COLUMNS = 8  # columns that a byte of a tier stands for
+STAGE_COLUMNS = 8  # columns that a byte of a stage stands for
 
 
 @dataclass(frozen=True)
-class Part:
-    """Part of the code that every row has: ``groups`` bytes, each for ``k`` latent values."""
+class Subquantizer:
+    """One piece of the base code: ``groups`` bytes a row, each for ``dimension`` latent values."""
 
     groups: int
-    k: int
+    dimension: int
 
 
 @dataclass(frozen=True)
-class Layout:
+class Allocation:
     """What the budget buys.
 
     Attributes:
-        parts: the code of every row, directions of most variance first.
+        subquantizers: the code of every row, directions of most variance first.
         covered: positions that have a code; those beyond share one vector.
-        tiers: rows covered by each further stage of one byte for eight columns, falling.
+        row_counts: rows covered by each further stage of one byte for eight columns, falling.
         gain: whether each row stores a factor.
         block: ids in one block of the row order; 0 keeps the rows where they are.
         nbytes: bytes the tensors and their header will take, at most.
         expected_error: predicted relative squared error, weighted by the prior.
         columns: values to a byte of a code of the columns themselves, which every row has in place
-            of ``parts``; 0 for none.
+            of ``subquantizers``; 0 for none.
     """
 
-    parts: tuple[Part, ...]
+    subquantizers: tuple[Subquantizer, ...]
     covered: int
-    tiers: tuple[int, ...]
+    row_counts: tuple[int, ...]
     gain: bool
     block: int
     nbytes: int
     expected_error: float
     columns: int = 0
 
-    def planes(self) -> tuple[tuple[int, int], ...]:
+    def stages(self) -> tuple[tuple[int, int], ...]:
         """Rows, and columns to a byte, of each stage without a decoder."""
         base = ((self.covered, self.columns),) if self.columns else ()
-        return (*base, *((rows, PLANE_COLUMNS) for rows in self.tiers))
+        return (*base, *((rows, STAGE_COLUMNS) for rows in self.row_counts))
 
     def bytes_per_row(self, width: int) -> int:
         """Bytes that every row has: its code, and its length if that is stored."""
         columns = -(-width // self.columns) if self.columns else 0
-        return sum(part.groups for part in self.parts) + columns + self.gain
+        return sum(subquantizer.groups for subquantizer in self.subquantizers) + columns + self.gain
 
 
-def layout_nbytes(
+def allocation_nbytes(
     rows: int,
     width: int,
     *,
-    parts: tuple[Part, ...],
+    subquantizers: tuple[Subquantizer, ...],
     covered: int,
-    tiers: tuple[int, ...],
+    row_counts: tuple[int, ...],
     gain: bool,
     block: int,
     columns: int = 0,
 ) -> int:
-    """Bytes of every tensor of a layout and of the file's header, at most."""
+    """Bytes of every tensor of an allocation and of the file's header, at most."""
     tensors: list[tuple[str, tuple[int, ...], int]] = [("mean", (width,), 4)]
     if covered < rows:
         tensors.append(("tail", (width,), 4))
@@ -70,9 +70,9 @@ def layout_nbytes(
         tensors.append(("order.starts", (-(-rows // block),), 4))
     if gain:
         tensors += [("gain.codes", (covered,), 1), ("gain.levels", (256,), 4)]
-    stages = [(covered, p.groups, p.k, p.groups * p.k) for p in parts]
+    stages = [(covered, p.groups, p.dimension, p.groups * p.dimension) for p in subquantizers]
     stages += [(covered, -(-width // columns), columns, 0)] if columns else []
-    stages += [(n, -(-width // PLANE_COLUMNS), PLANE_COLUMNS, 0) for n in tiers]
+    stages += [(n, -(-width // STAGE_COLUMNS), STAGE_COLUMNS, 0) for n in row_counts]
     for index, (n, groups, k, latents) in enumerate(stages):
         name = f"stages.{index}"
         tensors += [(f"{name}.codes", (n, groups), 1), (f"{name}.scale", (width,), 4)]

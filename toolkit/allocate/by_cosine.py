@@ -43,7 +43,7 @@ def smallest_with_cosine(
         try:
             embedding = fit(Budget(ratio=ratio), None)
         except BudgetError:
-            return None  # too small for any layout, so too small for the quality
+            return None  # too small for any allocation, so too small for the quality
         reached.append(mean_cosine(table, embedding, weights))
         return embedding if reached[-1] >= wanted else None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .allocation import Part
+from .allocation import Subquantizer
 
 # Squared error left of unit Gaussians when one byte, an entry of a codebook [256, k] trained for
 # them, stands for k of them (measured by k-means; the bound is 4 ** (-8 / k)).
@@ -29,7 +29,7 @@ JOINT_GAIN = 0.88
 _ERRORS = np.array([BYTE_ERROR.get(k, 1.0) for k in range(max(BYTE_ERROR) + 1)])
 _PAIRS = np.array([(k, more) for k in BYTE_ERROR for more in BYTE_ERROR if k <= more])
 _WORTH = 0.99  # a dearer code is tried if it leaves less than this share of a cheaper one's error
-_SPLITS = 12  # boundaries tried between a code's two parts
+_SPLITS = 12  # boundaries tried between a code's two subquantizers
 
 
 Int64 = NDArray[np.int64]
@@ -42,24 +42,24 @@ class Spectrum:
     Attributes:
         variances: eigenvalues of the rows' covariance, float64 [d], any order.
         total: their sum before anything was taken away, the measure of relative error.
-        prefix: parts that were measured rather than predicted, and are already taken away.
+        prefix: subquantizers that were measured rather than predicted, and are already taken away.
         gain: whether rows were brought to one length, and store it.
     """
 
     variances: NDArray[np.float64]
     total: float
-    prefix: tuple[Part, ...] = ()
+    prefix: tuple[Subquantizer, ...] = ()
     gain: bool = False
 
 
 def candidate_codes(
     spectrum: Spectrum, allowed: int, rows: int
-) -> Iterator[tuple[tuple[Part, ...], int, float]]:
-    """Codes that fit, each with the error it leaves: its parts, or its columns to a byte.
+) -> Iterator[tuple[tuple[Subquantizer, ...], int, float]]:
+    """Codes that fit, each with the error it leaves: its subquantizers, or its columns to a byte.
 
-    Directions stand in order of variance. A code has up to two parts: the first of fewer values to
-    a byte, for the strong directions, the second of more. Codes come by rising cost, and each
-    leaves less than all before.
+    Directions stand in order of variance. A code has up to two subquantizers: the first of fewer
+    values to a byte, for the strong directions, the second of more. Codes come by rising cost,
+    and each leaves less than all before.
     """
     variances = np.sort(np.maximum(spectrum.variances, 0.0))[::-1]
     width = len(variances)
@@ -83,16 +83,18 @@ def candidate_codes(
         if index >= len(first):
             yield (), columns[index - len(first)], least / scale
             continue
-        parts = [Part(int(first[index]), int(k[index]))]
-        parts += [Part(int(second[index]), int(more[index]))] if second[index] else []
-        yield (*spectrum.prefix, *parts), 0, least / scale
+        subquantizers = [Subquantizer(int(first[index]), int(k[index]))]
+        subquantizers += (
+            [Subquantizer(int(second[index]), int(more[index]))] if second[index] else []
+        )
+        yield (*spectrum.prefix, *subquantizers), 0, least / scale
 
 
 def _splits(most: int, width: int) -> tuple[Int64, Int64, Int64, Int64]:
-    """Bytes and values to a byte of both parts, for all codes of up to ``most`` bytes.
+    """Bytes and values to a byte of both subquantizers, for all codes of up to ``most`` bytes.
 
-    A code of one part has a second of no bytes. Latents are never more than columns but for what
-    fills the last byte.
+    A code of one subquantizer has a second of no bytes. Latents are never more than columns but
+    for what fills the last byte.
     """
     found = []
     number = 1
@@ -106,6 +108,6 @@ def _splits(most: int, width: int) -> tuple[Int64, Int64, Int64, Int64]:
         empty = np.zeros(0, np.int64)
         return empty, empty, empty, empty
     first, k, second, more = np.concatenate(found).T
-    alone = (second == 0) == (more == k)  # a code of one part is listed once
+    alone = (second == 0) == (more == k)  # a code of one subquantizer is listed once
     fits = alone & (first * k + second * more < width + np.where(second > 0, more, k))
     return first[fits], k[fits], second[fits], more[fits]

@@ -1,9 +1,9 @@
-"""Bytes to layout: how many bytes for every row, what each stands for, and which rows get more.
+"""Bytes to allocation: how many bytes for every row, what each stands for, and which rows get more.
 
 Nothing is trained here. A byte that stands for k latent values leaves a known share of a Gaussian's
 squared error; directions of much variance want few values to a byte, the others many. The expected
-error of every layout that fits the bytes follows from the table's spectrum and from the frequency
-prior, and the best one is returned.
+error of every allocation that fits the bytes follows from the table's spectrum and from the
+frequency prior, and the best one is returned.
 """
 
 import math
@@ -15,30 +15,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BudgetError
-from .allocation import PLANE_COLUMNS, Layout, Part, layout_nbytes
+from .allocation import STAGE_COLUMNS, Allocation, Subquantizer, allocation_nbytes
 from .budget import Budget
 from .candidates import Spectrum, candidate_codes
-from .row_counts import MOST_TIERS, PLANE_ERROR, STACK_ERROR, Tiers
+from .row_counts import MOST_STAGES, STACK_ERROR, STAGE_ERROR, RowCounts
 
 # Rows of less than this share of the mean weight are a tail: they share one vector.
 _TAIL_WEIGHT = 0.01
 
 
-def plan_layout(
+def plan_allocation(
     spectra: Sequence[Spectrum],
     orders: Sequence[tuple[int, NDArray[np.float64]]],
     budget: Budget,
     *,
-    most_tiers: int = MOST_TIERS,
-) -> Layout:
-    """The layout of least expected error within the budget.
+    most_stages: int = MOST_STAGES,
+) -> Allocation:
+    """The allocation of least expected error within the budget.
 
     Args:
         spectra: what may be coded, all of one width.
         orders: ways to sort the rows: ids in one block of the order (0 for no order), and the
             importance of each position [V], falling: position 0 matters most.
         budget: what may be spent.
-        most_tiers: stages for frequent rows, at most.
+        most_stages: stages for frequent rows, at most.
 
     Raises:
         BudgetError: nothing fits; the message names the largest ratio that does.
@@ -46,18 +46,18 @@ def plan_layout(
     rows, width = len(orders[0][1]), len(spectra[0].variances)
     allowed = budget.bytes_for(rows, width)
     codes = [(spectrum, list(candidate_codes(spectrum, allowed, rows))) for spectrum in spectra]
-    best: Layout | None = None
+    best: Allocation | None = None
     for block, weights in orders:
         covered = _covered(weights, width)
         weights = weights[:covered]
-        beside = Tiers(weights, PLANE_ERROR[: most_tiers + 1], width)
-        # Planes on a code of as many columns to a byte are searched together with it.
-        above = Tiers(weights, (STACK_ERROR[1:] / STACK_ERROR[1])[: most_tiers + 1], width)
+        beside = RowCounts(weights, STAGE_ERROR[: most_stages + 1], width)
+        # Residual stages on a code of as many columns to a byte are searched together with it.
+        above = RowCounts(weights, (STACK_ERROR[1:] / STACK_ERROR[1])[: most_stages + 1], width)
         for spectrum, candidates in codes:
-            for parts, columns, error in candidates:
-                code = _Code(parts, columns, covered, spectrum.gain, block)
-                tiers = above if columns == PLANE_COLUMNS else beside
-                best = _with_tiers(rows, width, allowed, code, error, tiers, best) or best
+            for subquantizers, columns, error in candidates:
+                code = _Code(subquantizers, columns, covered, spectrum.gain, block)
+                row_counts = above if columns == STAGE_COLUMNS else beside
+                best = _with_stages(rows, width, allowed, code, error, row_counts, best) or best
     if best is None:
         gain = all(spectrum.gain for spectrum in spectra)
         raise BudgetError(_too_few(rows, width, allowed, orders[0][0], gain))
@@ -66,37 +66,39 @@ def plan_layout(
 
 @dataclass(frozen=True)
 class _Code:
-    """A layout without its tiers."""
+    """An allocation without its residual stages."""
 
-    parts: tuple[Part, ...]
+    subquantizers: tuple[Subquantizer, ...]
     columns: int
     covered: int
     gain: bool
     block: int
 
 
-def _with_tiers(
+def _with_stages(
     rows: int,
     width: int,
     allowed: int,
     code: _Code,
     error: float,
-    tiers: Tiers,
-    best: Layout | None,
-) -> Layout | None:
-    """The best layout with this code, if it is better than ``best``."""
+    row_counts: RowCounts,
+    best: Allocation | None,
+) -> Allocation | None:
+    """The best allocation with this code, if it is better than ``best``."""
     same: dict[str, Any] = {field.name: getattr(code, field.name) for field in fields(code)}
-    base = layout_nbytes(rows, width, tiers=(), **same)
+    base = allocation_nbytes(rows, width, row_counts=(), **same)
     found = None
     least = math.inf if best is None else best.expected_error
-    empty = error > 0 and not (code.parts or code.columns)  # nothing to code is coded by nothing
-    for counts, share in tiers.best(allowed - base):
+    empty = error > 0 and not (
+        code.subquantizers or code.columns
+    )  # nothing to code is coded by nothing
+    for counts, share in row_counts.best(allowed - base):
         if base > allowed or error * share >= least or (empty and not counts):
             continue
-        nbytes = layout_nbytes(rows, width, tiers=counts, **same)
+        nbytes = allocation_nbytes(rows, width, row_counts=counts, **same)
         if nbytes <= allowed:
             least = error * share
-            found = Layout(**same, tiers=counts, nbytes=nbytes, expected_error=least)
+            found = Allocation(**same, row_counts=counts, nbytes=nbytes, expected_error=least)
     return found
 
 
@@ -108,12 +110,12 @@ def _covered(weights: NDArray[np.float64], width: int) -> int:
 
 
 def _too_few(rows: int, width: int, allowed: int, block: int, gain: bool) -> str:
-    least = layout_nbytes(
+    least = allocation_nbytes(
         rows,
         width,
-        parts=(Part(1, 1),),
+        subquantizers=(Subquantizer(1, 1),),
         covered=rows,
-        tiers=(),
+        row_counts=(),
         gain=gain,
         block=block,
     )

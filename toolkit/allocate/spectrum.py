@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from ..methods.config import LightTokenConfig
 from ..table.embedding import Float32
 from ..table.matrix import row_blocks
-from .allocation import Part
+from .allocation import Subquantizer
 from .candidates import Spectrum
 
 # Rows whose lengths differ by more than this (standard deviation of their logarithm) are worth a
@@ -17,7 +17,7 @@ _CLASS_VALUES = (16, 32, 64)  # principal directions in which classes of rows ha
 
 
 def measure_spectra(table: Float32, config: LightTokenConfig) -> list[Spectrum]:
-    """The ways to look at ``table`` float32 [V, d] that :func:`plan.plan_layout` chooses from."""
+    """The spectra of ``table`` float32 [V, d] that the planner chooses from."""
     mean = table.mean(axis=0, dtype=np.float64).astype(np.float32)
     step = -(-len(table) // _SAMPLE)
     rows = table[::step] - mean
@@ -37,7 +37,7 @@ def measure_spectra(table: Float32, config: LightTokenConfig) -> list[Spectrum]:
         for values in _CLASS_VALUES:
             if 2 * values <= table.shape[1]:
                 left = power * _without_classes(variances / power, strongest[:, :values])
-                spectra.append(Spectrum(left, total, (Part(1, values),), gain))
+                spectra.append(Spectrum(left, total, (Subquantizer(1, values),), gain))
     return spectra
 
 

@@ -57,7 +57,7 @@ class Parity:
     Attributes:
         lookup: the graph's decoded rows against ``CompressedEmbedding.lookup``, every token id.
         rewrite: the model's outputs against the original with its table replaced by ``lookup``.
-        compression: the model's outputs against the original: the price of compression.
+        compression: the model's outputs against the original: the compression error.
     """
 
     lookup: float

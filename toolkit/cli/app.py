@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from toolkit.errors import LightTokenError
+from toolkit.extras import explain
 
 EXIT_BAD_INPUT = 2
 EXIT_BUG = 1
@@ -79,6 +80,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get(_DEBUG):
             raise
+        if isinstance(error, ModuleNotFoundError) and (line := explain(error)) is not None:
+            return _fail(line)
         if isinstance(error, OSError) and error.errno is not None:
             return _fail(_system_error(error))
         kind = type(error).__name__

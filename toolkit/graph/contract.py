@@ -10,7 +10,7 @@ onnxruntime 1.31 knows them; but 1.20 and 1.22 take the last for all nodes, with
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
@@ -38,6 +38,34 @@ def is_head(node: ir.Node) -> bool:
 def is_packed(node: ir.Node) -> bool:
     """Whether it reads a packed table at all."""
     return node.domain == DOMAIN
+
+
+def packed_tensors(graph: ir.Graph) -> set[ir.Value]:
+    """The tensors of every packed table, those of an output head among them.
+
+    Found by who reads them, and by their names: an inlined function leaves no node behind.
+    """
+    held = {value.name: value for value in stored_values(graph) if value.name}
+    tables = {match.group(1) for match in map(CODES.match, held) if match}
+    found = {
+        value
+        for name, value in held.items()
+        for table in tables
+        if name.startswith(table) and TENSOR.match(name[len(table) :])
+    }
+    for node in graph.all_nodes():
+        if is_lookup(node) or is_head(node):
+            found |= {value for value in node.inputs[1:] if value is not None}
+    return found
+
+
+def stored_values(graph: ir.Graph) -> Iterator[ir.Value]:
+    """Every value that is stored: initializers, and outputs of Constant nodes; branches' too."""
+    for each in (graph, *graph.subgraphs()):
+        yield from each.initializers.values()
+    for node in graph.all_nodes():
+        if node.op_type == "Constant" and not node.domain:
+            yield from node.outputs
 
 
 def without_number(op_type: str) -> str:

@@ -15,11 +15,21 @@ FLOATS = {
     ir.DataType.DOUBLE,
 }
 MICROSOFT = "com.microsoft"
+# Operators that round activations to integers. The last bit of a sum then decides a step, so that
+# no two kernels agree to the bit.
+ROUNDING = frozenset(
+    {"QuantizeLinear", "DynamicQuantizeLinear", "MatMulNBits", "MatMulInteger", "QLinearMatMul"}
+)
 
 
 def is_op(node: ir.Node, *names: str) -> bool:
     """Whether it is one of these standard operators."""
     return node.op_type in names and node.domain in ("", "ai.onnx")
+
+
+def rounds_activations(graph: ir.Graph) -> bool:
+    """Whether a node of the graph or of a branch is one of :data:`ROUNDING`."""
+    return any(node.op_type in ROUNDING for node in graph.all_nodes())
 
 
 def is_plain_gemm(node: ir.Node) -> bool:

@@ -41,7 +41,7 @@ def packed_rows(model: Path, rows: int) -> NDArray[np.float32]:
 
     Raises:
         InputError: no .onnx file, or none with such a table in a node of its own: a graph whose
-            decode function was dissolved does not say where it begins.
+            function was inlined does not say where it begins.
     """
     loaded = load_graph(model)
     for node in loaded.graph.all_nodes():

@@ -5,26 +5,21 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from toolkit.errors import InputError
-
+from ..errors import InputError
 from .forms import (
     FLOATS,
     above,
     constant,
     dequantizes,
-    is_blocks,
     is_op,
     remakes,
     shape_of,
     stored,
     type_of,
 )
+from .gathers import is_row_gather
+from .ids import ids_input
 
-# Ops between a graph input and a Gather's indices that leave every id what it is.
-_PASS_THROUGH = {
-    *("Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"),
-    *("Slice", "Expand", "Transpose"),
-}
 # Of several tables, those worth packing: with fewer rows codebooks of 256 entries take more than
 # the rows do, and a table of a hundredth of the largest decides nothing.
 MIN_ROWS = 256
@@ -174,9 +169,9 @@ def find_large_tables(graph: ir.Graph) -> list[TableUse]:
 
 def _lookups(node: ir.Node) -> Iterator[Lookup]:
     """What ``node`` looks up; nothing where it is no look-up by ids."""
-    if not (is_op(node, "Gather") or is_blocks(node)):
+    if not is_row_gather(node):
         return
-    table, name = stored(node.inputs[0]), _ids_input(node)
+    table, name = stored(node.inputs[0]), ids_input(node.inputs[1])
     if table is None or name is None or not _width(node, table):
         return
     if type_of(node.outputs[0]) in FLOATS:
@@ -233,23 +228,3 @@ def _table(graph: ir.Graph, value: ir.Value, lookups: tuple[Lookup, ...]) -> Tab
     width = _width(lookups[0].gather, value)
     floats = tuple(whole for whole in held if type_of(whole) in FLOATS)
     return TableUse(graph, value, width, lookups, floats, tuple(dict.fromkeys(others)))
-
-
-def _ids_input(gather: ir.Node) -> str | None:
-    """The integer graph input whose values reach the Gather's indices unchanged, or None."""
-    axis = "axis" if is_op(gather, "Gather") else "gather_axis"
-    if gather.attributes.get_int(axis, 0) not in (0, -2):
-        return None
-    value = gather.inputs[1]
-    while value is not None:
-        node = value.producer()
-        if node is None:
-            is_ids = value.is_graph_input() and value.dtype in (
-                ir.DataType.INT32,
-                ir.DataType.INT64,
-            )
-            return value.name if is_ids else None
-        if node.op_type not in _PASS_THROUGH:
-            return None
-        value = node.inputs[0]
-    return None

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..allocate.allocation import Layout
+from ..allocate.allocation import Allocation
 from ..allocate.budget import Budget
 from ..allocate.candidates import Spectrum
 from ..allocate.importance import BLOCKS, check_importance, order_rows
-from ..allocate.planner import plan_layout
+from ..allocate.planner import plan_allocation
 from ..errors import BudgetError, InputError
+from ..extras import require
 from ..progress import Progress
 from ..table.embedding import CompressedEmbedding, Float32, RowOrder
 from ..table.matrix import row_blocks
@@ -53,10 +54,12 @@ def compress(
 
     Raises:
         InputError: no matrix, NaN or infinite rows (named), an unknown method.
-        BudgetError: the budget is too small for any layout.
+        BudgetError: the budget is too small for any allocation.
+        MissingDependencyError: the extra `export` is not installed.
     """
     if method not in METHODS:
         raise InputError(f"method {method!r} is unknown; known: {', '.join(METHODS)}")
+    require("export")
     table = check_matrix(matrix)
     weights = check_importance(importance, len(table))
     fitter = _fitter(table, method, seed, weights, config)
@@ -106,30 +109,30 @@ def _fitter(
     spectra = measure_spectra(table, settings)
 
     def fit(budget: Budget, report: Progress | None) -> CompressedEmbedding:
-        layout, order, ids, position_weights = best_layout(
-            spectra, weights, budget, settings.most_tiers
+        allocation, order, ids, position_weights = best_allocation(
+            spectra, weights, budget, settings.most_stages
         )
-        return train(table, ids, position_weights, order, layout, settings, seed, report)
+        return train(table, ids, position_weights, order, allocation, settings, seed, report)
 
     return fit
 
 
-def best_layout(
+def best_allocation(
     spectra: list[Spectrum],
     weights: NDArray[np.float64],
     budget: Budget,
-    most_tiers: int = LightTokenConfig.most_tiers,
-) -> tuple[Layout, RowOrder | None, NDArray[np.int64], NDArray[np.float64]]:
-    """The layout of least expected error over all block sizes, with the row order it needs.
+    most_stages: int = LightTokenConfig.most_stages,
+) -> tuple[Allocation, RowOrder | None, NDArray[np.int64], NDArray[np.float64]]:
+    """The allocation of least expected error over all block sizes, with the row order it needs.
 
     Args:
         spectra: what :func:`spectrum.measure_spectra` found.
         weights: importance of each id [V].
         budget: bytes.
-        most_tiers: stages for frequent rows, at most.
+        most_stages: stages for frequent rows, at most.
 
     Returns:
-        Layout, order, id at each position int64 [V], weight of each position [V].
+        Allocation, order, id at each position int64 [V], weight of each position [V].
 
     Raises:
         BudgetError: nothing fits.
@@ -139,14 +142,14 @@ def best_layout(
         orders.append(order_rows(weights, block))
         if orders[-1][0] is None:
             break  # already sorted: no block size can matter
-    layout = plan_layout(
+    allocation = plan_allocation(
         spectra,
         [(order.block if order else 0, by_position) for order, _, by_position in orders],
         budget,
-        most_tiers=most_tiers,
+        most_stages=most_stages,
     )
-    chosen = next(o for o in orders if (o[0].block if o[0] else 0) == layout.block)
-    return layout, *chosen
+    chosen = next(o for o in orders if (o[0].block if o[0] else 0) == allocation.block)
+    return allocation, *chosen
 
 
 def check_matrix(matrix: NDArray[np.floating]) -> Float32:

@@ -25,7 +25,7 @@ class LightTokenConfig:
         length_power: how much more long rows count in the fit where lengths are stored: 0 weighs
             relative errors alike, 2 absolute ones.
         classes: let the first byte name one of 256 classes of rows, where that pays.
-        most_tiers: stages for frequent rows, at most; 0 treats all rows alike.
+        most_stages: stages for frequent rows, at most; 0 treats all rows alike.
         split: make codebooks' entries sums of two of sixteen: an output head of the table is
             several times faster, and a few per cent more error is left; more where bytes stand for
             two or three values.
@@ -37,8 +37,8 @@ class LightTokenConfig:
     gain: bool | None = None
     length_power: float = 1.0
     classes: bool = True
-    most_tiers: int = 6
-    split: bool = False
+    most_stages: int = 6
+    additive: bool = False
 
     @classmethod
     def of_effort(cls, effort: str) -> "LightTokenConfig":
@@ -58,8 +58,8 @@ class LightTokenConfig:
             raise InputError(f"sample_rows must be at least 1, got {self.sample_rows}")
         if not 0 <= self.length_power <= 2:
             raise InputError(f"length_power must be from 0 to 2, got {self.length_power}")
-        if not 0 <= self.most_tiers <= 6:
-            raise InputError(f"most_tiers must be from 0 to 6, got {self.most_tiers}")
+        if not 0 <= self.most_stages <= 6:
+            raise InputError(f"most_stages must be from 0 to 6, got {self.most_stages}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from toolkit.errors import InputError
 
 from ...tasks.batches import length_limit
 from ...tasks.tokenize import Window
-from ..model import Subject
+from ..model import EvaluatedModel
 
 LONGEST = 512
 """Tokens of a window, special ones included, where models read as many or more.
@@ -17,7 +17,7 @@ More would leave few windows to draw from, and logits [tokens, vocabulary] that 
 
 
 def text_windows(
-    subjects: Sequence[Subject], text: str, limit_tokens: int | None = None
+    models: Sequence[EvaluatedModel], text: str, limit_tokens: int | None = None
 ) -> list[Window]:
     """``text`` from its start in windows as long as every model reads, none overlapping another.
 
@@ -30,9 +30,9 @@ def text_windows(
     """
     if limit_tokens is not None and limit_tokens < 1:
         raise InputError(f"limit_tokens must be at least 1, got {limit_tokens}")
-    limits = [length_limit(subject.session, subject.tokenizer) for subject in subjects]
+    limits = [length_limit(model.session, model.tokenizer) for model in models]
     length = min([LONGEST, *(limit for limit in limits if limit is not None)])
-    first, *others = subjects
+    first, *others = models
     windows = _cut(first, text, length)
     for other in others:
         if other.tokenizer is not first.tokenizer and _cut(other, text, length) != windows:
@@ -46,8 +46,8 @@ def text_windows(
     return windows
 
 
-def _cut(subject: Subject, text: str, length: int) -> list[Window]:
-    return replace(subject.tokenizer, max_length=length).windows(text)
+def _cut(model: EvaluatedModel, text: str, length: int) -> list[Window]:
+    return replace(model.tokenizer, max_length=length).windows(text)
 
 
 def _text_tokens(window: Window) -> list[int]:

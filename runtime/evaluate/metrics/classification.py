@@ -1,25 +1,46 @@
 """What compression costs on labelled texts, for models that classify them."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from toolkit.errors import InputError
 from toolkit.progress import Progress
 
+from ...tasks.tokenize import Text
 from ..data.labelled import Labelled
 from ..figures import Figure
-from ..model import Subject, need_task
+from ..model import EvaluatedModel, need_task, part
 from .bootstrap import RESAMPLES, figures
 from .confusion import metrics
-from .outputs import LabelMatch, logits, match_labels
-from .vectors import part
 
 MEASURE = "classify"
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class LabelMatch:
+    """Which output of a model each label of the data stands for, and ``by`` what: name or number.
+
+    ``names``: what the model calls its outputs.
+    """
+
+    numbers: Mapping[str, int]
+    by: str
+    names: Mapping[int, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        pairs = sorted((number, label) for label, number in self.numbers.items())
+        return ", ".join(
+            f"{label} = {self.names.get(number, f'output {number}')}" for number, label in pairs
+        )
 
 
 def classification(
-    subjects: Sequence[Subject],
+    models: Sequence[EvaluatedModel],
     data: Labelled,
     *,
     resamples: int = RESAMPLES,
@@ -38,14 +59,14 @@ def classification(
     Raises:
         InputError: no classifiers, or labels that are not the models'.
     """
-    need_task(subjects, ["text-classification"], "labelled texts need a classifier")
+    need_task(models, ["text-classification"], "labelled texts need a classifier")
     found, matches = {}, []
-    for index, subject in enumerate(subjects):
-        answers = logits(subject, data.texts, part(progress, index, subjects))
-        match = match_labels(data, subject, answers.shape[1])
+    for index, model in enumerate(models):
+        answers = logits(model, data.texts, part(progress, index, models))
+        match = match_labels(data, model, answers.shape[1])
         true = np.array([match.numbers[label] for label in data.labels])
         matches.append(match)
-        found[subject.name] = metrics(true, answers.argmax(axis=1), answers.shape[1])
+        found[model.name] = metrics(true, answers.argmax(axis=1), answers.shape[1])
     scores = [
         figure
         for metric in next(iter(found.values()))
@@ -81,3 +102,58 @@ def _notes(data: Labelled, match: LabelMatch, found: Sequence[Figure]) -> list[s
             f"{always:.1f}%; is this the model's task, and its order of labels?"
         )
     return said
+
+
+def logits(
+    model: EvaluatedModel, texts: Sequence[Text], progress: Progress | None = None
+) -> NDArray[np.float64]:
+    """Logits [n, C] of ``texts``; of a single logit both sides, whose softmax is its sigmoid.
+
+    Raises:
+        InputError: a model of several labels at once, or one that gives a number and no label.
+    """
+    classifier = model.classifier()
+    if classifier.problem_type in ("multi_label_classification", "regression"):
+        what = classifier.problem_type.replace("_", " ")
+        raise InputError(f"{model.name} does {what}, not one label a text; that is not measured")
+    found: NDArray[np.float64] | None = None
+    for batch in classifier.model.batches(texts, _BATCH, progress):
+        values = batch.output.astype(np.float64)
+        if values.shape[1] == 1:
+            values = np.concatenate([np.zeros_like(values), values], axis=1)
+        if found is None:
+            found = np.empty((len(texts), values.shape[1]))
+        found[batch.index] = values
+    if found is None:
+        raise InputError("there is no text to classify; give one or more")
+    return found
+
+
+def match_labels(data: Labelled, model: EvaluatedModel, outputs: int) -> LabelMatch:
+    """Match the data's labels with a model's ``outputs``: by name, else by number.
+
+    By number means: the data's labels are integers below ``outputs``, or the data set says which
+    numbers its names have and has as many. Nothing is guessed beyond that.
+
+    Raises:
+        InputError: neither fits.
+    """
+    names = model.classifier().labels
+    known = {name.strip().casefold(): number for number, name in names.items() if number < outputs}
+    labels = list(dict.fromkeys(data.labels))
+    if all(label.casefold() in known for label in labels):
+        return LabelMatch({label: known[label.casefold()] for label in labels}, "name", names)
+    if all(label.isdecimal() and int(label) < outputs for label in labels):
+        return LabelMatch({label: int(label) for label in labels}, "number", names)
+    if len(data.classes) == outputs:
+        order = {label: number for number, label in enumerate(data.classes)}
+        return LabelMatch(order, "number", names)
+    ours = ", ".join(names.get(number, f"LABEL_{number}") for number in range(outputs))
+    raise InputError(
+        f"the data's labels ({_some(labels)}) are not those of {model.name} ({ours}); call them "
+        f"so, or number them 0 .. {outputs - 1} in this order"
+    )
+
+
+def _some(labels: Sequence[str], most: int = 5) -> str:
+    return ", ".join(labels[:most]) + (", ..." if len(labels) > most else "")

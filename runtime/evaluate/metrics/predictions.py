@@ -16,10 +16,10 @@ from ...tasks.batches import need_output, run_rows
 from ...tasks.tokenize import Tokens, Window
 from ..data.windows import text_windows
 from ..figures import Figure
-from ..model import Subject, need_task
+from ..model import EvaluatedModel, need_task
+from .distributions import Logits
 
 Int64 = NDArray[np.int64]
-Logits = NDArray[np.floating]
 
 MASKED, CAUSAL = "fill-mask", "text-generation"
 SHARE = 0.15  # of the tokens, as in BERT's training (Devlin et al. 2019, section 3.1)
@@ -33,7 +33,7 @@ class Predictions:
     """One model's logits for some tokens of the text.
 
     Attributes:
-        model: name of the subject.
+        model: what figures call it.
         window: int64 [n], number of the window that each token is from.
         target: int64 [n], the token that stands there.
         logits: floats [n, V], what the model expects there.
@@ -49,7 +49,7 @@ class Measure(Protocol):
     """Predictions in, figures out."""
 
     def add(self, part: Predictions) -> None:
-        """Take some tokens in. The models take turns on the same ones, in the subjects' order."""
+        """Take some tokens in. The models take turns on the same ones, in the models' order."""
 
     def figures(self, *, resamples: int, seed: int) -> list[Figure]:
         """What was found; the bootstrap draws windows."""
@@ -65,20 +65,20 @@ class _Row:
     target: Int64
 
 
-def is_masked(subjects: Sequence[Subject]) -> bool:
+def is_masked(models: Sequence[EvaluatedModel]) -> bool:
     """Whether the models fill masks; if not, they go on from the left.
 
     Raises:
         InputError: a model that does neither, or models of both kinds.
     """
-    task = subjects[0].task
+    task = models[0].task
     tasks = (task,) if task in (MASKED, CAUSAL) else (MASKED, CAUSAL)
-    need_task(subjects, tasks, f"likelihood of text needs {' or '.join(tasks)} models")
+    need_task(models, tasks, f"likelihood of text needs {' or '.join(tasks)} models")
     return task == MASKED
 
 
 def read(
-    subjects: Sequence[Subject],
+    models: Sequence[EvaluatedModel],
     text: str,
     measures: Sequence[Measure],
     *,
@@ -99,15 +99,15 @@ def read(
         InputError: models that are no language models or share a name, a tokenizer without a mask,
             a text without tokens to foretell, or what :func:`text_windows` refuses.
     """
-    names = [subject.name for subject in subjects]
+    names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise InputError(f"two of the models {', '.join(names)} have one name; name them apart")
-    masked = is_masked(subjects)
-    windows = text_windows(subjects, text, limit_tokens)
+    masked = is_masked(models)
+    windows = text_windows(models, text, limit_tokens)
     if not masked:
         rows, total = iter(found := _causal(windows)), len(found)
     else:
-        mask = subjects[0].tokenizer.mask_id
+        mask = models[0].tokenizer.mask_id
         if mask is None:
             raise InputError(
                 "the tokenizer has no mask token; add special_tokens_map.json to its files"
@@ -118,16 +118,14 @@ def read(
             rows, total = iter(found := _sampled(windows, mask, seed)), len(found)
     if not total:
         raise InputError("the text has no token after its first one; give a longer text")
-    outputs = [
-        need_output(subject.session, ("logits",), rank=3, task=subject.task) for subject in subjects
-    ]
+    outputs = [need_output(model.session, ("logits",), rank=3, task=model.task) for model in models]
     size = _batch_size(outputs, max(map(len, windows)))
     done = 0
     while chunk := list(islice(rows, size)):
         window = np.repeat([row.window for row in chunk], [len(row.target) for row in chunk])
         target = np.concatenate([row.target for row in chunk])
-        for subject, output in zip(subjects, outputs, strict=True):
-            part = Predictions(subject.name, window, target, _run(subject, output.name, chunk))
+        for model, output in zip(models, outputs, strict=True):
+            part = Predictions(model.name, window, target, _run(model, output.name, chunk))
             for measure in measures:
                 measure.add(part)
         done += len(chunk)
@@ -182,11 +180,11 @@ def _batch_size(outputs: Sequence[TensorInfo], length: int) -> int:
     return max(1, min(_LARGEST_BATCH, int(_BATCH_BYTES / (4 * width * length))))
 
 
-def _run(subject: Subject, output: str, rows: list[_Row]) -> Logits:
+def _run(model: EvaluatedModel, output: str, rows: list[_Row]) -> Logits:
     """The rows' logits one below another [n, V], in the order of the rows."""
     found: dict[int, Logits] = {}
     tokens = [row.tokens for row in rows]
-    for batch in run_rows(subject.session, subject.tokenizer, tokens, [output], len(rows)):
+    for batch in run_rows(model.session, model.tokenizer, tokens, [output], len(rows)):
         for place, index in enumerate(batch.index):
             found[int(index)] = batch.output[place, _run_of(rows[index].position)]
     return found[0] if len(rows) == 1 else np.concatenate([found[i] for i in range(len(rows))])

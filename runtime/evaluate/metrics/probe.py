@@ -6,23 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.errors import InputError
+from toolkit.extras import require
 from toolkit.progress import Progress
 
 from ...tasks.feature_extraction import Float32
 from ..data.labelled import Labelled
 from ..data.texts import flat
 from ..figures import Figure
-from ..model import Subject, need_task
+from ..model import EvaluatedModel, need_task, part
 from .bootstrap import RESAMPLES, figures
 from .confusion import metrics
-from .vectors import part
 
 MEASURE = "probe"
 _ITERATIONS = 1000  # at most
 
 
 def linear_probe(
-    subjects: Sequence[Subject],
+    models: Sequence[EvaluatedModel],
     train: Labelled,
     test: Labelled,
     *,
@@ -42,8 +42,10 @@ def linear_probe(
     Raises:
         InputError: no sentence encoders, pairs of texts, a single label, or a label in ``test``
             that ``train`` does not have.
+        MissingDependencyError: the extra `probe` is not installed.
     """
-    need_task(subjects, ["feature-extraction"], "a probe needs sentence vectors")
+    need_task(models, ["feature-extraction"], "a probe needs sentence vectors")
+    require("probe")
     names = sorted(set(train.labels))
     _check(train, test, names)
     number = {name: index for index, name in enumerate(names)}
@@ -53,10 +55,10 @@ def linear_probe(
     place = {text: index for index, text in enumerate(sides)}
     rows, held = ([place[str(text)] for text in data.texts] for data in (train, test))
     found = {}
-    for index, subject in enumerate(subjects):
-        vectors = subject.encoder()(sides, progress=part(progress, index, subjects))
+    for index, model in enumerate(models):
+        vectors = model.encoder()(sides, progress=part(progress, index, models))
         guessed = _fit_and_predict(vectors[rows], goal, vectors[held])
-        found[subject.name] = metrics(true, guessed, len(names))
+        found[model.name] = metrics(true, guessed, len(names))
     return [
         figure
         for metric in next(iter(found.values()))

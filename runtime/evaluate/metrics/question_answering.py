@@ -13,8 +13,8 @@ from toolkit.progress import Progress
 from ...tasks.question_answering import question_answering as pipeline
 from ..data.squad import Questions
 from ..figures import Figure
-from ..model import Subject, need_task
-from .bootstrap import RESAMPLES, Indices, Metric, figures
+from ..model import EvaluatedModel, need_task, part
+from .bootstrap import RESAMPLES, figures, mean_of
 
 _MEASURE = "qa"
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -24,7 +24,7 @@ Float64 = NDArray[np.float64]
 
 
 def question_answering(
-    subjects: Sequence[Subject],
+    models: Sequence[EvaluatedModel],
     questions: Questions,
     *,
     resamples: int = RESAMPLES,
@@ -37,7 +37,7 @@ def question_answering(
     some of the ``questions`` have no answer, the models may give none, at threshold 0.
 
     Args:
-        subjects: models for question-answering, the original first.
+        models: models for question-answering, the original first.
         questions: one or more.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -46,27 +46,27 @@ def question_answering(
     Raises:
         InputError: a model that does not answer questions, or a question that fills its window.
     """
-    need_task(subjects, ("question-answering",), "questions need a model that answers them")
+    need_task(models, ("question-answering",), "questions need a model that answers them")
     pairs = list(zip(questions.questions, questions.contexts, strict=True))
     exact: dict[str, Float64] = {}
     overlap: dict[str, Float64] = {}
-    for number, subject in enumerate(subjects):
-        answer = pipeline(subject.session, subject.tokenizer)
+    for number, model in enumerate(models):
+        answer = pipeline(model.session, model.tokenizer)
         found = answer(
             pairs,
             no_answer=questions.unanswerable > 0,
-            progress=_part(progress, number, len(subjects)),
+            progress=part(progress, number, models, "answering questions"),
         )
         texts = [answers[0].text if answers else "" for answers in found]
-        exact[subject.name] = _scores(exact_match, texts, questions)
-        overlap[subject.name] = _scores(f1, texts, questions)
+        exact[model.name] = _scores(exact_match, texts, questions)
+        overlap[model.name] = _scores(f1, texts, questions)
     return [
         figure
         for metric, values in (("exact match", exact), ("F1", overlap))
         for figure in figures(
             _MEASURE,
             metric,
-            {name: _mean(scores) for name, scores in values.items()},
+            {name: mean_of(100.0 * scores) for name, scores in values.items()},
             len(questions),
             resamples=resamples,
             seed=seed,
@@ -109,16 +109,3 @@ def _scores(
             for text, answers in zip(found, questions.answers, strict=True)
         ]
     )
-
-
-def _mean(scores: Float64) -> Metric:
-    def over(chosen: Indices) -> float:
-        return 100.0 * float(scores[chosen].mean())
-
-    return over
-
-
-def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda share, _: progress((number + share) / count, "answering questions")

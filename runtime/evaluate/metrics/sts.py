@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from toolkit.errors import InputError
 from toolkit.progress import Progress
@@ -14,15 +13,15 @@ from toolkit.table.metrics import cosines
 from ...tasks.feature_extraction import Float32
 from ..data.pairs import Pairs
 from ..figures import ORIGINAL, Figure
-from ..model import Subject, need_task
+from ..model import EvaluatedModel, need_task
 from .bootstrap import RESAMPLES, Indices, figures
-from .vectors import encode, to_original
+from .similarity import encode, to_original
 
 MEASURE = "pairs"
 
 
 def sentence_pairs(
-    subjects: Sequence[Subject],
+    models: Sequence[EvaluatedModel],
     pairs: Pairs,
     *,
     resamples: int = RESAMPLES,
@@ -35,13 +34,13 @@ def sentence_pairs(
         «Spearman»: Spearman's rank correlation of the cosines with the human scores, x 100, over
         resamples of the pairs. «cosine, mean» and «cosine, 5th percentile»: how near a sentence's
         vector stays to the original's, over the distinct sentences; see
-        :func:`vectors.to_original`.
+        :func:`similarity.to_original`.
 
     Raises:
         InputError: no sentence encoders, fewer than two pairs, or scores or cosines that are all
             equal.
     """
-    need_task(subjects, ["feature-extraction"], "pairs need sentence vectors")
+    need_task(models, ["feature-extraction"], "pairs need sentence vectors")
     scores = np.asarray(pairs.scores)
     if len(np.unique(scores)) < 2:
         raise InputError(
@@ -52,7 +51,7 @@ def sentence_pairs(
     place = {sentence: index for index, sentence in enumerate(sentences)}
     left = np.array([place[sentence] for sentence in pairs.left])
     right = np.array([place[sentence] for sentence in pairs.right])
-    vectors = encode(subjects, sentences, progress)
+    vectors = encode(models, sentences, progress)
     found = {name: _likeness(each[left], each[right], name) for name, each in vectors.items()}
     drawn = partial(figures, resamples=resamples, seed=seed)
     return [
@@ -74,11 +73,15 @@ def _likeness(left: Float32, right: Float32, which: str) -> NDArray[np.float64]:
 
 
 def _spearman(values: NDArray[np.float64], scores: NDArray[np.float64], chosen: Indices) -> float:
-    """Pearson's correlation of the ranks, ties by their mean; NaN where either side is constant.
-
-    scipy's ``spearmanr`` gives the same, and a p-value that takes longer than the correlation.
-    """
-    a, b = rankdata(values[chosen]), rankdata(scores[chosen])
+    """Pearson's correlation of the ranks; NaN where either side is constant."""
+    a, b = _ranks(values[chosen]), _ranks(scores[chosen])
     a, b = a - a.mean(), b - b.mean()
     length = np.sqrt((a @ a) * (b @ b))
     return 100.0 * float(a @ b / length) if length else float("nan")
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1 on, float64 [n]; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return ranks

@@ -1,40 +1,10 @@
-"""The files that make up one model."""
+"""A model's files in and out of the page cache."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import onnx
-from google.protobuf.message import DecodeError
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-from toolkit.errors import FormatError
-
 _READ_CHUNK = 1 << 22  # bytes
-
-
-def model_files(path: Path) -> tuple[Path, ...]:
-    """The ``.onnx`` file and every external data file that it names; a ``.ort`` file has none.
-
-    Raises:
-        FormatError: no ONNX file, or an external file is missing.
-    """
-    if path.suffix == ".ort":
-        return (path,)
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        raise FormatError(f"{path} is no ONNX file ({error}); export the model again") from error
-    names = {
-        ExternalDataInfo(tensor).location
-        for tensor in _tensors(model)
-        if uses_external_data(tensor)
-    }
-    files = (path, *sorted(path.parent / name for name in names))
-    for file in files:
-        if not file.is_file():
-            raise FormatError(f"{file} is missing; {path.name} keeps weights in it, copy it too")
-    return files
 
 
 def drop(files: Sequence[Path]) -> bool:
@@ -67,27 +37,3 @@ def read_afresh(files: Sequence[Path]) -> None:
         with path.open("rb") as file:
             while file.read(_READ_CHUNK):
                 pass
-
-
-def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from _graph_tensors(model.graph)
-    for function in model.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        yield from _node_tensors(node)
-
-
-def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-        if attribute.HasField("g"):
-            yield from _graph_tensors(attribute.g)
-        for graph in attribute.graphs:
-            yield from _graph_tensors(graph)

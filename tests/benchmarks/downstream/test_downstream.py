@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from downstream.__main__ import main
 from downstream import run as downstream_run
+from downstream.__main__ import main
 from downstream.arms import Int4, Packed, Uncompressed, dense_of, round_to_nearest
 from downstream.results import append, read_results
 from downstream.run import open_model

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from exporters.bundle.card import model_card
 
+from exporters.bundle.card import model_card
 from toolkit.bundle.manifest import Healed
 
 

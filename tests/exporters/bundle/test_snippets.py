@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 
 import pytest
+
 from exporters.bundle.card import model_card
 from exporters.bundle.snippets import snippets
-
 from toolkit.bundle.manifest import Pooling
 
 WORDS = {

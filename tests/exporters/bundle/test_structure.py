@@ -1,4 +1,4 @@
-"""A bundle of either layout opens everywhere in this project, and is checked file by file."""
+"""A bundle of either structure opens everywhere in this project, and is checked file by file."""
 
 import json
 import shutil
@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 import pytest
-from exporters.bundle.structure import LAYOUTS, check_layout, layout_of
 
 from exporters import ExportOptions, export
+from exporters.bundle.structure import STRUCTURES, check_structure, structure_of
 from exporters.sources.source import LoadedModel, load_source
 from runtime import open_pipeline, open_session
 from toolkit.bundle.manifest import describe_files, read_manifest, verify_files
@@ -20,7 +20,7 @@ TEXTS = ["word3 word9", "word1", "word200 word7 word5"]
 
 @pytest.fixture(scope="module")
 def web(exported, quick, tmp_path_factory):
-    """``exported`` again, in the layout of transformers.js."""
+    """``exported`` again, in the structure of transformers.js."""
     out = tmp_path_factory.mktemp("web") / "bundle"
     options = quick(structure="transformers-js")
     export(str(exported.source), out, exported.budget, options=options)
@@ -57,9 +57,9 @@ def test_the_manifest_says_where_the_model_is(web, exported):
     assert manifest.model == "onnx/model.onnx"
     assert manifest.files == describe_files(web)
     verify_files(web, manifest)
-    assert layout_of(manifest) is LAYOUTS["transformers-js"]
-    assert layout_of(exported.manifest) is LAYOUTS["flat"]
-    assert manifest.footprint == exported.manifest.footprint  # the layout costs nothing
+    assert structure_of(manifest) is STRUCTURES["transformers-js"]
+    assert structure_of(exported.manifest) is STRUCTURES["flat"]
+    assert manifest.footprint == exported.manifest.footprint  # the structure costs nothing
 
 
 def test_sessions_and_pipelines_open_it(web, exported):
@@ -102,13 +102,13 @@ def test_what_transformers_js_needs_must_be_there(exported, name):
     assets = tuple(asset for asset in loaded.facts.assets if asset != name)
     poorer = replace(loaded, facts=replace(loaded.facts, assets=assets))
     assert isinstance(poorer, LoadedModel)
-    with pytest.raises(InputError, match=f"holds no {name}, which layout transformers-js needs"):
-        check_layout("transformers-js", poorer)
-    assert check_layout("flat", poorer) is LAYOUTS["flat"]
+    with pytest.raises(InputError, match=f"holds no {name}, which structure transformers-js needs"):
+        check_structure("transformers-js", poorer)
+    assert check_structure("flat", poorer) is STRUCTURES["flat"]
 
 
 def test_a_folder_without_a_tokenizer_is_refused_before_the_work(tiny_folder, exported, tmp_path):
-    with pytest.raises(InputError, match="choose layout flat"):
+    with pytest.raises(InputError, match="choose --structure flat"):
         export(
             str(tiny_folder("BertModel")),
             tmp_path / "out",
@@ -118,8 +118,10 @@ def test_a_folder_without_a_tokenizer_is_refused_before_the_work(tiny_folder, ex
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_layout_is_refused():
-    with pytest.raises(InputError, match="structure 'zip' is unknown; choose from flat, transformers"):
+def test_an_unknown_structure_is_refused():
+    with pytest.raises(
+        InputError, match="structure 'zip' is unknown; choose from flat, transformers"
+    ):
         ExportOptions(structure="zip")
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import onnx_ir as ir
 
-from exporters.bundle.write import model_nbytes, write_bundle
+from exporters.bundle.write import write_bundle
 from exporters.sources.facts import read_facts
 from exporters.sources.source import LoadedModel
 from toolkit.bundle.manifest import read_manifest, verify_files
 from toolkit.files import sha256
+from toolkit.graph.files import model_nbytes
 
 
 def test_assets_keep_their_place_and_their_bytes(exported):

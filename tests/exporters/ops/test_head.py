@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporters.ops.head import build_head_graph, head_model
-from exporters.ops.layer import PLANE_STEP, graph_tensors
+from exporters.ops.layer import COLUMN_STEP, graph_tensors
 from exporters.ops.lookup import decode_model
 from toolkit import CompressedEmbedding
 from toolkit.table.embedding import DenseDecoder, Stage
@@ -68,7 +68,9 @@ def test_rows_are_decoded_from_planes_too(run_model, embedding):
     """A tied table is stored once, as the head reads it."""
     ids = np.arange(embedding.rows)[None]
     (by_rows,) = run_model(decode_model(embedding).SerializeToString(), ids=ids)
-    by_planes = run_model(decode_model(embedding, planes=True).SerializeToString(), ids=ids)[0]
+    by_planes = run_model(decode_model(embedding, column_major=True).SerializeToString(), ids=ids)[
+        0
+    ]
     np.testing.assert_array_equal(by_planes, by_rows)
 
 
@@ -121,11 +123,11 @@ def test_a_float_decoder_is_right_to_rounding(run_model, values):
 
 
 def test_planes_hold_the_same_bytes_but_for_what_fills_them_up(everything):
-    rows, planes = graph_tensors(everything), graph_tensors(everything, planes=True)
+    rows, planes = graph_tensors(everything), graph_tensors(everything, column_major=True)
     assert list(rows) == list(planes)
     for index, stage in enumerate(everything.stages):
         plane = planes[f"stages.{index}.codes"]
-        assert plane.shape[1] % PLANE_STEP == 0
+        assert plane.shape[1] % COLUMN_STEP == 0
         np.testing.assert_array_equal(plane[:, : stage.rows].T, stage.codes)
         assert not plane[:, stage.rows :].any()
     np.testing.assert_array_equal(planes["lowrank.left"].T, rows["lowrank.left"])
@@ -163,7 +165,7 @@ def test_nothing_unpacks_when_onnxruntime_folds_constants(pack_table, tmp_path, 
     content = head_model(embedding).SerializeToString()
     ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     graph = ir.load(tmp_path / "optimized.onnx").graph
-    stored = graph_tensors(embedding, planes=True)
+    stored = graph_tensors(embedding, column_major=True)
     largest = max(array.size for array in stored.values())
     after = [value.const_value for value in graph.initializers.values()]
     assert max(tensor.size for tensor in after) == largest

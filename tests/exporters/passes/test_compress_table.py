@@ -6,7 +6,8 @@ import onnx_ir as ir
 import pytest
 
 from exporters.ops.layer import graph_tensors
-from exporters.passes.compress_table import CompressTable, check_opset, inline_decoder
+from exporters.passes.compress_table import CompressTable, check_opset
+from exporters.passes.inline_functions import InlineFunctions
 from toolkit.errors import InputError
 from toolkit.graph.contract import DOMAIN, LOOKUP
 
@@ -42,7 +43,7 @@ def packed_nodes(model):
     return [node for node in model.graph if node.op_type == LOOKUP]
 
 
-BODIES = {
+FORMS = {
     "output of the graph": (PLAIN, "rows = Gather(t, ids)"),
     "read by others": (
         "(int64[b,s] ids) => (float[b,s,6] rows)",
@@ -71,9 +72,9 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("what", BODIES)
+@pytest.mark.parametrize("what", FORMS)
 def test_the_outputs_are_those_of_the_decoded_table(pair, run_model, what):
-    signature, body = BODIES[what]
+    signature, body = FORMS[what]
     rewritten, replaced = pair(signature, body, opset=20, zero=np.array(0, np.int64))
     got, wanted = run_model(rewritten, ids=IDS), run_model(replaced, ids=IDS)
     for a, b in zip(got, wanted, strict=True):
@@ -140,7 +141,7 @@ def test_names_that_are_taken_are_left_alone(graph, run_model, embedding):
 
 
 def test_each_lookup_gets_a_node_of_its_own_name(pair):
-    rewritten, _ = pair(*BODIES["two lookups"])
+    rewritten, _ = pair(*FORMS["two lookups"])
     names = [node.name for node in packed_nodes(rewritten)]
     assert len(names) == len(set(names)) == 2
 
@@ -182,11 +183,11 @@ def test_a_lookup_that_was_missed_is_noticed(graph, embedding):
         CompressTable("t", embedding).ensures(model)
 
 
-@pytest.mark.parametrize("what", BODIES)
+@pytest.mark.parametrize("what", FORMS)
 def test_inlined_there_is_no_function_and_no_domain_left(pair, run_model, what):
-    signature, body = BODIES[what]
+    signature, body = FORMS[what]
     rewritten, replaced = pair(signature, body, opset=20, zero=np.array(0, np.int64))
-    inline_decoder(rewritten)
+    InlineFunctions()(rewritten)
     assert not rewritten.functions
     assert set(rewritten.opset_imports) == {""}
     assert {node.domain for node in rewritten.graph.all_nodes()} == {""}
@@ -197,8 +198,8 @@ def test_inlined_there_is_no_function_and_no_domain_left(pair, run_model, what):
 
 
 def test_inlining_keeps_the_names_of_inputs_and_outputs(pair):
-    rewritten, _ = pair(*BODIES["ids feed other nodes"], zero=np.array(0, np.int64))
-    inline_decoder(rewritten)
+    rewritten, _ = pair(*FORMS["ids feed other nodes"], zero=np.array(0, np.int64))
+    InlineFunctions()(rewritten)
     assert [value.name for value in rewritten.graph.inputs] == ["ids"]
     assert [value.name for value in rewritten.graph.outputs] == ["rows", "padding", "shape"]
 
@@ -214,7 +215,7 @@ def test_inlining_leaves_other_peoples_functions_alone(graph, run_model, embeddi
     model.opset_imports["other"] = 1
     neg = next(node for node in model.graph if node.op_type == "Neg")
     neg.op_type, neg.domain = "Negate", "other"
-    inline_decoder(model)
+    InlineFunctions()(model)
     assert [identifier[0] for identifier in model.functions] == ["other"]
     (rows,) = run_model(model, ids=IDS)
     np.testing.assert_array_equal(rows, -embedding.lookup(IDS))

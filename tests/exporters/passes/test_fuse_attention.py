@@ -10,9 +10,10 @@ import pytest
 
 from exporters import ExportOptions, export
 from exporters.options import decided
-from exporters.passes.edit import store
+from exporters.passes.base import store
+from exporters.passes.forget_shapes import ForgetShapes
 from exporters.passes.fuse_attention import FuseAttention, count_fusible
-from exporters.passes.fuse_bias import ForgetShapes, FuseBias
+from exporters.passes.fuse_bias import FuseBias
 from exporters.sources.source import load_source
 from runtime import open_session
 from toolkit import Budget
@@ -124,7 +125,7 @@ def written(graph, tmp_path_factory):
             added = Mul(away, large)
             {parts["mask"]}
             q = MatMul(x, wq) k = MatMul(x, wk) v = MatMul(x, wv)
-            q3 = Reshape(q, split) k3 = Reshape(k, split) v3 = Reshape(v, split)
+            q3 = Reshape(q, additive) k3 = Reshape(k, additive) v3 = Reshape(v, additive)
             {parts["queries"]} {parts["keys"]} v4 = Transpose<perm = [0, 2, 1, 3]>(v3)
             scores = MatMul(q4, k4)
             {parts["scaled"]} {parts["masked"]} {parts["weights"]}
@@ -202,7 +203,7 @@ def test_what_only_looks_like_attention_stays(written, tmp_path, changes):
 
 def test_values_decide_where_the_form_does_not(written, tmp_path):
     original = written(
-        split="[1, -1, 2, 4]",
+        additive="[1, -1, 2, 4]",
         scaled="",
         masked="",
         weights="weights = Softmax(scores)",
@@ -298,6 +299,35 @@ def test_with_half_precision_on_request(encoder_folder, quick, tmp_path):
     session = open_session(tmp_path / "out", op=False)
     feeds = {info.name: np.ones((2, 5), np.int64) for info in session.inputs}
     assert all(np.isfinite(value).all() for value in session.run(feeds).values())
+
+
+@pytest.mark.parametrize(
+    "architecture", ["BertModel", "DistilBertModel", "ElectraModel", "MPNetModel"]
+)
+def test_attention_as_older_tracers_write_it(tiny_folder, tmp_path, architecture):
+    """optimum's files tell no shapes, and compute the scale of the scores at run time."""
+    pytest.importorskip("optimum.exporters.onnx")
+    loaded = load_source(str(tiny_folder(architecture)), tmp_path, exporter="optimum")
+    assert count_fusible(loaded.path) == LAYERS
+
+
+def test_what_is_left_says_why(graph):
+    model = graph(
+        "(float[b, 4] x, float[4, 4] w) => (float[b, 4] y)", "s = Softmax(x) y = MatMul(s, w)"
+    )
+    attentions = FuseAttention()
+    result = attentions(model)
+    assert not result.modified
+    assert attentions.mismatches == ["Softmax : its scores are no product of queries and keys"]
+
+
+def test_passes_say_whether_they_changed_anything(graph):
+    model = graph("(float[n, 2] x) => (float[n, 2] y)", "a = Relu(x) y = Relu(a)")
+    for each in (FuseAttention(), FuseBias()):
+        assert not each(model).modified
+    model.graph[0].outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    assert ForgetShapes()(model).modified
+    assert not ForgetShapes()(model).modified
 
 
 def test_targets_decide(encoder_folder, quick, tmp_path):

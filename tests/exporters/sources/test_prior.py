@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from exporters.export import importance_of
-from exporters.sources.prior import token_importance
+from exporters.sources.prior import importance_of, token_importance
 from toolkit.errors import InputError
 
 

@@ -8,7 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from exporters.ops.layer import graph_tensors
-from exporters.passes.compress_table import CompressTable, inline_decoder
+from exporters.passes.compress_table import CompressTable
+from exporters.passes.inline_functions import InlineFunctions
 from exporters.tables import PackedTable
 from exporters.verify.check import CheckError, check_model, check_stays_packed
 from exporters.verify.replaced import save_replaced
@@ -58,7 +59,7 @@ def save(graph, tmp_path):
 @pytest.mark.parametrize("inline", [False, True])
 @pytest.mark.parametrize("body", [PLAIN, UNTIED])
 def test_a_right_model_passes(save, embedding, body, inline):
-    packed, original = save(body, embedding, change=inline_decoder if inline else None)
+    packed, original = save(body, embedding, change=InlineFunctions() if inline else None)
     parity = check_model(packed, original, [PackedTable("t", embedding)])
     assert parity.lookup <= 1e-4 * np.abs(embedding.dense()).max()
     assert parity.rewrite <= 1e-3 * np.abs(embedding.dense()).max()
@@ -233,7 +234,7 @@ def test_tables_that_two_inputs_look_up_are_checked_for_both(save, embedding, in
         "x = Gather(t, input_ids) z = Gather(t, labels) s = Add(x, z) y = MatMul(s, w)",
         embedding,
         signature="(int64[b,s] input_ids, int64[b,s] labels) => (float[b,s,o] y)",
-        change=inline_decoder if inline else None,
+        change=InlineFunctions() if inline else None,
     )
     check_model(packed, original, [PackedTable("t", embedding)])
 
@@ -251,7 +252,7 @@ def test_lookups_in_a_branch_are_checked(save, embedding, inline):
         y = MatMul(x, w)
         """,
         embedding,
-        change=inline_decoder if inline else None,
+        change=InlineFunctions() if inline else None,
     )
     check_model(packed, original, [PackedTable("t", embedding)])
 

@@ -6,11 +6,12 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from exporters.passes.quantize_products import quantize_products
-from exporters.passes.quantize_tables import quantize_tables
-from exporters.weights.calibration import moments_of
+from exporters.options import WEIGHTS
+from exporters.passes.quantize_products import QuantizeProducts
+from exporters.passes.quantize_tables import QuantizeTables
+from exporters.weights.calibration import second_moments
 from exporters.weights.products import Product, find_products
-from exporters.weights.shrink import BODIES, Inputs, shrink_body
+from exporters.weights.shrink import Inputs, shrink_weights
 from toolkit.errors import InputError
 
 ROWS, WIDTH, INNER = 300, 32, 48
@@ -97,7 +98,7 @@ def stored(path):
 
 @pytest.mark.parametrize(("form", "limit"), [("fp16", 2e-3), ("int8", 0.03), ("int4", 0.16)])
 def test_a_smaller_body_gives_nearly_the_same(path, work, form, limit):
-    out = shrink_body(path, work, form, INPUTS, kept=KEPT, block=16)
+    out = shrink_weights(path, work, form, INPUTS, kept=KEPT, group_size=16)
     onnx.checker.check_model(str(out))
     difference = relative(run(out), run(path))
     assert 0 < difference < limit
@@ -111,7 +112,7 @@ def test_a_smaller_body_gives_nearly_the_same(path, work, form, limit):
 
 
 def test_nothing_to_do_gives_the_file_back(path, work):
-    assert shrink_body(path, work, "fp32", INPUTS, kept=KEPT) == path
+    assert shrink_weights(path, work, "fp32", INPUTS, kept=KEPT) == path
     assert not list(work.iterdir())
 
 
@@ -120,7 +121,7 @@ def test_a_head_is_quantized_alone(path, work):
         node = next(node for node in model.graph if node.outputs[0].name == "logits")
         return [Product(node, model.graph.initializers["table"], by_rows=True)]
 
-    out = shrink_body(path, work, "fp32", INPUTS, kept=KEPT, heads=heads)
+    out = shrink_weights(path, work, "fp32", INPUTS, kept=KEPT, heads=heads)
     model = ir.load(out)
     assert [node.op_type for node in model.graph].count("MatMulNBits") == 1
     assert not any(node.op_type == "Transpose" for node in model.graph)
@@ -158,7 +159,7 @@ def test_a_shared_weight_is_stored_once(graph):
     )
     for index, node in enumerate(model.graph):
         node.name = f"n{index}"
-    quantize_products(model, find_products(model), bits=8, block=32)
+    QuantizeProducts(find_products(model), bits=8, group_size=32)(model)
     assert sorted(model.graph.initializers) == ["w.packed", "w.scales"]
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
     x = np.random.default_rng(1).normal(size=(3, 32)).astype(np.float32)
@@ -171,7 +172,7 @@ def test_onnxruntime_reads_what_the_codes_stand_for(graph, columns, bits):
     rng = np.random.default_rng(0)
     w = rng.normal(size=(columns, 24)).astype(np.float32)
     model = graph(f"(float[n, {columns}] x) => (float[n, 24] y)", "y = MatMul(x, w)", w=w)
-    quantize_products(model, find_products(model), bits=bits, block=32)
+    QuantizeProducts(find_products(model), bits=bits, group_size=32)(model)
     node = model.graph[0]
     for key in ("accuracy_level",):  # sums in float32 here, so that the codes alone are compared
         node.attributes[key] = ir.AttrInt64(key, 1)
@@ -180,13 +181,13 @@ def test_onnxruntime_reads_what_the_codes_stand_for(graph, columns, bits):
     size = node.attributes["block_size"].as_int()
     from exporters.weights.rounding import round_to_nearest
 
-    wanted = x @ round_to_nearest(np.ascontiguousarray(w.T), bits=bits, block=size).dense().T
+    wanted = x @ round_to_nearest(np.ascontiguousarray(w.T), bits=bits, group_size=size).dense().T
     np.testing.assert_allclose(session.run(None, {"x": x})[0], wanted, atol=1e-4)
 
 
 def test_moments_are_those_of_what_products_read(path, tmp_path):
     moments = {}
-    for part in moments_of(path, {"x": WIDTH, "flat": INNER}, ["ids"], np.ones(ROWS)):
+    for part in second_moments(path, {"x": WIDTH, "flat": INNER}, ["ids"], np.ones(ROWS)):
         moments |= part
     assert {name: m.shape for name, m in moments.items()} == {"x": (32, 32), "flat": (48, 48)}
     table, positions = weights()["table"], weights()["wpe"][:64]
@@ -200,14 +201,14 @@ def test_moments_are_those_of_what_products_read(path, tmp_path):
 
 def test_moments_of_a_text_are_of_its_windows(path):
     text = np.array([7, 3, 7, 3] * 40)
-    parts = moments_of(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=text)
+    parts = second_moments(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=text)
     moments = next(iter(parts))["tokens"] / (32 * 8 * 64)
     rows = weights()["table"][[7, 3]]
     np.testing.assert_allclose(moments, rows.T @ rows / 2, atol=1e-3)
 
 
 def test_a_text_shorter_than_a_window_is_repeated(path):
-    parts = moments_of(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=np.array([5]))
+    parts = second_moments(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=np.array([5]))
     row = weights()["table"][[5]]
     count = 32 * 8 * 64
     np.testing.assert_allclose(next(iter(parts))["tokens"] / count, row.T @ row, atol=1e-3)
@@ -215,22 +216,22 @@ def test_a_text_shorter_than_a_window_is_repeated(path):
 
 def test_moments_that_do_not_fit_together_come_in_parts(path, monkeypatch):
     monkeypatch.setattr("exporters.weights.calibration._AT_ONCE", 1)
-    parts = list(moments_of(path, {"x": WIDTH, "flat": INNER}, ["ids"], np.ones(ROWS)))
+    parts = list(second_moments(path, {"x": WIDTH, "flat": INNER}, ["ids"], np.ones(ROWS)))
     assert [sorted(part) for part in parts] == [["x"], ["flat"]]
 
 
 def test_rounding_by_outputs_beats_rounding_to_nearest(path, work, tmp_path):
-    aware = shrink_body(path, work, "int4", INPUTS, kept=KEPT, block=32)
+    aware = shrink_weights(path, work, "int4", INPUTS, kept=KEPT, group_size=32)
     plain = ir.load(path)
-    quantize_tables(plain, KEPT)
-    quantize_products(plain, find_products(plain, KEPT), block=32)
+    QuantizeTables(KEPT)(plain)
+    QuantizeProducts(find_products(plain, KEPT), group_size=32)(plain)
     ir.save(plain, tmp_path / "plain.onnx")
     wanted = run(path)
     assert relative(run(aware), wanted) < 0.95 * relative(run(tmp_path / "plain.onnx"), wanted)
 
 
 def test_other_tables_hold_bytes_and_are_not_unpacked(model, tmp_path):
-    quantize_tables(model, KEPT)
+    QuantizeTables(KEPT)(model)
     ir.save(model, tmp_path / "small.onnx")
     types = stored(tmp_path / "small.onnx")
     assert types["wpe.codes"] == "UINT8"
@@ -252,7 +253,7 @@ def test_some_tables_are_left_alone(graph, change):
     w = np.ones((rows, 32), np.float32)
     extra = "z = Identity(w)\n y = Add(x, z)" if change == "read otherwise" else "y = Identity(x)"
     model = graph("(int64[256] ids) => (float[256, 32] y)", f"x = Gather(w, ids)\n {extra}", w=w)
-    quantize_tables(model, frozenset({"w"} if change == "kept" else ()))
+    QuantizeTables(frozenset({"w"} if change == "kept" else ()))(model)
     assert list(model.graph.initializers) == ["w"]
 
 
@@ -261,7 +262,7 @@ def test_a_column_of_zeros_stays_zero(graph):
     w[:, 3] = 0
     model = graph("(int64[n] ids) => (float[n, 32] y)", "y = Gather(w, ids)", w=w)
     model.graph[0].name = "look"
-    quantize_tables(model, frozenset())
+    QuantizeTables(frozenset())(model)
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
     rows = session.run(None, {"ids": np.arange(256)})[0]
     assert not rows[:, 3].any()
@@ -275,11 +276,11 @@ def test_a_model_without_float_products_is_refused(graph, tmp_path, work, form):
         graph("(int64[n] ids) => (float16[n, 32] y)", "y = Gather(w, ids)", w=w), tmp_path / "m"
     )
     with pytest.raises(InputError, match="no product with float32 weights"):
-        shrink_body(tmp_path / "m", work, form, INPUTS, kept=KEPT)
+        shrink_weights(tmp_path / "m", work, form, INPUTS, kept=KEPT)
 
 
 def test_what_is_not_there_is_refused_in_one_line(path, work):
-    with pytest.raises(InputError, match=f"choose from {', '.join(BODIES)}"):
-        shrink_body(path, work, "int3", INPUTS, kept=KEPT)
-    with pytest.raises(InputError, match="a block of 48 is not possible"):
-        shrink_body(path, work, "int4", INPUTS, kept=KEPT, block=48)
+    with pytest.raises(InputError, match=f"choose from {', '.join(WEIGHTS)}"):
+        shrink_weights(path, work, "int3", INPUTS, kept=KEPT)
+    with pytest.raises(InputError, match="a group size of 48 is not possible"):
+        shrink_weights(path, work, "int4", INPUTS, kept=KEPT, group_size=48)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from runtime.profile.measure.job import Job
 
 from runtime import open_session
 from runtime.profile.browser import run_in_browser
+from runtime.profile.measure.job import Job
 from toolkit.bundle.feeds import build_feeds
 from toolkit.errors import InputError
 

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from runtime.profile.measure.job import Job
 
 from runtime.profile.browser import find_browser, missing, run_in_browser
+from runtime.profile.measure.job import Job
 from toolkit.errors import InputError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the programs here are sh scripts")

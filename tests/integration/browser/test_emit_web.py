@@ -6,11 +6,11 @@ import sys
 from urllib.request import urlopen
 
 import pytest
-from runtime.profile.measure.job import Answer, Job
 
 from runtime.devices.join import device_job, join
 from runtime.devices.results import read_results
 from runtime.devices.web import emit_web
+from runtime.profile.measure.job import Answer, Job
 from runtime.profile.measure.rounds import profile
 from runtime.profile.report.report import metrics
 from runtime.web.files import library_files

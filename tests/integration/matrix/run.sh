@@ -43,7 +43,7 @@ failed=
 for world; do
   case $world in
     transformers4) install "$world" "${root}[optimum]" ;;
-    transformers5) install "$world" "$root" ;;
+    transformers5) install "$world" "${root}[export]" ;;
     *) fail "there is no world $world; choose from transformers4, transformers5" ;;
   esac
   echo "== $world"

@@ -80,9 +80,9 @@ def assert_same(decoded, embedding, ids):
 @given(embedding=st.from_type(CompressedEmbedding), data=st.data())
 def test_every_kernel_decodes_as_lookup_does(open_kernel, kernels, embedding, data):
     ids = data.draw(st.lists(st.integers(0, embedding.rows - 1), max_size=40))
-    planes = data.draw(st.booleans())  # the layout of a table that an output head reads too
+    column_major = data.draw(st.booleans())  # as of a table that an output head reads too
     for kernel in kernels:
-        session = open_kernel(embedding, kernel, planes=planes)
+        session = open_kernel(embedding, kernel, column_major=column_major)
         assert_same(rows_of(session, [range(embedding.rows)]), embedding, [range(embedding.rows)])
         assert_same(rows_of(session, [ids]), embedding, np.array([ids], np.int64))
 
@@ -234,13 +234,13 @@ def allowed(embedding, hidden):
         bytes_, k = stage.codes.shape[1], stage.values_per_byte
         missing = [(0, 0)] * (hidden.ndim - 1) + [(0, bytes_ * k - latents.shape[-1])]
         by_byte = np.pad(latents, missing).reshape(*hidden.shape[:-1], bytes_, k)
-        split = np.array_equal(book, (book[::16, None] + (book[:16] - book[0])).reshape(256, k))
-        tables = by_byte @ (book[::16] if split else book).T.astype(np.float64)
+        additive = np.array_equal(book, (book[::16, None] + (book[:16] - book[0])).reshape(256, k))
+        tables = by_byte @ (book[::16] if additive else book).T.astype(np.float64)
         spread = np.ptp(tables, axis=-1)
-        if split:
+        if additive:
             spread = spread + np.ptp(by_byte @ (book[:16] - book[0]).T, axis=-1)
         widest = spread.max(axis=-1)
-        total += bytes_ * widest * (1 / 254 if split else 0.5 / 255)
+        total += bytes_ * widest * (1 / 254 if additive else 0.5 / 255)
     most = 1 if embedding.gain is None else max(1, np.abs(embedding.gain.levels).max())
     return (1.01 * most * total)[..., None]
 
@@ -271,10 +271,10 @@ def test_every_kernel_has_the_logits_of_the_table(open_kernel, kernels, embeddin
 
 @pytest.mark.parametrize("rows", [1, 31, 64, 100, 4095, 4096, 4161, 9000])
 @pytest.mark.parametrize("split", [False, True])
-def test_heads_of_any_number_of_rows(open_kernel, kernels, rows, split):
+def test_heads_of_any_number_of_rows(open_kernel, kernels, rows, additive):
     rng = np.random.default_rng(rows)
     book = rng.integers(-31, 32, (256, 5)).astype(np.int8)
-    if split:
+    if additive:
         book = (book[:16, None] + book[None, 16:32]).reshape(256, 5)
     weight = rng.integers(-127, 128, (33, 24)).astype(np.int8)
     scale = rng.random(24).astype(np.float32)
@@ -296,10 +296,10 @@ def test_heads_of_any_number_of_rows(open_kernel, kernels, rows, split):
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_more_bytes_than_sixteen_bits_can_sum(open_kernel, kernels, split):
+def test_more_bytes_than_sixteen_bits_can_sum(open_kernel, kernels, additive):
     rng = np.random.default_rng(0)
     book = np.repeat(np.arange(256, dtype=np.int16)[:, None] // 5, 2, axis=1).astype(np.int8)
-    if split:
+    if additive:
         book = (book[:16, None] + book[None, ::16]).reshape(256, 2)
     codes = np.concatenate([rng.integers(0, 256, (70, 600)), np.full((70, 600), 255)])
     scale = np.ones(1200, np.float32)

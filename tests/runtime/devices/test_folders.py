@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from runtime.profile.measure.job import Job
 
 from runtime.custom_op.build import BuildError, find_headers
 from runtime.devices.android import emit_android
 from runtime.devices.linux_arm64 import emit_linux_arm64
 from runtime.devices.results import KIND, SCHEMA, read_results
+from runtime.profile.measure.job import Job
 from runtime.setup import home
 from runtime.setup.calls import write_program
 from toolkit.errors import FormatError, InputError

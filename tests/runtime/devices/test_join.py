@@ -1,10 +1,10 @@
 import json
 
 import pytest
-from runtime.profile.measure.launch import Launcher
 
 from runtime.devices.join import device_job, join
 from runtime.devices.results import KIND, SCHEMA, read_results
+from runtime.profile.measure.launch import Launcher
 from runtime.profile.measure.rounds import profile
 from runtime.profile.places import find_place
 from runtime.profile.report.report import MEASURED, WRONG

@@ -14,10 +14,10 @@ import numpy as np
 import onnx.parser
 import onnxruntime
 import pytest
-from runtime.profile.measure.job import Answer, Job
 
 from runtime.devices.runner.build import SOURCES, build_runner
 from runtime.devices.runner.job_file import job_file
+from runtime.profile.measure.job import Answer, Job
 from runtime.setup import home
 from toolkit.bundle.feeds import build_feeds
 from toolkit.bundle.tensors import describe

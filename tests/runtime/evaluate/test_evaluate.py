@@ -11,14 +11,12 @@ from runtime.evaluate.data.labelled import Labelled
 from runtime.evaluate.data.pairs import Pairs
 from runtime.evaluate.figures import ORIGINAL
 from runtime.evaluate.measures import measure
-from runtime.evaluate.metrics.agreement import label_agreement
-from runtime.evaluate.metrics.agreement_spans import span_agreement
-from runtime.evaluate.metrics.classification import classification
-from runtime.evaluate.metrics.outputs import match_labels
+from runtime.evaluate.metrics.agreement import label_agreement, span_agreement
+from runtime.evaluate.metrics.classification import classification, match_labels
 from runtime.evaluate.metrics.probe import linear_probe
 from runtime.evaluate.metrics.similarity import sentence_similarity
 from runtime.evaluate.metrics.sts import sentence_pairs
-from runtime.evaluate.model import open_subject
+from runtime.evaluate.model import open_model
 from toolkit.errors import InputError
 from toolkit.table.metrics import cosines
 
@@ -54,7 +52,7 @@ def models(tiny, tmp_path):
         names = {ORIGINAL: 0.0} | others
         columns = 10 if task == "fill-mask" else 4
         return [
-            open_subject(
+            open_model(
                 tiny.bundle(
                     tmp_path / name, task, noisy(tiny, scale, columns), graph=graph, config=config
                 ),
@@ -136,12 +134,12 @@ def test_scores_without_a_correlation(models, scores):
 def test_model_that_says_the_same_of_every_pair(tmp_path, tiny):
     same = tiny.bundle(tmp_path / "b", values=np.ones((10, 4), np.float32))
     with pytest.raises(InputError, match="model original gives every pair the same cosine"):
-        sentence_pairs([open_subject(same, ORIGINAL)], PAIRS)
+        sentence_pairs([open_model(same, ORIGINAL)], PAIRS)
 
 
 def test_a_model_of_another_width_has_no_cosine_to_the_original(models, tmp_path, tiny):
     graph = tiny.graphs["feature-extraction"].replace("[b,s,4]", "[b,s,6]")
-    wide = open_subject(tiny.bundle(tmp_path / "w", values=tiny.table(6), graph=graph), "wide")
+    wide = open_model(tiny.bundle(tmp_path / "w", values=tiny.table(6), graph=graph), "wide")
     found = sentence_pairs([*models("feature-extraction", near=0.1), wide], PAIRS, resamples=5)
     assert list(by_metric(found, "wide")) == ["Spearman"]
     assert len(by_metric(found, "near")) == 3
@@ -209,7 +207,7 @@ def test_agreement_of_spans_by_hand(models, tiny):
 def test_a_single_logit_is_a_choice_of_two(tiny, tmp_path):
     graph = tiny.graphs["text-classification"]
     subjects = [
-        open_subject(
+        open_model(
             tiny.bundle(tmp_path / name, "text-classification", table[:, :1], graph=graph), name
         )
         for name, table in ((ORIGINAL, tiny.table()), ("other", -tiny.table()))
@@ -223,7 +221,7 @@ def test_of_more_than_five_labels_the_likeliest_five_count(tiny, tmp_path):
     tables = tiny.table(7), tiny.table(7)
     tables[1][:, 6] += 1e3  # its likeliest label, whatever the text
     subjects = [
-        open_subject(tiny.bundle(tmp_path / name, "text-classification", table, graph=graph), name)
+        open_model(tiny.bundle(tmp_path / name, "text-classification", table, graph=graph), name)
         for name, table in zip((ORIGINAL, "other"), tables, strict=True)
     ]
     found = by_metric(label_agreement(subjects, TEXTS, resamples=5), "other")
@@ -311,7 +309,7 @@ def test_a_probe_reads_what_is_in_the_vectors(models, tiny, tmp_path):
     blind = tiny.table()
     blind[5:8] = blind[5]  # colours that all look alike
     subjects = models("feature-extraction", same=0.0)
-    subjects.append(open_subject(tiny.bundle(tmp_path / "blind", values=blind), "blind"))
+    subjects.append(open_model(tiny.bundle(tmp_path / "blind", values=blind), "blind"))
     train, test = colours(60, 0), colours(40, 1)
     found = linear_probe(subjects, train, test, resamples=50)
     assert by_metric(found, ORIGINAL) == pytest.approx(
@@ -370,7 +368,7 @@ def test_several_measures_in_one_report(models):
 
 
 def test_a_model_that_reads_less_of_a_text_is_told_of(models, tiny, tmp_path):
-    short = open_subject(tiny.bundle(tmp_path / "short", max_length=4), "short")
+    short = open_model(tiny.bundle(tmp_path / "short", max_length=4), "short")
     [original] = models("feature-extraction")
     report = measure([original, short], Data(texts=("red",)), resamples=5)
     assert report.notes == (
@@ -391,13 +389,13 @@ def test_language_models_read_a_text_as_it_runs(models):
 
 def test_opening_what_is_no_model(tiny, bundle, tmp_path):
     with pytest.raises(InputError, match="is a bare model; give folder="):
-        open_subject(bundle / "model.onnx", "x")
+        open_model(bundle / "model.onnx", "x")
     (tmp_path / "plain").mkdir()
     tiny.tokenizer(tmp_path / "plain")
     with pytest.raises(InputError, match=r"has no lighttoken\.json; give task="):
-        open_subject(bundle / "model.onnx", "x", folder=tmp_path / "plain")
-    subject = open_subject(
+        open_model(bundle / "model.onnx", "x", folder=tmp_path / "plain")
+    subject = open_model(
         bundle / "model.onnx", "x", folder=tmp_path / "plain", task="feature-extraction"
     )
     assert (subject.nbytes, subject.pooling) == (None, None)
-    assert open_subject(bundle / "model.onnx", "x", folder=bundle).nbytes is None
+    assert open_model(bundle / "model.onnx", "x", folder=bundle).nbytes is None

@@ -7,12 +7,12 @@ import onnx.parser
 import pytest
 from onnx import numpy_helper
 from onnx.external_data_helper import set_external_data
-from runtime.profile.measure.disk import model_files
 
 from exporters.ops.head import head_model
 from exporters.ops.lookup import decode_model
 from runtime.profile.file_bytes import parts
 from toolkit.errors import FormatError
+from toolkit.graph.files import model_files
 
 HEADER = '<ir_version: 9, opset_import: ["" : 18]>'
 TABLE = np.arange(400, dtype=np.float32).reshape(100, 4)

@@ -4,11 +4,11 @@ import onnx.inliner
 import onnx.parser
 import pytest
 from onnx import numpy_helper
-from runtime.profile.placement.partitioned_graph import partitioned_graph, read_graph
 
 from exporters.ops.head import head_model
 from exporters.ops.lookup import decode_model
 from runtime.profile.layer import Layer, embedding_initializer_bytes, embedding_share, find_layer
+from runtime.profile.placement.partitioned_graph import partitioned_graph, read_graph
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20, "com.microsoft" : 1]>'
 TABLE = np.arange(40, dtype=np.float32).reshape(10, 4)

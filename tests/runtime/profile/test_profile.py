@@ -13,7 +13,7 @@ from rich.console import Console
 
 from runtime.profile import places as places_module
 from runtime.profile.measure import cell as cell_module
-from runtime.profile.measure.disk import drop, model_files, read_afresh
+from runtime.profile.measure.disk import drop, read_afresh
 from runtime.profile.measure.job import Answer, Job
 from runtime.profile.measure.launch import Launcher
 from runtime.profile.measure.parity import compare
@@ -34,6 +34,7 @@ from runtime.profile.report.report import (
 )
 from runtime.profile.report.terminal import render
 from toolkit.errors import FormatError, InputError
+from toolkit.graph.files import model_files
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 MB = 1_000_000

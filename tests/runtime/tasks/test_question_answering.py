@@ -13,7 +13,7 @@ from exporters.sources.to_onnx import has_optimum
 from runtime.evaluate.data.squad import Questions
 from runtime.evaluate.figures import ORIGINAL
 from runtime.evaluate.metrics.question_answering import question_answering
-from runtime.evaluate.model import Subject
+from runtime.evaluate.model import EvaluatedModel
 from runtime.session import open_session
 from runtime.tasks import question_answering as pipeline
 from runtime.tasks.pipeline import open_pipeline
@@ -56,7 +56,9 @@ def folder(tmp_path, tiny):
 def subject(folder):
     def build(name, *arguments):
         path = folder(*arguments, name=name)
-        return Subject(name, open_session(path), open_tokenizer(path), "question-answering", path)
+        return EvaluatedModel(
+            name, open_session(path), open_tokenizer(path), "question-answering", path
+        )
 
     return build
 
@@ -290,7 +292,7 @@ def test_the_same_model_differs_by_nothing(subject):
 
 def test_other_tasks_have_no_answers(tmp_path, tiny):
     path = tiny.bundle(tmp_path / "b", "fill-mask", tiny.table(10))
-    model = Subject("mask", open_session(path), open_tokenizer(path), "fill-mask", path)
+    model = EvaluatedModel("mask", open_session(path), open_tokenizer(path), "fill-mask", path)
     with pytest.raises(InputError, match="mask is a fill-mask model; questions need a model that"):
         question_answering([model], QUESTIONS)
 
@@ -397,7 +399,9 @@ def test_a_model_that_learnt_to_answer(toy, exporter):
         pytest.skip("needs optimum")
     bundle, original = toy(exporter)
     subjects = [
-        Subject(name, open_session(path), open_tokenizer(bundle), "question-answering", bundle)
+        EvaluatedModel(
+            name, open_session(path), open_tokenizer(bundle), "question-answering", bundle
+        )
         for name, path in ((ORIGINAL, original), ("bundle", bundle))
     ]
     figures = question_answering(subjects, toy_questions(200, 0), resamples=100)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit import LightTokenConfig
-from toolkit.allocate.allocation import Part
+from toolkit.allocate.allocation import Subquantizer
 from toolkit.allocate.spectrum import covariance_spectrum, measure_spectra
 
 PLAIN = LightTokenConfig(classes=False, gain=False)
@@ -55,9 +55,9 @@ def test_every_way_to_look_at_a_table_has_its_width_and_the_same_total(rows, wid
         assert spectrum.variances.sum() <= spectrum.total * (1 + 1e-5) + 1e-9
         assert (spectrum.variances >= -1e-5 * spectrum.total - 1e-9).all()
     for spectrum in classes:
-        (part,) = spectrum.prefix
-        assert part.groups == 1
-        assert 2 * part.k <= width
+        (subquantizer,) = spectrum.prefix
+        assert subquantizer.groups == 1
+        assert 2 * subquantizer.dimension <= width
 
 
 def test_a_tall_table_is_judged_by_rows_from_all_over_it():
@@ -118,8 +118,10 @@ def test_directions_beyond_those_of_the_classes_keep_their_variances():
     table = clustered(2000, 64)
     plain, *classes = measure_spectra(table, CLASSES)
     for spectrum in classes:
-        (part,) = spectrum.prefix
-        np.testing.assert_allclose(spectrum.variances[part.k :], plain.variances[part.k :])
+        (subquantizer,) = spectrum.prefix
+        np.testing.assert_allclose(
+            spectrum.variances[subquantizer.dimension :], plain.variances[subquantizer.dimension :]
+        )
 
 
 def test_classes_can_be_left_out_and_narrow_tables_have_none():
@@ -149,5 +151,7 @@ def test_the_table_is_left_alone_and_spectra_are_repeatable():
 
 def test_a_prefix_is_one_byte():
     plain, *classes = measure_spectra(normal(300, 64), CLASSES)
-    assert all(spectrum.prefix == (Part(1, spectrum.prefix[0].k),) for spectrum in classes)
+    assert all(
+        spectrum.prefix == (Subquantizer(1, spectrum.prefix[0].dimension),) for spectrum in classes
+    )
     assert not plain.prefix

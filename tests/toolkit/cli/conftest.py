@@ -49,7 +49,7 @@ def lighttoken(
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, kept: object) -> Path:
     """A random BERT, 600 x 32, with mean pooling and a tokenizer of whole words."""
     folder = tmp_path_factory.mktemp("models") / "tiny-bert"
     torch.manual_seed(0)

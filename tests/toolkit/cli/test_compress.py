@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from tests.codebooks import is_additive
 from toolkit import CompressedEmbedding
 from toolkit.methods.compress import METHODS
-from toolkit.methods.lighttoken.additive_codebooks import is_split
 
 
 def test_npy(lighttoken, small_table: NDArray[np.float32], tmp_path: Path):
@@ -60,7 +60,7 @@ def test_codebooks_are_split_where_that_is_asked_for(lighttoken, small_table, tm
         assert lighttoken(*arguments, *options).code == 0
         stages = CompressedEmbedding.load(tmp_path / "out").stages
         books = [torch.from_numpy(s.codebook) for s in stages if s.codes.shape[1] > 1]
-        assert {is_split(book) for book in books} == {expected}
+        assert {is_additive(book) for book in books} == {expected}
 
 
 @pytest.mark.parametrize("method", METHODS[1:])

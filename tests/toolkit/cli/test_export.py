@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from tests.codebooks import is_additive
 from toolkit.bundle.manifest import read_manifest
-from toolkit.methods.lighttoken.additive_codebooks import is_split
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -45,7 +45,7 @@ def test_says_how_many_attentions_are_joined(lighttoken, tiny_model: Path, tmp_p
     assert "no attention was put into one node" in without
     refused = lighttoken("export", tiny_model, tmp_path / "qnn", "--target", "qnn", "--fuse")
     assert refused.code == 2
-    assert "qnn does not know joined attention" in refused.err
+    assert "qnn has no fused attention" in refused.err
 
 
 def two_tables(folder: Path) -> Path:
@@ -115,8 +115,8 @@ def test_codebooks_are_split_where_that_is_asked_for(
     )
     assert outcome.code == 0
     assert outcome.json["parity_max_abs_error"] <= 1e-5
-    assert {is_split(book) for book in codebooks(tmp_path / "out")} == {True}
-    assert {is_split(book) for book in codebooks(tiny_bundle)} == {False}
+    assert {is_additive(book) for book in codebooks(tmp_path / "out")} == {True}
+    assert {is_additive(book) for book in codebooks(tiny_bundle)} == {False}
 
 
 def test_other_methods_have_no_codebooks_to_split(fails, tiny_model: Path, tmp_path: Path):
@@ -218,7 +218,7 @@ def test_a_full_disk(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "model.onnx.data")
 
-    monkeypatch.setattr(sys.modules["exporters.export"], "write_bundle", full)
+    monkeypatch.setattr("exporters.steps.write.write_bundle", full)
     line = fails("export", tiny_model, tmp_path / "out", "--ratio", 5)
     assert "no space left on device" in line
     assert leftovers(tmp_path) == []

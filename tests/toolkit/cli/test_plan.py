@@ -19,7 +19,7 @@ def test_offers_fit_their_ratios_and_get_worse(lighttoken, tiny_model: Path):
         assert offer["bits_per_parameter"] == 8 * offer["nbytes"] / (600 * 32)
         assert 0 < offer["covered"] <= 600
         assert offer["covered"] * offer["bytes_per_row"] < offer["nbytes"]
-        assert sorted(offer["tiers"], reverse=True) == offer["tiers"]
+        assert sorted(offer["row_counts"], reverse=True) == offer["row_counts"]
     cosines = [offer["cosine"] for offer in offers]
     assert cosines == sorted(cosines, reverse=True)
 
@@ -32,11 +32,11 @@ def test_what_is_offered_is_near_what_comes_out(
     arguments = ("plan", tmp_path / "table.npy", "--ratios", ratio, "--json")
     (offer,) = lighttoken(*arguments).json["offers"]
     embedding = compress(small_table, Budget(ratio=ratio))
-    every = len(embedding.stages) - len(offer["tiers"])
+    every = len(embedding.stages) - len(offer["row_counts"])
     stored = sum(stage.codes.shape[1] for stage in embedding.stages[:every])
     assert offer["bytes_per_row"] == stored + (embedding.gain is not None)
     assert offer["covered"] == embedding.covered
-    assert offer["tiers"] == [stage.rows for stage in embedding.stages[every:]]
+    assert offer["row_counts"] == [stage.rows for stage in embedding.stages[every:]]
     real = mean_cosine(small_table, embedding.dense(), zipf_prior(len(small_table)))
     assert offer["cosine"] == pytest.approx(real, abs=0.06)
 

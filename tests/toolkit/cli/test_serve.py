@@ -77,7 +77,13 @@ def test_the_bundle_byte_for_byte(server, tiny_bundle):
 
 
 def test_the_page_is_isolated_and_lets_nothing_out(server):
-    for path in ("/", "/web/page/page.mjs", "/bundle/lighttoken.json", "/settings.json", "/nowhere"):
+    for path in (
+        "/",
+        "/web/page/page.mjs",
+        "/bundle/lighttoken.json",
+        "/settings.json",
+        "/nowhere",
+    ):
         headers = ask(server, path)[1]
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
         assert headers["Cross-Origin-Embedder-Policy"] == "require-corp"

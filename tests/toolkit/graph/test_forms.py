@@ -7,7 +7,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from exporters.passes.compress_table import CompressTable, inline_decoder
+from exporters.passes.compress_table import CompressTable
+from exporters.passes.inline_functions import InlineFunctions
 from exporters.tables import PackedTable
 from exporters.verify.check import CheckError, check_model, check_stays_packed
 from toolkit.errors import InputError
@@ -205,7 +206,7 @@ def test_rewritten_it_gives_the_packed_rows_in_the_same_type(
     model, original = make(form), make(form)
     CompressTable("t", embedding)(model)
     if inline:
-        inline_decoder(model)
+        InlineFunctions()(model)
     (rows,), (before,) = run_model(model, ids=IDS), run_model(original, ids=IDS)
     assert rows.dtype == before.dtype
     wanted = embedding.lookup(IDS)

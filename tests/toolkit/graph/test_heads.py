@@ -4,7 +4,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from exporters.passes.compress_table import CompressTable, inline_decoder
+from exporters.passes.compress_table import CompressTable
+from exporters.passes.inline_functions import InlineFunctions
 from exporters.tables import PackedTable
 from exporters.verify.check import CheckError, check_model
 from toolkit.graph.heads import find_heads, serves_heads_alone
@@ -104,7 +105,7 @@ def test_heads_read_what_the_look_up_reads(tied, embedding, run_model, kind, inl
     model = tied(FOUND[kind])
     CompressTable("t", embedding, heads=True)(model)
     if inline:
-        inline_decoder(model)
+        InlineFunctions()(model)
     (logits,) = run_model(model, ids=IDS)
     wanted = dense(embedding, kind, embedding.lookup(IDS))
     np.testing.assert_allclose(logits, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max())

@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from exporters.ops.lookup import decode_model
-from exporters.passes.compress_table import inline_decoder
+from exporters.passes.inline_functions import InlineFunctions
 from toolkit.errors import InputError
 from toolkit.graph.rows import packed_rows
 
@@ -39,7 +39,7 @@ def test_no_such_table(small_embedding, tmp_path):
 
 def test_a_dissolved_function(small_embedding, tmp_path):
     model = ir.from_proto(decode_model(small_embedding))
-    inline_decoder(model)
+    InlineFunctions()(model)
     ir.save(model, tmp_path / "model.onnx")
     with pytest.raises(InputError, match="--decode function"):
         packed_rows(tmp_path / "model.onnx", small_embedding.rows)

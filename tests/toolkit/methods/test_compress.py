@@ -9,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.codebooks import is_additive
 from toolkit import Budget, CompressedEmbedding, LightTokenConfig, PaperConfig, compress
 from toolkit.allocate.candidates import Spectrum
-from toolkit.allocate.planner import plan_layout
+from toolkit.allocate.planner import plan_allocation
 from toolkit.errors import BudgetError, InputError
-from toolkit.methods.compress import best_layout, check_matrix
-from toolkit.methods.lighttoken.additive_codebooks import is_split
+from toolkit.methods.compress import best_allocation, check_matrix
 
 QUICK = LightTokenConfig(rounds=1)
 
@@ -37,16 +37,16 @@ def variance(table):
     width=st.integers(1, 40),
     max_bytes=st.integers(3000, 60_000),
     shuffled=st.booleans(),
-    most_tiers=st.integers(0, 6),
+    most_stages=st.integers(0, 6),
     classes=st.booleans(),
-    split=st.booleans(),
+    additive=st.booleans(),
 )
 def test_the_result_never_exceeds_its_budget(
-    rows, width, max_bytes, shuffled, most_tiers, classes, split
+    rows, width, max_bytes, shuffled, most_stages, classes, additive
 ):
     table, budget = normal(rows, width), Budget(max_bytes=max_bytes)
     importance = np.random.default_rng(0).random(rows) if shuffled else None
-    config = replace(QUICK, most_tiers=most_tiers, classes=classes, split=split)
+    config = replace(QUICK, most_stages=most_stages, classes=classes, additive=additive)
     try:
         embedding = compress(table, budget, importance=importance, config=config)
     except BudgetError:
@@ -91,20 +91,20 @@ def test_more_training_leaves_less_error(small_table):
 
 def test_split_codebooks_are_sums_and_leave_little_more_error():
     table = (normal(3000, 48) / np.sqrt(1 + np.arange(48))).astype(np.float32)
-    plain, split = (
-        compress(table, Budget(ratio=16), config=replace(QUICK, split=split))
-        for split in (False, True)
+    plain, additive = (
+        compress(table, Budget(ratio=16), config=replace(QUICK, additive=additive))
+        for additive in (False, True)
     )
-    for embedding, expected in ((plain, False), (split, True)):
+    for embedding, expected in ((plain, False), (additive, True)):
         codebooks = [s.codebook for s in embedding.stages if s.codes.shape[1] > 1]
         assert len(codebooks) > 2
-        assert {is_split(torch.from_numpy(book)) for book in codebooks} == {expected}
-    assert split.nbytes == plain.nbytes
-    assert squared_error(split, table) < 1.12 * squared_error(plain, table)
+        assert {is_additive(torch.from_numpy(book)) for book in codebooks} == {expected}
+    assert additive.nbytes == plain.nbytes
+    assert squared_error(additive, table) < 1.12 * squared_error(plain, table)
 
 
 def test_equal_seeds_give_equal_split_codebooks_and_others_do_not(small_table):
-    config = replace(QUICK, split=True)
+    config = replace(QUICK, additive=True)
     first, again, other = (
         compress(small_table, Budget(ratio=10), seed=seed, config=config).to_bytes()
         for seed in (1, 1, 2)
@@ -230,9 +230,9 @@ def test_an_unknown_method_is_refused(small_table):
         compress(small_table, Budget(ratio=10), method="zip")
 
 
-@pytest.mark.parametrize("most_tiers", [0, 6])
-def test_the_nearest_ratio_named_when_out_of_reach_really_works(small_table, most_tiers):
-    config = replace(QUICK, most_tiers=most_tiers)
+@pytest.mark.parametrize("most_stages", [0, 6])
+def test_the_nearest_ratio_named_when_out_of_reach_really_works(small_table, most_stages):
+    config = replace(QUICK, most_stages=most_stages)
     with pytest.raises(BudgetError) as failure:
         compress(small_table, Budget(ratio=5000), config=config)
     message = str(failure.value)
@@ -274,11 +274,13 @@ EDGES = {
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("additive", [False, True])
 @pytest.mark.parametrize(("table", "max_bytes"), EDGES.values(), ids=EDGES)
-def test_odd_tables_are_compressed(table, max_bytes, split):
+def test_odd_tables_are_compressed(table, max_bytes, additive):
     table = table.astype(np.float32)
-    embedding = compress(table, Budget(max_bytes=max_bytes), config=replace(QUICK, split=split))
+    embedding = compress(
+        table, Budget(max_bytes=max_bytes), config=replace(QUICK, additive=additive)
+    )
     assert embedding.nbytes <= max_bytes
     noise = 1e-9 * (table.astype(np.float64) ** 2).sum()
     assert squared_error(embedding, table) <= 0.5 * variance(table) + noise
@@ -373,7 +375,7 @@ def test_a_table_without_variance_fits_what_the_message_says():
 @pytest.mark.parametrize("gain", [None, True])
 def test_a_few_rows_may_be_all_that_count(gain):
     table, importance = np.eye(17, 16, dtype=np.float32), np.eye(17)[8]
-    config = replace(QUICK, gain=gain, most_tiers=2)
+    config = replace(QUICK, gain=gain, most_stages=2)
     embedding = compress(table, Budget(max_bytes=9_000), importance=importance, config=config)
     np.testing.assert_allclose(embedding.dense()[8], table[8], atol=0.02)
 
@@ -390,7 +392,7 @@ def test_rows_that_never_occur_share_one_vector():
 
 
 def test_no_tiers_treat_all_rows_alike(small_table):
-    config = replace(QUICK, most_tiers=0)
+    config = replace(QUICK, most_stages=0)
     embedding = compress(small_table, Budget(ratio=10), config=config)
     assert {stage.rows for stage in embedding.stages} == {707}
 
@@ -399,16 +401,16 @@ def test_the_best_layout_comes_with_its_order():
     weights = np.random.default_rng(0).random(700) ** 20
     variances = 1.0 / (1 + np.arange(32.0))
     spectra = [Spectrum(variances, float(variances.sum()))]
-    layout, order, ids, by_position = best_layout(spectra, weights, Budget(ratio=8))
-    assert order.block == layout.block
+    allocation, order, ids, by_position = best_allocation(spectra, weights, Budget(ratio=8))
+    assert order.block == allocation.block
     np.testing.assert_array_equal(order.positions(ids.astype(np.int32)), np.arange(700))
     assert (np.diff(by_position) <= 0).all()
     assert by_position.sum() == pytest.approx(weights.sum())
-    plain, none, ids, _ = best_layout(spectra, np.sort(weights)[::-1], Budget(ratio=8))
+    plain, none, ids, _ = best_allocation(spectra, np.sort(weights)[::-1], Budget(ratio=8))
     assert none is None
     assert plain.block == 0
     np.testing.assert_array_equal(ids, np.arange(700))
-    assert best_layout(spectra, weights, Budget(ratio=8), 0)[0].tiers == ()
+    assert best_allocation(spectra, weights, Budget(ratio=8), 0)[0].row_counts == ()
 
 
 def test_large_blocks_are_taken_where_importance_has_them():
@@ -416,15 +418,15 @@ def test_large_blocks_are_taken_where_importance_has_them():
     weights = np.repeat(np.random.default_rng(0).random(40) ** 8, 128)
     variances = 1.0 / (1 + np.arange(32.0))
     spectra = [Spectrum(variances, float(variances.sum()))]
-    layout, order, _, _ = best_layout(spectra, weights, Budget(ratio=30))
-    assert layout.block == order.block == 128
+    allocation, order, _, _ = best_allocation(spectra, weights, Budget(ratio=30))
+    assert allocation.block == order.block == 128
 
 
 def test_a_table_that_came_out_too_large_is_not_handed_out(small_table, monkeypatch):
     def careless(spectra, orders, budget, **options):
-        return plan_layout(spectra, orders, Budget(max_bytes=20_000), **options)
+        return plan_allocation(spectra, orders, Budget(max_bytes=20_000), **options)
 
-    monkeypatch.setattr(sys.modules["toolkit.methods.compress"], "plan_layout", careless)
+    monkeypatch.setattr(sys.modules["toolkit.methods.compress"], "plan_allocation", careless)
     with pytest.raises(BudgetError, match="bytes where 9,000 were allowed; please report this"):
         compress(small_table, Budget(max_bytes=9_000), config=QUICK)
 

@@ -34,7 +34,7 @@ def test_rounds_and_rank_may_be_zero_but_not_less(config, name):
     ("config", "name", "least", "most"),
     [
         (LightTokenConfig, "length_power", 0, 2),
-        (LightTokenConfig, "most_tiers", 0, 6),
+        (LightTokenConfig, "most_stages", 0, 6),
         (PaperConfig, "saturation_limit", 0, 1),
     ],
 )

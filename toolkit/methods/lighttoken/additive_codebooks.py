@@ -31,11 +31,6 @@ def collapse(gradient: Tensor) -> Tensor:
     return torch.cat([square.sum(1), square.sum(0)])
 
 
-def is_split(book: Tensor) -> bool:
-    """Whether a codebook [256, k] of integers is made of such sums."""
-    return torch.equal(expand(halve(book)), book)
-
-
 def fit(wanted: Tensor, power: Tensor, old: Tensor) -> Tensor:
     """The codebook of such sums nearest to ``wanted / power``, entries weighed by ``power``.
 

@@ -1,12 +1,13 @@
 """The code that every row has: bytes that stand for latent values, read by one linear decoder.
 
 Transform coding to start with: directions of the table's covariance, strongest first, a few to a
-byte, each byte an entry of its part's codebook (a product quantiser in the principal space; Jegou
-et al. 2011, Ge et al. 2013). Then everything is fitted to everything else: with D no longer
-orthogonal the bytes of a row add up like those of an additive quantiser (Babenko & Lempitsky 2014),
-so a row's bytes are searched one after another given the others, the decoder is a least-squares
-problem with a closed form, and so are the codebooks. What makes it small is that all bytes of a
-part share one codebook [256, k] and that a byte's share of the decoder is k rows only.
+byte, each byte an entry of its subquantizer's codebook (a product quantiser in the principal
+space; Jegou et al. 2011, Ge et al. 2013). Then everything is fitted to everything else: with D no
+longer orthogonal the bytes of a row add up like those of an additive quantiser (Babenko &
+Lempitsky 2014), so a row's bytes are searched one after another given the others, the decoder is
+a least-squares problem with a closed form, and so are the codebooks. What makes it small is that
+all bytes of a part share one codebook [256, k] and that a byte's share of the decoder is k rows
+only.
 
 The decoder is rounded to int8 *before* the codes are searched, so the codes make up for it.
 """
@@ -17,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...allocate.allocation import Part
+from ...allocate.allocation import Subquantizer
 from ...table.matrix import row_blocks
-from . import additive_codebooks as halves
+from . import additive_codebooks
 from .kmeans import ENTRIES, as_integers, kmeans, nearest
 from .parallel import for_row_blocks, largest
 
@@ -32,32 +33,35 @@ _INT8 = 127
 
 
 @dataclass(eq=False)
-class Additive:
+class BaseCode:
     """A code in the making. ``codes`` uint8 [n, bytes] and all else change as it is fitted.
 
     Attributes:
-        parts: bytes and values to a byte of each part, in the order of the codes' columns.
-        codebooks: float [256, k] for each part.
+        subquantizers: bytes and values to a byte of each subquantizer, in the order of the codes'
+            columns.
+        codebooks: float [256, k] for each subquantizer.
         decoder: float [latents, d], what its int8 form stands for.
-        split: of each part, whether its codebook's entries are sums of two of sixteen; of none
-            where it is left out.
+        split: of each subquantizer, whether its codebook's entries are sums of two of sixteen; of
+            none where it is left out.
     """
 
-    parts: tuple[Part, ...]
+    subquantizers: tuple[Subquantizer, ...]
     codes: Tensor
     codebooks: list[Tensor]
     decoder: Tensor
-    split: tuple[bool, ...] = ()
+    additive: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
-        self.split = self.split or (False,) * len(self.parts)
+        self.additive = self.additive or (False,) * len(self.subquantizers)
 
     def latents(self, rows: slice) -> Tensor:
         """float [n, latents] of the rows' codes."""
         return torch.cat(
             [
                 book[self.codes[rows, columns].long()].flatten(1)
-                for book, columns in zip(self.codebooks, part_columns(self.parts), strict=True)
+                for book, columns in zip(
+                    self.codebooks, subquantizer_columns(self.subquantizers), strict=True
+                )
             ],
             dim=1,
         )
@@ -68,86 +72,97 @@ class Additive:
             target[block].addmm_(self.latents(block), self.decoder, alpha=factor)
 
 
-def part_columns(parts: Sequence[Part]) -> list[slice]:
-    """The codes' columns of each part."""
+def subquantizer_columns(subquantizers: Sequence[Subquantizer]) -> list[slice]:
+    """The codes' columns of each subquantizer."""
     columns, start = [], 0
-    for part in parts:
-        columns.append(slice(start, start + part.groups))
-        start += part.groups
+    for subquantizer in subquantizers:
+        columns.append(slice(start, start + subquantizer.groups))
+        start += subquantizer.groups
     return columns
 
 
-def part_latents(parts: Sequence[Part]) -> list[slice]:
-    """The latents of each part, which are the decoder's rows."""
+def subquantizer_latents(subquantizers: Sequence[Subquantizer]) -> list[slice]:
+    """The latents of each subquantizer, which are the decoder's rows."""
     latents, start = [], 0
-    for part in parts:
-        latents.append(slice(start, start + part.groups * part.k))
-        start += part.groups * part.k
+    for subquantizer in subquantizers:
+        latents.append(slice(start, start + subquantizer.groups * subquantizer.dimension))
+        start += subquantizer.groups * subquantizer.dimension
     return latents
 
 
 def start_code(
     target: Tensor,
     weights: Tensor,
-    parts: tuple[Part, ...],
+    subquantizers: tuple[Subquantizer, ...],
     generator: torch.Generator,
     *,
-    split: bool = False,
-) -> Additive:
-    """Directions by variance, a random rotation within each part, k-means for its codebook.
+    additive: bool = False,
+) -> BaseCode:
+    """Directions by variance, a random rotation within each subquantizer, k-means for its codebook.
 
-    ``target`` float [n, d] and ``weights`` float [n]; parts that go beyond the d directions code
-    what the earlier ones leave. ``split`` codebooks hold sums of two of sixteen; not that of a byte
-    alone, which names classes of rows.
+    ``target`` float [n, d] and ``weights`` float [n]; subquantizers that go beyond the d
+    directions code what the earlier ones leave. ``additive`` codebooks hold sums of two of
+    sixteen; not that of a byte alone, which names classes of rows.
     """
     residual = target.clone()
-    splits = tuple(split and part.groups > 1 for part in parts)
+    additives = tuple(additive and subquantizer.groups > 1 for subquantizer in subquantizers)
     codes, books, used = [], [], target.shape[1]
-    for part, sums in zip(parts, splits, strict=True):
-        size = part.groups * part.k
+    for subquantizer, sums in zip(subquantizers, additives, strict=True):
+        size = subquantizer.groups * subquantizer.dimension
         if used + size > target.shape[1]:
             directions, used = _principal_directions(residual, weights), 0
         # The last byte may have values that no direction is left for.
         chosen = directions[used : used + size]
         used += size
-        if part.groups > 1:  # a byte alone codes its directions as they are: classes of rows
+        if (
+            subquantizer.groups > 1
+        ):  # a byte alone codes its directions as they are: classes of rows
             chosen = _random_rotation(len(chosen), generator).to(chosen) @ chosen
         values = residual @ chosen.T
-        values /= _spread(values) if part.groups > 1 else _spread(values.flatten())
+        values /= _spread(values) if subquantizer.groups > 1 else _spread(values.flatten())
         if len(chosen) < size:
             values = torch.nn.functional.pad(values, (0, size - len(chosen)))
-        values = values.reshape(len(target), part.groups, part.k)
-        book = kmeans(values.reshape(-1, part.k), generator, split=sums)
-        part_codes = nearest(values.reshape(-1, part.k), book).reshape(values.shape[:2])
+        values = values.reshape(len(target), subquantizer.groups, subquantizer.dimension)
+        book = kmeans(values.reshape(-1, subquantizer.dimension), generator, additive=sums)
+        subquantizer_codes = nearest(values.reshape(-1, subquantizer.dimension), book).reshape(
+            values.shape[:2]
+        )
         books.append(book)
-        codes.append(part_codes)
-        started = Additive((part,), part_codes, [book], residual[:0])
+        codes.append(subquantizer_codes)
+        started = BaseCode((subquantizer,), subquantizer_codes, [book], residual[:0])
         started.decoder = _least_squares(started, residual, weights)
         started.add_to(residual, -1.0)
-    code = Additive(parts, torch.cat(codes, dim=1), books, residual[:0], splits)
+    code = BaseCode(subquantizers, torch.cat(codes, dim=1), books, residual[:0], additives)
     fit_decoder(code, target, weights)
     return code
 
 
-def encode(target: Tensor, like: Additive) -> Additive:
+def encode(target: Tensor, like: BaseCode) -> BaseCode:
     """New rows in the same code: nearest entries of their least-squares latents, to start with."""
     gram = like.decoder @ like.decoder.T
     gram.diagonal().add_(1e-2 * gram.diagonal().mean() + _TINY)
     reader = torch.linalg.solve(gram, like.decoder)  # latents = target @ reader.T
     codes = torch.empty(
-        len(target), sum(p.groups for p in like.parts), dtype=torch.uint8, device=target.device
+        len(target),
+        sum(p.groups for p in like.subquantizers),
+        dtype=torch.uint8,
+        device=target.device,
     )
     places = zip(
-        like.parts, like.codebooks, part_columns(like.parts), part_latents(like.parts), strict=True
+        like.subquantizers,
+        like.codebooks,
+        subquantizer_columns(like.subquantizers),
+        subquantizer_latents(like.subquantizers),
+        strict=True,
     )
-    for part, book, columns, latents in places:
+    for subquantizer, book, columns, latents in places:
         for rows in row_blocks(len(target)):
-            values = (target[rows] @ reader[latents].T).reshape(-1, part.k)
-            codes[rows, columns] = nearest(values, book).reshape(-1, part.groups)
-    return Additive(like.parts, codes, like.codebooks, like.decoder, like.split)
+            values = (target[rows] @ reader[latents].T).reshape(-1, subquantizer.dimension)
+            codes[rows, columns] = nearest(values, book).reshape(-1, subquantizer.groups)
+    return BaseCode(like.subquantizers, codes, like.codebooks, like.decoder, like.additive)
 
 
-def search(code: Additive, target: Tensor, sweeps: int = 1) -> None:
+def search(code: BaseCode, target: Tensor, sweeps: int = 1) -> None:
     """Choose each byte anew given the others, all bytes of a row in turn, ``sweeps`` times.
 
     With r = x - z D the gain of an entry e for a byte whose decoder rows are D_g is
@@ -156,11 +171,11 @@ def search(code: Additive, target: Tensor, sweeps: int = 1) -> None:
     """
     gram = code.decoder @ code.decoder.T
     places = []
-    for part, book, latents in zip(
-        code.parts, code.codebooks, part_latents(code.parts), strict=True
+    for subquantizer, book, latents in zip(
+        code.subquantizers, code.codebooks, subquantizer_latents(code.subquantizers), strict=True
     ):
-        for start in range(latents.start, latents.stop, part.k):
-            here = slice(start, start + part.k)
+        for start in range(latents.start, latents.stop, subquantizer.dimension):
+            here = slice(start, start + subquantizer.dimension)
             places.append((book, here, ((book @ gram[here, here]) * book).sum(1) / 2))
 
     def search_rows(rows: slice) -> None:
@@ -178,46 +193,53 @@ def search(code: Additive, target: Tensor, sweeps: int = 1) -> None:
     for_row_blocks(target, _BLOCK_ROWS, search_rows)
 
 
-def fit_decoder(code: Additive, target: Tensor, weights: Tensor) -> None:
+def fit_decoder(code: BaseCode, target: Tensor, weights: Tensor) -> None:
     """The decoder of least weighted squared error for the codes, as int8 can hold it."""
     decoder = _least_squares(code, target, weights)
     code.decoder = torch.cat(
-        [weight * scale for weight, scale in quantise_columns(decoder, code.parts)]
+        [weight * scale for weight, scale in quantise_columns(decoder, code.subquantizers)]
     )
 
 
-def quantise_columns(decoder: Tensor, parts: Sequence[Part]) -> list[tuple[Tensor, Tensor]]:
-    """Each part's decoder as integers, float [latents, d], and one scale a column, float [d].
+def quantise_columns(
+    decoder: Tensor, subquantizers: Sequence[Subquantizer]
+) -> list[tuple[Tensor, Tensor]]:
+    """Each subquantizer's decoder as integers, float [latents, d], and one scale a column, float
+    [d].
 
     One scale a column, so that an integer product can be scaled once at its end.
     """
     found = []
-    for latents in part_latents(parts):
+    for latents in subquantizer_latents(subquantizers):
         scale = decoder[latents].abs().amax(dim=0).clamp_min(1e-30) / _INT8
         found.append((torch.round(decoder[latents] / scale), scale))
     return found
 
 
 def fit_codebooks(
-    code: Additive, target: Tensor, weights: Tensor, generator: torch.Generator
+    code: BaseCode, target: Tensor, weights: Tensor, generator: torch.Generator
 ) -> None:
-    """All parts' codebooks by conjugate gradients on the least-squares problem they make.
+    """All subquantizers' codebooks by conjugate gradients on the least-squares problem they make.
 
-    Codes and decoder stay as they are; a sample of the rows is enough for 256 k unknowns a part.
-    Codebooks are brought back to unit spread, which the decoder's next fit makes up for.
+    Codes and decoder stay as they are; a sample of the rows is enough for 256 k unknowns a
+    subquantizer. Codebooks are brought back to unit spread, which the decoder's next fit makes up
+    for.
     """
     sample = torch.randperm(len(target), generator=generator)[:_CODEBOOK_ROWS]
     sample = sample.sort().values.to(target.device)
     codes, weight = code.codes[sample].long(), weights[sample, None]
-    places = [codes[:, columns] for columns in part_columns(code.parts)]
-    sizes = [part.groups * part.k for part in code.parts]
+    places = [codes[:, columns] for columns in subquantizer_columns(code.subquantizers)]
+    sizes = [subquantizer.groups * subquantizer.dimension for subquantizer in code.subquantizers]
 
     def decode(books: list[Tensor]) -> Tensor:
         values = [book[place].flatten(1) for book, place in zip(books, places, strict=True)]
         return torch.cat(values, dim=1) @ code.decoder
 
     def entries(unknowns: list[Tensor]) -> list[Tensor]:
-        return [halves.expand(u) if s else u for u, s in zip(unknowns, code.split, strict=True)]
+        return [
+            additive_codebooks.expand(u) if s else u
+            for u, s in zip(unknowns, code.additive, strict=True)
+        ]
 
     def gradient(residual: Tensor) -> list[Tensor]:
         pulls = torch.split(weight * residual @ code.decoder.T, sizes, dim=1)
@@ -225,7 +247,10 @@ def fit_codebooks(
             torch.zeros_like(book).index_add_(0, place.flatten(), pull.reshape(-1, book.shape[1]))
             for book, place, pull in zip(code.codebooks, places, pulls, strict=True)
         ]
-        return [halves.collapse(g) if s else g for g, s in zip(found, code.split, strict=True)]
+        return [
+            additive_codebooks.collapse(g) if s else g
+            for g, s in zip(found, code.additive, strict=True)
+        ]
 
     books = code.codebooks
     residual = target[sample] - decode(books)
@@ -245,7 +270,7 @@ def fit_codebooks(
     code.codebooks = [book / book.pow(2).mean().sqrt().clamp_min(1e-30) for book in books]
 
 
-def round_codebooks(code: Additive, peak: int) -> None:
+def round_codebooks(code: BaseCode, peak: int) -> None:
     """Codebooks as integers up to ``peak``; the decoder takes their scales.
 
     Bytes keep their meaning but for rounding, which the next fit of the decoder sees.
@@ -253,21 +278,21 @@ def round_codebooks(code: Additive, peak: int) -> None:
     rounded = []
     places = zip(
         code.codebooks,
-        code.split,
-        part_columns(code.parts),
-        part_latents(code.parts),
+        code.additive,
+        subquantizer_columns(code.subquantizers),
+        subquantizer_latents(code.subquantizers),
         strict=True,
     )
-    for book, split, columns, latents in places:
+    for book, additive, columns, latents in places:
         counts = torch.bincount(code.codes[:, columns].flatten(), minlength=ENTRIES)
-        whole, step = as_integers(book, counts, peak, split=split)
+        whole, step = as_integers(book, counts, peak, additive=additive)
         rounded.append(whole)
         code.decoder[latents] *= step
     code.codebooks = rounded
 
 
 def refine(
-    code: Additive,
+    code: BaseCode,
     target: Tensor,
     weights: Tensor,
     *,
@@ -286,9 +311,11 @@ def refine(
         on_round()
 
 
-def _least_squares(code: Additive, target: Tensor, weights: Tensor) -> Tensor:
+def _least_squares(code: BaseCode, target: Tensor, weights: Tensor) -> Tensor:
     """The decoder float [latents, d] that reads the codes as ``target`` with least error."""
-    latents = sum(part.groups * part.k for part in code.parts)
+    latents = sum(
+        subquantizer.groups * subquantizer.dimension for subquantizer in code.subquantizers
+    )
     blocks = ((code.latents(rows), target[rows], weights[rows]) for rows in row_blocks(len(target)))
     return least_squares(blocks, target.new_zeros(latents, target.shape[1]))
 

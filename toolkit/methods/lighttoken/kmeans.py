@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from . import additive_codebooks as halves
+from . import additive_codebooks
 from .parallel import for_row_blocks, largest
 
 ENTRIES = 256
@@ -16,26 +16,26 @@ _BLOCK = 4096  # vectors compared at a time
 
 
 def kmeans(
-    values: Tensor, generator: torch.Generator, rounds: int | None = None, *, split: bool = False
+    values: Tensor, generator: torch.Generator, rounds: int | None = None, *, additive: bool = False
 ) -> Tensor:
     """256 centres float [256, k] of ``values`` float [n, k], by Lloyd's algorithm on a sample.
 
     Centres that win no vector stay where they are: with fewer distinct vectors than centres they
-    are copies, which costs nothing. ``split`` ones are sums of two of sixteen (:mod:`.halves`),
-    exact for sixteen vectors.
+    are copies, which costs nothing. ``additive`` ones are sums of two of sixteen
+    (:mod:`.additive_codebooks`), exact for sixteen vectors.
     """
     chosen = torch.randperm(len(values), generator=generator)[: max(_SAMPLE, ENTRIES)]
     sample = values[chosen.to(values.device)]
-    first = torch.arange(2 * halves.HALF if split else ENTRIES, device=values.device)
+    first = torch.arange(2 * additive_codebooks.HALF if additive else ENTRIES, device=values.device)
     centres = sample[first % len(sample)].clone()
-    if split:
-        centres[halves.HALF :] *= _SPLIT_START
-        centres[halves.HALF] = 0.0  # sixteen vectors are entries as they are
-        centres = halves.expand(centres)
+    if additive:
+        centres[additive_codebooks.HALF :] *= _SPLIT_START
+        centres[additive_codebooks.HALF] = 0.0  # sixteen vectors are entries as they are
+        centres = additive_codebooks.expand(centres)
     if rounds is None:
-        rounds = _SPLIT_ROUNDS if split else _ROUNDS
+        rounds = _SPLIT_ROUNDS if additive else _ROUNDS
     for _ in range(rounds):
-        centres = recentre(sample, nearest(sample, centres), centres, split=split)
+        centres = recentre(sample, nearest(sample, centres), centres, additive=additive)
     return centres
 
 
@@ -51,18 +51,18 @@ def nearest(values: Tensor, centres: Tensor) -> Tensor:
     return found
 
 
-def recentre(values: Tensor, chosen: Tensor, centres: Tensor, *, split: bool = False) -> Tensor:
+def recentre(values: Tensor, chosen: Tensor, centres: Tensor, *, additive: bool = False) -> Tensor:
     """The mean of each centre's vectors; a centre without any stays."""
     index = chosen.long()
     total = torch.zeros_like(centres).index_add_(0, index, values)
     count = torch.bincount(index, minlength=ENTRIES).to(values)[:, None]
-    if split:
-        return halves.fit(total, count, centres)
+    if additive:
+        return additive_codebooks.fit(total, count, centres)
     return torch.where(count > 0, total / count.clamp_min(1), centres)
 
 
 def as_integers(
-    centres: Tensor, counts: Tensor, peak: int, *, split: bool = False
+    centres: Tensor, counts: Tensor, peak: int, *, additive: bool = False
 ) -> tuple[Tensor, Tensor]:
     """``centres`` float [256, k] as integers of at most ``peak``, and the step between two.
 
@@ -73,8 +73,8 @@ def as_integers(
     weight = counts.to(centres)[:, None] + 1e-3
     steps = [largest_step * share for share in _STEPS]
     rounded = [
-        halves.as_integers(centres, step, peak)
-        if split
+        additive_codebooks.as_integers(centres, step, peak)
+        if additive
         else torch.round(centres / step).clamp(-peak, peak)
         for step in steps
     ]

@@ -1,11 +1,11 @@
-"""The LightToken recipe: one length, bytes for every row, planes for the frequent ones."""
+"""The LightToken recipe: one length, bytes for every row, stages for the frequent ones."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...allocate.allocation import Layout
+from ...allocate.allocation import Allocation
 from ...allocate.spectrum import root_mean_square
 from ...progress import Meter, Progress
 from ...table.embedding import (
@@ -21,21 +21,21 @@ from ...table.embedding import (
 from ...table.matrix import row_blocks
 from ..config import LightTokenConfig
 from .base_code import (
-    Additive,
+    BaseCode,
     encode,
     fit_decoder,
-    part_columns,
     quantise_columns,
     refine,
     round_codebooks,
     search,
     start_code,
+    subquantizer_columns,
 )
 from .gain import nearest_levels, spread_levels
-from .residual_stages import Plane, add_planes, fit_planes
+from .residual_stages import ResidualStage, add_stages, fit_stages
 
 _LEAST_WEIGHT = 1e-3  # of the mean: rows that never occur still have a say where no other has
-_JOINT_ROUNDS = 2  # of the code and the planes together
+_JOINT_ROUNDS = 2  # of the code and the stages together
 _LAST_SWEEPS = 2
 _ENCODE_SWEEPS = 4  # for rows that the code was not trained on
 
@@ -45,21 +45,21 @@ def train(
     ids: NDArray[np.int64],
     position_weights: NDArray[np.float64],
     order: RowOrder | None,
-    layout: Layout,
+    allocation: Allocation,
     config: LightTokenConfig,
     seed: int,
     progress: Progress | None,
 ) -> CompressedEmbedding:
-    """Fill ``layout`` with the codes and decoders that fit ``table`` [V, d] best.
+    """Fill ``allocation`` with the codes and decoders that fit ``table`` [V, d] best.
 
     ``ids`` int64 [V] is the id at each position and ``position_weights`` [V] its importance.
     """
-    coded, rest = ids[: layout.covered], ids[layout.covered :]
+    coded, rest = ids[: allocation.covered], ids[allocation.covered :]
     # The square root keeps the frequent rows from taking the whole decoder for themselves.
-    row_weights = np.sqrt(position_weights[: layout.covered])
+    row_weights = np.sqrt(position_weights[: allocation.covered])
     row_weights = np.maximum(row_weights / row_weights.mean(), _LEAST_WEIGHT)
     mean = _mean(table, coded, row_weights)
-    shared = len(rest) > 0 and bool(layout.parts or layout.columns)
+    shared = len(rest) > 0 and bool(allocation.subquantizers or allocation.columns)
     tail = _mean(table, rest, np.ones(len(rest))) if shared else None
     residual = np.empty((len(coded), table.shape[1]), np.float32)  # the one full copy
     for rows in row_blocks(len(coded)):
@@ -67,7 +67,7 @@ def train(
     unit = root_mean_square(residual)  # squares and tolerances are those of values near 1
     residual /= np.float32(unit)
     gain = None
-    if layout.gain:
+    if allocation.gain:
         lengths = np.linalg.norm(residual, axis=1)
         gain = _bring_to_one_length(residual, lengths)
         row_weights *= np.maximum(lengths / max(lengths.mean(), 1e-30), 1e-6) ** config.length_power
@@ -75,7 +75,7 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     target = torch.from_numpy(residual).to(device)
     weights = torch.from_numpy(row_weights.astype(np.float32)).to(device)
-    trainer = _Trainer(target, weights, layout, config, seed, progress)
+    trainer = _Trainer(target, weights, allocation, config, seed, progress)
     stages = trainer.run(unit)
     if gain is not None:
         gain = trainer.fit_gain(gain)
@@ -105,44 +105,48 @@ def _bring_to_one_length(residual: Float32, lengths: NDArray[np.float32]) -> Gai
 
 
 class _Trainer:
-    """Code and planes of ``target`` float [n, d]: what is left of the rows, by position."""
+    """Code and stages of ``target`` float [n, d]: what is left of the rows, by position."""
 
     def __init__(
         self,
         target: Tensor,
         weights: Tensor,
-        layout: Layout,
+        allocation: Allocation,
         config: LightTokenConfig,
         seed: int,
         progress: Progress | None,
     ) -> None:
         self._target, self._weights = target, weights
-        self._layout, self._config = layout, config
+        self._allocation, self._config = allocation, config
         self._generator = torch.Generator().manual_seed(seed)
-        self._joint = _JOINT_ROUNDS if layout.parts and layout.tiers and config.rounds else 0
-        self._meter = Meter(progress, config.rounds * bool(layout.parts) + self._joint)
-        self._code: Additive | None = None
-        self._planes: tuple[Plane, ...] = ()
+        self._joint = (
+            _JOINT_ROUNDS
+            if allocation.subquantizers and allocation.row_counts and config.rounds
+            else 0
+        )
+        self._meter = Meter(progress, config.rounds * bool(allocation.subquantizers) + self._joint)
+        self._code: BaseCode | None = None
+        self._stages: tuple[ResidualStage, ...] = ()
 
     def run(self, unit: float) -> tuple[Stage, ...]:
-        """Train all stages of the layout; what they decode to is in ``unit`` of the target's."""
-        if not self._layout.parts:
-            self._planes = self._fit_planes(self._target[: self._most()].clone())
+        """Train all stages of the allocation; they decode to ``unit`` of the target's."""
+        if not self._allocation.subquantizers:
+            self._stages = self._fit_stages(self._target[: self._most()].clone())
             return self._pack(unit)
         code = self._code = self._train_code()
-        self._planes = self._planes_beside(code)
+        self._stages = self._stages_beside(code)
         for _ in range(self._joint):
-            # The planes explain part of the frequent rows: what the code has to say about those
+            # The stages explain part of the frequent rows: what the code has to say about those
             # changes, and so does the decoder that serves all the others.
-            add_planes(self._target, self._planes, -1.0)
+            add_stages(self._target, self._stages, -1.0)
             fit_decoder(code, self._target, self._weights)
             search(code, self._target)
-            add_planes(self._target, self._planes, 1.0)
-            self._planes = self._planes_beside(code)
+            add_stages(self._target, self._stages, 1.0)
+            self._stages = self._stages_beside(code)
             self._meter.round_done()
         return self._pack(unit)
 
-    def _train_code(self) -> Additive:
+    def _train_code(self) -> BaseCode:
         """Fit the code on a sample of the rows, then give all rows theirs."""
         target, weights = self._target, self._weights
         chosen = torch.randperm(len(target), generator=self._generator)[: self._config.sample_rows]
@@ -150,7 +154,11 @@ class _Trainer:
         sample = slice(None) if whole else chosen.sort().values.to(target.device)
         rows, row_weights = target[sample], weights[sample]
         code = start_code(
-            rows, row_weights, self._layout.parts, self._generator, split=self._config.split
+            rows,
+            row_weights,
+            self._allocation.subquantizers,
+            self._generator,
+            additive=self._config.additive,
         )
         refine(
             code,
@@ -172,20 +180,20 @@ class _Trainer:
         return code
 
     def _most(self) -> int:
-        return max((rows for rows, _ in self._layout.planes()), default=0)
+        return max((rows for rows, _ in self._allocation.stages()), default=0)
 
-    def _planes_beside(self, code: Additive) -> tuple[Plane, ...]:
+    def _stages_beside(self, code: BaseCode) -> tuple[ResidualStage, ...]:
         left = self._target[: self._most()].clone()
         code.add_to(left, -1.0, self._most())
-        return self._fit_planes(left)
+        return self._fit_stages(left)
 
-    def _fit_planes(self, left: Tensor) -> tuple[Plane, ...]:
-        return fit_planes(
+    def _fit_stages(self, left: Tensor) -> tuple[ResidualStage, ...]:
+        return fit_stages(
             left,
-            self._layout.planes(),
+            self._allocation.stages(),
             self._weights,
             self._generator,
-            split=self._config.split,
+            additive=self._config.additive,
         )
 
     def fit_gain(self, gain: Gain) -> Gain:
@@ -200,12 +208,12 @@ class _Trainer:
         return Gain(nearest_levels(factors, levels), levels)
 
     def _decoded(self, rows: slice) -> Tensor:
-        """What code and planes stand for, float [n, d]: a block at a time, as memory is short."""
+        """What code and stages stand for, float [n, d]: a block at a time, as memory is short."""
         decoded = torch.zeros_like(self._target[rows])
         if self._code is not None:
             decoded += self._code.latents(rows) @ self._code.decoder
-        for plane in self._planes:
-            values = plane.values(rows)  # fewer rows, or none, where the plane ends
+        for stage in self._stages:
+            values = stage.values(rows)  # fewer rows, or none, where the stage ends
             decoded[: len(values)] += values
         return decoded
 
@@ -213,14 +221,16 @@ class _Trainer:
         stages = []
         if self._code is not None:
             code = self._code
-            decoders = quantise_columns(code.decoder, code.parts)
-            places = zip(decoders, code.codebooks, part_columns(code.parts), strict=True)
+            decoders = quantise_columns(code.decoder, code.subquantizers)
+            places = zip(
+                decoders, code.codebooks, subquantizer_columns(code.subquantizers), strict=True
+            )
             for (weight, scale), book, columns in places:
                 decoder = DenseDecoder(weight.cpu().numpy().astype(np.int8), _in_unit(scale, unit))
                 codes = np.ascontiguousarray(code.codes[:, columns].cpu().numpy())
                 stages.append(Stage(codes, decoder, book.cpu().numpy().astype(np.int8)))
-        for plane in self._planes:
-            columns_decoder = ColumnDecoder(_in_unit(plane.scale, unit))
-            codebook = plane.codebook.cpu().numpy().astype(np.int8)
-            stages.append(Stage(plane.codes.cpu().numpy(), columns_decoder, codebook))
+        for stage in self._stages:
+            columns_decoder = ColumnDecoder(_in_unit(stage.scale, unit))
+            codebook = stage.codebook.cpu().numpy().astype(np.int8)
+            stages.append(Stage(stage.codes.cpu().numpy(), columns_decoder, codebook))
         return tuple(stages)

@@ -3,8 +3,8 @@
 From the paper: rank-k SVD in float32, residual binary autoencoders trained stage after stage, each
 short of saturation, an amortised encoder and float32 decoders, the direction-aware loss. Our
 reconstruction, because its text leaves them open: the share of the bytes that goes to the rank,
-the width of the stages, the temperature schedule, the stopping rule and the exact loss. No tiers,
-no frequency prior, no quantised factors, no refinement after training.
+the width of the stages, the temperature schedule, the stopping rule and the exact loss. No
+row_counts, no frequency prior, no quantised factors, no refinement after training.
 
 Ablations by ``PaperConfig``: ``rank=0`` (without SVD), ``autoencoder_stages=1``,
 ``angle_power=1`` (Euclidean loss).

@@ -6,6 +6,5 @@ data; ``templates/`` holds the markup. :mod:`.bars` and :mod:`.lines` draw with 
 """
 
 from .page import to_html, write_html
-from .svg import need_matplotlib
 
-__all__ = ["need_matplotlib", "to_html", "write_html"]
+__all__ = ["to_html", "write_html"]

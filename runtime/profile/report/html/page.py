@@ -5,11 +5,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from toolkit.extras import require
 from toolkit.files import write_aside
 
 from ..report import ProfileReport
 from . import across, figures, headline, memory, method, partition, sizes, speed
-from .svg import need_matplotlib
 from .words import count, listed
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -25,7 +25,7 @@ def to_html(report: ProfileReport) -> str:
     Raises:
         MissingDependencyError: matplotlib, which draws, is not installed.
     """
-    need_matplotlib()
+    require("report")
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
         autoescape=True,

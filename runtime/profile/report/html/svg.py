@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from toolkit.errors import MissingDependencyError
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -46,21 +44,6 @@ _SETTINGS: Any = {
     "font.size": 12,
     "path.simplify_threshold": 0.8,
 }
-
-
-def need_matplotlib() -> None:
-    """Raise early, before anything is measured.
-
-    Raises:
-        MissingDependencyError: matplotlib is not installed.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            "the HTML report is drawn by matplotlib, which is not installed; run "
-            "`pip install 'lighttoken[report]'`"
-        ) from error
 
 
 def colour(variable: str) -> str:

@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, processors
 from exporters.sources.facts import read_facts
 from exporters.sources.to_onnx import export_onnx, has_optimum
 from runtime.evaluate.figures import ORIGINAL
-from runtime.evaluate.metrics import by_window
-from runtime.evaluate.metrics.perplexity import losses, perplexity
-from runtime.evaluate.model import Subject
+from runtime.evaluate.metrics import distributions
+from runtime.evaluate.metrics.language_model import language_model, losses
+from runtime.evaluate.model import EvaluatedModel
 from runtime.session import open_session
 from runtime.tasks.tokenize import open_tokenizer
 from toolkit.errors import InputError
@@ -50,7 +50,7 @@ def table_model(tmp_path, tiny):
     def build(task, values, name=ORIGINAL, max_length=8):
         folder = tmp_path / f"{name}-{task}"
         tiny.bundle(folder, "fill-mask", values, max_length=max_length)
-        return Subject(name, open_session(folder), open_tokenizer(folder), task, folder)
+        return EvaluatedModel(name, open_session(folder), open_tokenizer(folder), task, folder)
 
     return build
 
@@ -85,7 +85,7 @@ def real(tmp_path_factory):
 def subject(bundle, real):
     def build(*arguments, name=ORIGINAL, **options):
         model, session, task = real(*arguments, **options)
-        return model, Subject(name, session, open_tokenizer(bundle), task, bundle)
+        return model, EvaluatedModel(name, session, open_tokenizer(bundle), task, bundle)
 
     return build
 
@@ -102,7 +102,7 @@ def test_causal_by_hand(table_model, tiny):
     shares = log_softmax(table)
     # [CLS] stands before each window, [SEP] behind it is not asked for.
     before = np.array([2, 5, 6, 7, 8, 9, 2, 6, 7])
-    (figure,) = perplexity([subject], TEXT, resamples=50)
+    (figure,) = language_model([subject], TEXT, resamples=50)
     assert figure.score.value == pytest.approx(np.exp(-shares[before, IDS].mean()), rel=1e-6)
     assert (figure.measure, figure.metric, figure.model) == ("text", "perplexity", ORIGINAL)
     assert (figure.count, figure.higher_is_better, figure.difference) == (2, False, None)
@@ -116,7 +116,7 @@ def test_causal_by_hand(table_model, tiny):
 def test_masked_by_hand(table_model, tiny, exact):
     table = tiny.table(10)
     subject = table_model("fill-mask", table)
-    (figure,) = perplexity([subject], "red sea red red", exact=exact, resamples=50)
+    (figure,) = language_model([subject], "red sea red red", exact=exact, resamples=50)
     found = -log_softmax(table[4])  # whatever stood there, the model sees a mask
     if exact:
         assert figure.metric == "pseudo-perplexity"
@@ -137,7 +137,7 @@ def test_a_seventh_of_the_tokens_is_masked_and_the_seed_says_which(table_model, 
 
     spied = replace(subject, session=replace(subject.session, raw=Spy()))
     for seed in (0, 0, 1):
-        perplexity([spied], "red green sea sky " * 60, seed=seed, resamples=10)
+        language_model([spied], "red green sea sky " * 60, seed=seed, resamples=10)
     masks = [ids == 4 for ids in seen]
     assert masks[0].shape == (3, 82)
     assert masks[0].sum(axis=1).tolist() == [12, 12, 12]
@@ -150,7 +150,7 @@ def test_a_seventh_of_the_tokens_is_masked_and_the_seed_says_which(table_model, 
 @pytest.mark.parametrize("exact", [False, True])
 def test_masked_as_torch(subject, exact):
     model, tested = subject("BertForMaskedLM")
-    got = value(perplexity([tested], TEXT, exact=exact, seed=3, resamples=10))
+    got = value(language_model([tested], TEXT, exact=exact, seed=3, resamples=10))
     seen = []
 
     class Spy:
@@ -159,7 +159,7 @@ def test_masked_as_torch(subject, exact):
             return tested.session.raw.run(wanted, feeds)
 
     spied = replace(tested, session=replace(tested.session, raw=Spy()))
-    assert value(perplexity([spied], TEXT, exact=exact, seed=3, resamples=10)) == got
+    assert value(language_model([spied], TEXT, exact=exact, seed=3, resamples=10)) == got
     whole = np.array([[2, *IDS[:6], 3], [2, *IDS[6:], 3, 0, 0, 0]])
     total = count = 0
     for ids, mask in seen:
@@ -194,7 +194,7 @@ def causal_loss(model):
 @pytest.mark.parametrize("architecture", ["GPT2LMHeadModel", "LlamaForCausalLM"])
 def test_causal_as_torch(subject, architecture):
     model, tested = subject(architecture)
-    got = value(perplexity([tested], TEXT, resamples=10))
+    got = value(language_model([tested], TEXT, resamples=10))
     assert got == pytest.approx(np.exp(causal_loss(model)), rel=1e-5)
     assert not 9.5 < got < 10.5
 
@@ -206,7 +206,7 @@ def test_graphs_of_optimum(subject, with_past):
     names = [info.name for info in tested.session.inputs]
     assert any(name.startswith("past") for name in names) == with_past
     assert "position_ids" in names
-    got = value(perplexity([tested], TEXT, resamples=10))
+    got = value(language_model([tested], TEXT, resamples=10))
     assert got == pytest.approx(np.exp(causal_loss(model)), rel=1e-5)
 
 
@@ -219,14 +219,14 @@ def test_without_a_special_token_ahead_the_first_one_is_not_asked_for(table_mode
     library.save(str(path))
     subject = replace(subject, tokenizer=open_tokenizer(subject.folder))
     shares = log_softmax(table)
-    assert value(perplexity([subject], "red sea red", resamples=10)) == pytest.approx(
+    assert value(language_model([subject], "red sea red", resamples=10)) == pytest.approx(
         np.exp(-shares[[5, 8], [8, 5]].mean()), rel=1e-6
     )
     # A window of one token says nothing.
-    alone = perplexity([subject], "red sea red sea red sea red sea red", resamples=10)
+    alone = language_model([subject], "red sea red sea red sea red sea red", resamples=10)
     assert alone[0].count == 1
     with pytest.raises(InputError, match="no token after its first"):
-        perplexity([subject], "red")
+        language_model([subject], "red")
 
 
 def test_models_side_by_side(table_model, tiny):
@@ -237,9 +237,8 @@ def test_models_side_by_side(table_model, tiny):
         table_model("text-generation", table * 0, "flat"),
     ]
     seen = []
-    original, same, flat = perplexity(
-        models, TEXT, resamples=99, progress=lambda *a: seen.append(a)
-    )
+    figures = language_model(models, TEXT, resamples=99, progress=lambda *a: seen.append(a))
+    original, same, flat = (figure for figure in figures if figure.metric == "perplexity")
     assert original.difference is None
     assert (same.difference.value, same.difference.low, same.difference.high) == (0, 0, 0)
     assert flat.score.value == pytest.approx(10)
@@ -249,15 +248,15 @@ def test_models_side_by_side(table_model, tiny):
 
 def test_limit(table_model, tiny):
     subject = table_model("text-generation", tiny.table(10) / 2)
-    limited = perplexity([subject], TEXT, limit_tokens=4, resamples=10)
-    assert value(limited) == value(perplexity([subject], "red green blue sea", resamples=10))
+    limited = language_model([subject], TEXT, limit_tokens=4, resamples=10)
+    assert value(limited) == value(language_model([subject], "red green blue sea", resamples=10))
 
 
 def test_batches_do_not_change_the_figures(table_model, tiny, monkeypatch):
     subject = table_model("text-generation", tiny.table(10) / 2)
-    whole = perplexity([subject], TEXT * 5, resamples=10)
+    whole = language_model([subject], TEXT * 5, resamples=10)
     monkeypatch.setattr("runtime.evaluate.metrics.predictions._BATCH_BYTES", 1)
-    assert perplexity([subject], TEXT * 5, resamples=10) == whole
+    assert language_model([subject], TEXT * 5, resamples=10) == whole
 
 
 def test_blocks_of_rows(monkeypatch):
@@ -268,8 +267,8 @@ def test_blocks_of_rows(monkeypatch):
         torch.from_numpy(logits).double(), torch.from_numpy(target), reduction="none"
     )
     np.testing.assert_allclose(losses(logits, target), wanted, rtol=1e-12)
-    monkeypatch.setattr(by_window, "_BLOCK_BYTES", 8 * 50 * 2)
-    assert [len(logits[some]) for some in by_window.blocks(logits)] == [2, 2, 2, 1]
+    monkeypatch.setattr(distributions, "_BLOCK_BYTES", 8 * 50 * 2)
+    assert [len(logits[some]) for some in distributions.blocks(logits)] == [2, 2, 2, 1]
     np.testing.assert_allclose(losses(logits, target), wanted, rtol=1e-12)
 
 
@@ -277,24 +276,24 @@ def test_models_that_are_no_language_models(table_model, tiny):
     masked = table_model("fill-mask", tiny.table(10))
     vectors = table_model("feature-extraction", tiny.table(10), "vectors")
     with pytest.raises(InputError, match=r"original is a fill-mask model; .* text-generation"):
-        perplexity([masked, table_model("text-generation", tiny.table(10), "b")][::-1], TEXT)
+        language_model([masked, table_model("text-generation", tiny.table(10), "b")][::-1], TEXT)
     with pytest.raises(InputError, match=r"vectors is a feature-extraction model; .* fill-mask"):
-        perplexity([masked, vectors], TEXT)
+        language_model([masked, vectors], TEXT)
     with pytest.raises(InputError, match="fill-mask or text-generation"):
-        perplexity([vectors], TEXT)
+        language_model([vectors], TEXT)
 
 
 def test_names_must_differ(table_model, tiny):
     subject = table_model("fill-mask", tiny.table(10))
     with pytest.raises(InputError, match="original, original have one name"):
-        perplexity([subject, subject], TEXT)
+        language_model([subject, subject], TEXT)
 
 
 def test_no_mask_token(table_model, tiny):
     subject = table_model("fill-mask", tiny.table(10))
     subject = replace(subject, tokenizer=replace(subject.tokenizer, mask_token=None))
     with pytest.raises(InputError, match="no mask token"):
-        perplexity([subject], TEXT)
+        language_model([subject], TEXT)
 
 
 def test_length_and_batch_that_a_graph_fixes(tmp_path, table_model, tiny):
@@ -305,8 +304,8 @@ def test_length_and_batch_that_a_graph_fixes(tmp_path, table_model, tiny):
     )
     fixed = replace(subject, session=open_session(path))
     text = f"{TEXT} sky red"  # windows of 4 tokens, three of them, in batches of two
-    wanted = perplexity(
+    wanted = language_model(
         [replace(subject, tokenizer=replace(subject.tokenizer, max_length=6))], text, resamples=10
     )
     assert wanted[0].count == 3
-    assert perplexity([fixed], text, resamples=10) == wanted
+    assert language_model([fixed], text, resamples=10) == wanted

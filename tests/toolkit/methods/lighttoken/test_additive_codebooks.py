@@ -4,6 +4,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.codebooks import is_additive
 from toolkit.methods.lighttoken.additive_codebooks import (
     HALF,
     as_integers,
@@ -11,7 +12,6 @@ from toolkit.methods.lighttoken.additive_codebooks import (
     expand,
     fit,
     halve,
-    is_split,
 )
 
 ENTRIES = HALF**2
@@ -59,10 +59,10 @@ def test_collapse_is_the_adjoint_of_expand(seed, k):
 def test_a_codebook_with_one_entry_off_is_not_split(seed, k, entry):
     book = expand(whole(2 * HALF, k, peak=31, seed=seed))
     for kind in (torch.float32, torch.int8):
-        assert is_split(book.to(kind))
+        assert is_additive(book.to(kind))
         wrong = book.to(kind)
         wrong[entry, k - 1] += 1
-        assert not is_split(wrong)
+        assert not is_additive(wrong)
 
 
 # --- fit
@@ -169,7 +169,7 @@ def test_integers_are_sums_of_halves_within_their_peak(seed, k, peak, share, low
     found = as_integers(book, step, peak)
     assert torch.equal(found, found.round())
     assert found.abs().max() <= peak
-    assert is_split(found)
+    assert is_additive(found)
 
 
 @given(seeds, values, st.sampled_from([7, 63]), st.sampled_from([0.0, 0.1, 1.0, 10.0, 1e4]))
@@ -198,7 +198,10 @@ def test_beyond_its_range_each_half_keeps_its_share():
     halves = 60 * torch.ones(2 * HALF, 1)
     halves[::2] *= -1
     found = halve(as_integers(expand(halves), torch.tensor(1.0), 63))
-    spread = [(part.amax() - part.amin()).item() for part in (found[:HALF], found[HALF:])]
+    spread = [
+        (subquantizer.amax() - subquantizer.amin()).item()
+        for subquantizer in (found[:HALF], found[HALF:])
+    ]
     assert spread == [64, 62]
 
 

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.methods.lighttoken.additive_codebooks import expand, halve, is_split
+from tests.codebooks import is_additive
+from toolkit.methods.lighttoken.additive_codebooks import expand, halve
 from toolkit.methods.lighttoken.kmeans import ENTRIES, as_integers, kmeans, nearest, recentre
 
 seeds = st.integers(0, 10_000)
@@ -70,7 +71,7 @@ def test_with_fewer_distinct_vectors_than_centres_all_are_exact(seed, rows, dist
 def test_split_centres_move_to_where_sums_leave_least(seed, rows, k):
     values, centres = normal(rows, k, seed=seed), expand(normal(32, k, seed=seed + 1))
     chosen = nearest(values, centres)
-    moved = recentre(values, chosen, centres, split=True)
+    moved = recentre(values, chosen, centres, additive=True)
     assert torch.allclose(expand(halve(moved)), moved, atol=1e-4)
     place = torch.nn.functional.one_hot(chosen.long(), ENTRIES).double()
     to_entries = torch.stack([expand(unit[:, None]).flatten() for unit in torch.eye(32).double()])
@@ -83,7 +84,7 @@ def test_split_centres_move_to_where_sums_leave_least(seed, rows, k):
 @given(seeds, st.integers(1, 16), st.integers(1, 9), st.floats(0, 2))
 def test_sixteen_vectors_are_sums_exactly(seed, rows, k, shift):
     values = normal(rows, k, seed=seed) + shift
-    centres = fitted(values, seed, split=True)
+    centres = fitted(values, seed, additive=True)
     assert centres.shape == (ENTRIES, k)
     assert error(values, centres) <= 1e-6 * float((values**2).sum())  # but for ties of rounding
 
@@ -91,7 +92,7 @@ def test_sixteen_vectors_are_sums_exactly(seed, rows, k, shift):
 @given(seeds, st.integers(1, 300), st.integers(1, 40), st.integers(1, 9))
 def test_split_centres_serve_few_distinct_vectors(seed, rows, distinct, k):
     values = normal(distinct, k, seed=seed)[torch.arange(rows) % distinct]
-    centres = fitted(values, seed, split=True)
+    centres = fitted(values, seed, additive=True)
     assert torch.isfinite(centres).all()
     assert error(values, centres) <= 0.25 * float((values**2).sum())
 
@@ -99,18 +100,20 @@ def test_split_centres_serve_few_distinct_vectors(seed, rows, distinct, k):
 @pytest.mark.parametrize(("k", "most"), [(2, 1.3), (4, 1.15), (8, 1.11)])
 def test_split_centres_are_sums_and_leave_little_more(k, most):
     values = normal(20_000, k)
-    centres = fitted(values, split=True)
+    centres = fitted(values, additive=True)
     assert torch.allclose(expand(halve(centres)), centres, atol=1e-4)
     free = fitted(values)
     assert not torch.allclose(expand(halve(free)), free, atol=0.1)
     assert 1.05 < error(values, centres) / error(values, free) < most
 
 
-@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("additive", [False, True])
 @pytest.mark.parametrize(("rows", "k"), [(3000, 1), (3000, 4), (40_000, 2)])
-def test_rounds_lower_the_error(rows, k, split):
+def test_rounds_lower_the_error(rows, k, additive):
     values = normal(rows, k)
-    errors = [error(values, fitted(values, rounds=rounds, split=split)) for rounds in (0, 1, 12)]
+    errors = [
+        error(values, fitted(values, rounds=rounds, additive=additive)) for rounds in (0, 1, 12)
+    ]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.9 * errors[0]
 
@@ -122,10 +125,10 @@ def test_one_value_to_a_byte_is_nearly_a_uniform_quantiser():
     assert least * 0.9 < error(values, fitted(values)) < 2.5 * least
 
 
-@pytest.mark.parametrize("split", [False, True])
-def test_equal_seeds_give_equal_centres_and_others_do_not(split):
+@pytest.mark.parametrize("additive", [False, True])
+def test_equal_seeds_give_equal_centres_and_others_do_not(additive):
     values = normal(2000, 3)
-    first, again, other = (fitted(values, seed, split=split) for seed in (1, 1, 2))
+    first, again, other = (fitted(values, seed, additive=additive) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -136,11 +139,11 @@ def test_centres_serve_values_that_were_not_in_the_sample():
     assert error(values, centres) < 0.012 * float((values**2).sum())
 
 
-@pytest.mark.parametrize("split", [False, True])
-def test_the_values_are_left_alone(split):
+@pytest.mark.parametrize("additive", [False, True])
+def test_the_values_are_left_alone(additive):
     values = normal(500, 3)
     before = values.clone()
-    fitted(values, split=split)
+    fitted(values, additive=additive)
     assert torch.equal(values, before)
 
 
@@ -164,10 +167,10 @@ def test_integers_of_split_centres_are_sums_and_no_worse(seed, k, peak, size, lo
     halves, counts = normal(32, k, seed=seed), normal(ENTRIES, seed=seed + 1).abs()
     halves[16:] *= lower
     centres = expand(halves) * size
-    whole, step = as_integers(centres, counts, peak, split=True)
+    whole, step = as_integers(centres, counts, peak, additive=True)
     assert torch.equal(whole, whole.round())
     assert whole.abs().max() <= peak
-    assert is_split(whole)
+    assert is_additive(whole)
     # Each of the two roundings is off by half a step at most, and so is what does not fit.
     most = counts.sum() * k * (centres.abs().max() / peak * 1.5) ** 2
     assert rounding_error(centres, counts, whole, step) <= most
@@ -175,9 +178,9 @@ def test_integers_of_split_centres_are_sums_and_no_worse(seed, k, peak, size, lo
 
 def test_integers_of_split_centres_are_nearly_as_good_as_of_free_ones():
     values = normal(20_000, 8)
-    centres = fitted(values, split=True)
+    centres = fitted(values, additive=True)
     counts = torch.bincount(nearest(values, centres).long(), minlength=ENTRIES)
-    whole, step = as_integers(centres, counts, 63, split=True)
+    whole, step = as_integers(centres, counts, 63, additive=True)
     assert error(values, whole * step) < 1.005 * error(values, centres)
 
 
@@ -198,14 +201,14 @@ def test_halves_far_out_that_hardly_anything_chooses_are_cut():
     halves[3] = 100.0
     counts[3 * 16 : 4 * 16] = 0.0
     centres = expand(halves)
-    whole, step = as_integers(centres, counts, 63, split=True)
+    whole, step = as_integers(centres, counts, 63, additive=True)
     assert step < 0.2 * centres.abs().max() / 63
-    assert is_split(whole)
+    assert is_additive(whole)
     assert whole.abs().max() == 63
 
 
-@pytest.mark.parametrize("split", [False, True])
-def test_zeros_are_integers_already(split):
-    whole, step = as_integers(torch.zeros(ENTRIES, 3), torch.ones(ENTRIES), 63, split=split)
+@pytest.mark.parametrize("additive", [False, True])
+def test_zeros_are_integers_already(additive):
+    whole, step = as_integers(torch.zeros(ENTRIES, 3), torch.ones(ENTRIES), 63, additive=additive)
     assert not whole.any()
     assert torch.isfinite(step)

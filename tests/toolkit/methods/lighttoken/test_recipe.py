@@ -6,18 +6,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.codebooks import is_additive
 from toolkit import Budget, LightTokenConfig, compress
-from toolkit.allocate.allocation import Layout, Part, layout_nbytes
+from toolkit.allocate.allocation import Allocation, Subquantizer, allocation_nbytes
 from toolkit.allocate.importance import order_rows
-from toolkit.methods.lighttoken.additive_codebooks import is_split
 from toolkit.methods.lighttoken.recipe import train
 from toolkit.table.embedding import CODEBOOK_PEAK, ColumnDecoder, DenseDecoder
 
 QUICK = LightTokenConfig(rounds=2)
-LAYOUT = Layout(
-    parts=(Part(2, 2), Part(3, 6)),
+LAYOUT = Allocation(
+    subquantizers=(Subquantizer(2, 2), Subquantizer(3, 6)),
     covered=707,
-    tiers=(300, 100),
+    row_counts=(300, 100),
     gain=False,
     block=64,
     nbytes=0,
@@ -25,10 +25,10 @@ LAYOUT = Layout(
 )
 
 
-def trained(table, layout, config=QUICK, progress=None, seed=0):
+def trained(table, allocation, config=QUICK, progress=None, seed=0):
     weights = np.random.default_rng(0).random(len(table))
-    order, ids, position_weights = order_rows(weights / weights.sum(), layout.block)
-    return train(table, ids, position_weights, order, layout, config, seed, progress)
+    order, ids, position_weights = order_rows(weights / weights.sum(), allocation.block)
+    return train(table, ids, position_weights, order, allocation, config, seed, progress)
 
 
 def squared_error(embedding, table):
@@ -46,52 +46,54 @@ def unlike_lengths(table):
 
 def test_a_layout_is_filled_exactly(small_table):
     embedding = trained(small_table, LAYOUT)
-    first, second, *planes = embedding.stages
-    for stage, part in zip((first, second), LAYOUT.parts, strict=True):
+    first, second, *stages = embedding.stages
+    for stage, subquantizer in zip((first, second), LAYOUT.subquantizers, strict=True):
         assert isinstance(stage.decoder, DenseDecoder)
-        assert stage.codes.shape == (707, part.groups)
-        assert stage.values_per_byte == part.k
+        assert stage.codes.shape == (707, subquantizer.groups)
+        assert stage.values_per_byte == subquantizer.dimension
         assert stage.decoder.weight.dtype == np.int8
         assert np.abs(stage.codebook.astype(int)).max() <= CODEBOOK_PEAK
-    assert all(isinstance(plane.decoder, ColumnDecoder) for plane in planes)
-    assert [plane.rows for plane in planes] == [300, 100]
-    assert [plane.values_per_byte for plane in planes] == [8, 8]
+    assert all(isinstance(stage.decoder, ColumnDecoder) for stage in stages)
+    assert [stage.rows for stage in stages] == [300, 100]
+    assert [stage.values_per_byte for stage in stages] == [8, 8]
     assert embedding.order.block == 64
     assert embedding.gain is embedding.tail is embedding.lowrank is None
 
 
 def sums(embedding):
     """Of each stage, whether its codebook's entries are sums of two of sixteen."""
-    return [is_split(torch.from_numpy(stage.codebook)) for stage in embedding.stages]
+    return [is_additive(torch.from_numpy(stage.codebook)) for stage in embedding.stages]
 
 
 @pytest.mark.parametrize("sample_rows", [300, 707])
 def test_split_codebooks_are_those_of_all_stages_but_of_a_byte_alone(small_table, sample_rows):
-    layout = replace(LAYOUT, parts=(Part(1, 8), *LAYOUT.parts))
+    allocation = replace(LAYOUT, subquantizers=(Subquantizer(1, 8), *LAYOUT.subquantizers))
     config = replace(QUICK, sample_rows=sample_rows)
-    plain, split = (
-        trained(small_table, layout, replace(config, split=split)) for split in (False, True)
+    plain, additive = (
+        trained(small_table, allocation, replace(config, additive=additive))
+        for additive in (False, True)
     )
     assert sums(plain) == [False] * 5
-    assert sums(split) == [False, True, True, True, True]
-    assert all(np.abs(stage.codebook.astype(int)).max() <= CODEBOOK_PEAK for stage in split.stages)
-    assert split.nbytes == plain.nbytes
-    assert squared_error(split, small_table) < 1.3 * squared_error(plain, small_table)
+    assert sums(additive) == [False, True, True, True, True]
+    peaks = [np.abs(stage.codebook.astype(int)).max() for stage in additive.stages]
+    assert max(peaks) <= CODEBOOK_PEAK
+    assert additive.nbytes == plain.nbytes
+    assert squared_error(additive, small_table) < 1.3 * squared_error(plain, small_table)
 
 
 def test_split_codes_of_the_columns_are_sums(small_table):
-    layout = replace(LAYOUT, parts=(), tiers=(50,), columns=5)
-    assert sums(trained(small_table, layout, replace(QUICK, split=True))) == [True, True]
-    assert sums(trained(small_table, layout)) == [False, False]
+    allocation = replace(LAYOUT, subquantizers=(), row_counts=(50,), columns=5)
+    assert sums(trained(small_table, allocation, replace(QUICK, additive=True))) == [True, True]
+    assert sums(trained(small_table, allocation)) == [False, False]
 
 
 def test_a_code_of_the_columns_has_no_decoder(small_table):
-    embedding = trained(small_table, replace(LAYOUT, parts=(), tiers=(50,), columns=5))
-    base, tier = embedding.stages
+    embedding = trained(small_table, replace(LAYOUT, subquantizers=(), row_counts=(50,), columns=5))
+    base, stage = embedding.stages
     assert isinstance(base.decoder, ColumnDecoder)
     assert base.codes.shape == (707, 10)
     assert base.codebook.shape == (256, 5)
-    assert tier.rows == 50
+    assert stage.rows == 50
     assert squared_error(embedding, small_table) < 0.3 * variance(small_table)
 
 
@@ -99,26 +101,26 @@ def test_a_code_of_the_columns_has_no_decoder(small_table):
 @given(
     rows=st.integers(2, 60),
     width=st.integers(1, 20),
-    parts=st.lists(
-        st.builds(Part, st.integers(2, 4), st.integers(1, 5)), min_size=1, max_size=2
+    subquantizers=st.lists(
+        st.builds(Subquantizer, st.integers(2, 4), st.integers(1, 5)), min_size=1, max_size=2
     ).map(tuple),
     columns=st.sampled_from([0, 3]),
     share=st.sampled_from([0.5, 1.0]),
     gain=st.booleans(),
 )
-def test_no_file_is_larger_than_its_layout_says(rows, width, parts, columns, share, gain):
+def test_no_file_is_larger_than_its_layout_says(rows, width, subquantizers, columns, share, gain):
     table = np.random.default_rng(rows).normal(size=(rows, width)).astype(np.float32)
     covered = max(2, int(share * rows))
     shape = {
-        "parts": () if columns else parts,
+        "subquantizers": () if columns else subquantizers,
         "columns": columns,
         "covered": covered,
-        "tiers": (covered, 1),
+        "row_counts": (covered, 1),
         "gain": gain,
         "block": 8,
     }
-    nbytes = layout_nbytes(rows, width, **shape)
-    embedding = trained(table, Layout(**shape, nbytes=nbytes, expected_error=0.0))
+    nbytes = allocation_nbytes(rows, width, **shape)
+    embedding = trained(table, Allocation(**shape, nbytes=nbytes, expected_error=0.0))
     assert embedding.nbytes <= nbytes
     assert nbytes <= 1.03 * embedding.nbytes + 1024
     assert (embedding.tail is not None) == (covered < rows)
@@ -128,12 +130,12 @@ def test_no_file_is_larger_than_its_layout_says(rows, width, parts, columns, sha
 @pytest.mark.parametrize(
     "without",
     [
-        {"parts": ()},
-        {"parts": LAYOUT.parts[:1]},
-        {"parts": LAYOUT.parts[1:]},
-        {"tiers": ()},
-        {"tiers": (300,)},
-        {"parts": (), "tiers": (100,)},
+        {"subquantizers": ()},
+        {"subquantizers": LAYOUT.subquantizers[:1]},
+        {"subquantizers": LAYOUT.subquantizers[1:]},
+        {"row_counts": ()},
+        {"row_counts": (300,)},
+        {"subquantizers": (), "row_counts": (100,)},
     ],
     ids=str,
 )
@@ -152,11 +154,11 @@ def test_rounds_pay(small_table):
 
 
 def test_the_code_serves_important_rows_first(small_table):
-    layout = replace(LAYOUT, tiers=(), block=0)
+    allocation = replace(LAYOUT, row_counts=(), block=0)
     ids = np.arange(len(small_table))
 
     def error_of_the_first(weights):
-        embedding = train(small_table, ids, weights, None, layout, QUICK, 0, None)
+        embedding = train(small_table, ids, weights, None, allocation, QUICK, 0, None)
         return ((embedding.dense()[:64] - small_table[:64]) ** 2).sum()
 
     first = np.where(ids < 64, 1.0, 1e-4)
@@ -166,9 +168,9 @@ def test_the_code_serves_important_rows_first(small_table):
 def test_rows_that_were_not_sampled_come_out_nearly_as_well():
     rng = np.random.default_rng(0)
     table = (rng.normal(size=(4000, 16)) / (1 + np.arange(16))).astype(np.float32)
-    layout = replace(LAYOUT, covered=4000, tiers=(), parts=(Part(3, 4),))
+    allocation = replace(LAYOUT, covered=4000, row_counts=(), subquantizers=(Subquantizer(3, 4),))
     whole, part = (
-        squared_error(trained(table, layout, replace(QUICK, sample_rows=rows)), table)
+        squared_error(trained(table, allocation, replace(QUICK, sample_rows=rows)), table)
         for rows in (4000, 2000)
     )
     assert part < 1.1 * whole
@@ -178,18 +180,18 @@ def test_rows_that_were_not_sampled_are_searched_for_too():
     rng = np.random.default_rng(0)
     table = (rng.normal(size=(3000, 12)) / np.sqrt(1 + np.arange(12))).astype(np.float32)
     # More latents than directions: the nearest entries are far from the best bytes.
-    layout = replace(LAYOUT, covered=3000, tiers=(), parts=(Part(5, 6),))
+    allocation = replace(LAYOUT, covered=3000, row_counts=(), subquantizers=(Subquantizer(5, 6),))
     rounds = replace(QUICK, rounds=4)
     whole, part = (
-        squared_error(trained(table, layout, replace(rounds, sample_rows=rows)), table)
+        squared_error(trained(table, allocation, replace(rounds, sample_rows=rows)), table)
         for rows in (3000, 2000)
     )
     assert part < 1.2 * whole
 
 
 def test_the_tail_is_the_mean_of_rows_without_a_code(small_table):
-    layout = replace(LAYOUT, covered=600, tiers=(100,))
-    embedding = trained(small_table, layout)
+    allocation = replace(LAYOUT, covered=600, row_counts=(100,))
+    embedding = trained(small_table, allocation)
     position = embedding.order.positions(np.arange(707, dtype=np.int32))
     rest = small_table[position >= 600]
     assert len(rest) == 107
@@ -202,8 +204,8 @@ def test_the_tail_is_the_mean_of_rows_without_a_code(small_table):
 
 def test_a_gain_is_stored_for_every_covered_row_and_pays_for_unlike_lengths(small_table):
     table = unlike_lengths(small_table)
-    layout = replace(LAYOUT, parts=(Part(4, 4),), tiers=())
-    plain, gained = (trained(table, replace(layout, gain=gain)) for gain in (False, True))
+    allocation = replace(LAYOUT, subquantizers=(Subquantizer(4, 4),), row_counts=())
+    plain, gained = (trained(table, replace(allocation, gain=gain)) for gain in (False, True))
     assert gained.gain.codes.shape == (707,)
     assert plain.gain is None
     lengths = (table**2).sum(axis=1)
@@ -228,10 +230,12 @@ def test_gains_are_fitted_to_what_the_codes_say(small_table):
 
 def test_length_power_trades_short_rows_for_long_ones(small_table):
     table = unlike_lengths(small_table)
-    layout = replace(LAYOUT, gain=True, parts=(Part(3, 6),), tiers=())
+    allocation = replace(LAYOUT, gain=True, subquantizers=(Subquantizer(3, 6),), row_counts=())
     lengths = np.linalg.norm(table, axis=1)
     errors = [
-        ((trained(table, layout, replace(QUICK, length_power=p)).dense() - table) ** 2).sum(axis=1)
+        ((trained(table, allocation, replace(QUICK, length_power=p)).dense() - table) ** 2).sum(
+            axis=1
+        )
         for p in (0.0, 2.0)
     ]
     assert errors[1].sum() < 0.97 * errors[0].sum()
@@ -245,7 +249,7 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(small_table):
 
 
 @pytest.mark.parametrize("rounds", [0, 3])
-@pytest.mark.parametrize("shape", [{}, {"tiers": ()}, {"parts": ()}], ids=str)
+@pytest.mark.parametrize("shape", [{}, {"row_counts": ()}, {"subquantizers": ()}], ids=str)
 def test_progress_rises_from_nothing(small_table, shape, rounds):
     told = []
     trained(
@@ -257,7 +261,7 @@ def test_progress_rises_from_nothing(small_table, shape, rounds):
     assert told[0] == 0
     assert told == sorted(told)
     assert told[-1] <= 1
-    assert len(told) >= 1 + (rounds if "parts" not in shape else 0)
+    assert len(told) >= 1 + (rounds if "subquantizers" not in shape else 0)
 
 
 def test_progress_ends_at_one(small_table):

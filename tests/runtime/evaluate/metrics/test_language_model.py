@@ -5,11 +5,10 @@ import pytest
 from scipy.special import log_softmax, rel_entr, softmax
 
 from runtime.evaluate.figures import ORIGINAL
-from runtime.evaluate.metrics import by_window
-from runtime.evaluate.metrics.agreement_lm import agreement, compare
+from runtime.evaluate.metrics import distributions
+from runtime.evaluate.metrics.distributions import compare
 from runtime.evaluate.metrics.language_model import language_model
-from runtime.evaluate.metrics.perplexity import perplexity
-from runtime.evaluate.model import Subject
+from runtime.evaluate.model import EvaluatedModel
 from runtime.session import open_session
 from runtime.tasks.tokenize import open_tokenizer
 from toolkit.errors import InputError
@@ -25,9 +24,15 @@ def table_model(tmp_path, tiny):
     def build(name, values, task="text-generation", graph=None):
         folder = tmp_path / name
         tiny.bundle(folder, "fill-mask", values, graph=graph)
-        return Subject(name, open_session(folder), open_tokenizer(folder), task, folder)
+        return EvaluatedModel(name, open_session(folder), open_tokenizer(folder), task, folder)
 
     return build
+
+
+def agreement(models, text, **options):
+    """The figures of a pass that compare with the original."""
+    found = language_model(models, text, **options)
+    return [figure for figure in found if figure.metric in METRICS]
 
 
 def scores(figures, model):
@@ -60,7 +65,7 @@ def test_by_hand():
 
 
 def test_against_scipy_in_blocks(monkeypatch):
-    monkeypatch.setattr(by_window, "_BLOCK_BYTES", 8 * 60 * 3)
+    monkeypatch.setattr(distributions, "_BLOCK_BYTES", 8 * 60 * 3)
     rng = np.random.default_rng(0)
     p, q = (rng.normal(size=(20, 60)).astype(np.float32) * 3 for _ in range(2))
     first, five, divergence = compare(p, q)
@@ -115,28 +120,29 @@ def test_a_worse_table_agrees_less(table_model, tiny):
 
 
 @pytest.mark.parametrize("task", ["text-generation", "fill-mask"])
-def test_one_pass_gives_what_two_do(table_model, tiny, task, monkeypatch):
+def test_one_pass_gives_what_each_alone_does(table_model, tiny, task, monkeypatch):
     models = [
         table_model(ORIGINAL, tiny.table(10) / 2, task),
         table_model("other", tiny.table(10) / 3, task),
     ]
     arguments = {"limit_tokens": 8, "resamples": 20, "seed": 5}
-    apart = perplexity(models, TEXT, **arguments) + agreement(models, TEXT, **arguments)
+    alone = [language_model([model], TEXT, **arguments)[0] for model in models]
     runs = []
     run = type(models[0].session).run
     monkeypatch.setattr(
         type(models[0].session), "run", lambda *a: runs.append(a) or run(*a), raising=True
     )
-    assert language_model(models, TEXT, **arguments) == apart
+    original, other, *compared = language_model(models, TEXT, **arguments)
     assert len(runs) == 2
-    assert len(apart) == 2 + 3
+    assert original == alone[0]
+    assert (other.model, other.metric, other.score) == ("other", original.metric, alone[1].score)
+    assert other.difference is not None
+    assert [figure.metric for figure in compared] == METRICS
 
 
 def test_a_single_model(table_model, tiny):
     model = table_model(ORIGINAL, tiny.table(10))
     assert [figure.metric for figure in language_model([model], TEXT)] == ["perplexity"]
-    with pytest.raises(InputError, match="the original and another model"):
-        agreement([model], TEXT)
 
 
 def test_other_vocabularies(table_model, tiny):

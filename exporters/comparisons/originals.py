@@ -13,6 +13,8 @@ from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Source, read_manife
 from toolkit.errors import InputError
 from toolkit.files import user_cache, write_aside
 
+from ..sources.source import load_source
+
 
 def remember(source: Source, given: str) -> None:
     """Note where ``source`` is; a cache that cannot be written is no reason to fail."""
@@ -33,25 +35,32 @@ def recall(manifest: Manifest) -> str | None:
     return manifest.source.name if manifest.source.kind == "hub" else None
 
 
-def original_onnx(
-    manifest: Manifest, against: str | None, work: Path, *, trust_remote_code: bool = False
-) -> Path:
-    """The uncompressed model as an .onnx file, exported under ``work`` where necessary.
+def find_original(manifest: Manifest, *named: str | None) -> str:
+    """Where the original is: the first of ``named`` that is not None, in the order that counts.
 
     Raises:
-        InputError: nobody knows where the original is.
+        InputError: all are None, so nobody knows.
     """
-    given = against or recall(manifest)
-    if given is None:
-        raise InputError(
-            f"the original of this bundle ({manifest.source.name}) is not known on this machine; "
-            "give it with --original (a folder, a hub id or an .onnx file)"
-        )
+    for given in named:
+        if given is not None:
+            return given
+    raise InputError(
+        f"the original of this bundle ({manifest.source.name}) is not known on this machine; "
+        "give it with --original (a folder, a hub id or an .onnx file)"
+    )
+
+
+def original_onnx(
+    manifest: Manifest, given: str, work: Path, *, trust_remote_code: bool = False
+) -> Path:
+    """The model ``given`` as an .onnx file, exported under ``work`` as the bundle's was.
+
+    Raises:
+        InputError: nothing is there, or no exporter takes it.
+    """
     path = Path(given).expanduser()
     if (path / MANIFEST_NAME).is_file():
         return path / read_manifest(path).model
-    from exporters import load_source
-
     exporter = manifest.exporter if manifest.exporter != "none" else "auto"
     return load_source(
         given,

@@ -1,0 +1,81 @@
+"""The files that ``profile`` measures beside a bundle."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
+from toolkit.errors import InputError
+
+from .originals import find_original, original_onnx, recall
+from .quantised import WORDS, made_of
+
+
+def files_beside(
+    manifest: Manifest | None,
+    against: Sequence[str],
+    original: str | None,
+    work: Path,
+    *,
+    trust_remote_code: bool,
+) -> list[Path]:
+    """What ``--against`` names, in its order; the original where it names nothing.
+
+    Args:
+        manifest: the bundle's; None for a bare model, which is measured beside paths alone.
+        against: words, bundles, .onnx files, folders, hub ids.
+        original: where the original is, if the cache does not know it.
+        work: a folder for models that are made on the way.
+        trust_remote_code: run Python code that a model brings.
+
+    Returns:
+        Bundle folders and .onnx files. None at all if the original alone would be one, and nobody
+        knows where it is.
+
+    Raises:
+        InputError: a model that is not there, or that cannot be made.
+    """
+    if manifest is None:
+        for word in against:
+            if not Path(word).exists():
+                raise InputError(
+                    f"--against {word} is made of a bundle's original, and BUNDLE is a bare model; "
+                    "give paths of models"
+                )
+        return [Path(word) for word in against]
+    if not against:
+        if original is None and recall(manifest) is None:
+            return []
+        against = ("original",)
+    return [
+        file_beside(
+            word,
+            manifest,
+            original,
+            work if word in WORDS else work / str(index),
+            trust_remote_code=trust_remote_code,
+        )
+        for index, word in enumerate(against)
+    ]
+
+
+def file_beside(
+    word: str, manifest: Manifest, original: str | None, work: Path, *, trust_remote_code: bool
+) -> Path:
+    """The model that ``word`` names: a bundle folder, or an ``.onnx`` file, made under ``work``.
+
+    Raises:
+        InputError: nobody knows where the original is, or onnxruntime's tools refuse it.
+    """
+    if word not in WORDS:
+        if (Path(word) / MANIFEST_NAME).is_file():
+            return Path(word)
+        return original_onnx(manifest, word, work, trust_remote_code=trust_remote_code)
+    if (path := work / f"{word}.onnx").is_file():
+        return path
+    given = find_original(manifest, original, recall(manifest))
+    source = work / "original.onnx"  # another word's, which is not exported again
+    if not source.is_file():
+        exported = work / "exported"
+        exported.mkdir(parents=True, exist_ok=True)
+        source = original_onnx(manifest, given, exported, trust_remote_code=trust_remote_code)
+    return made_of(word, source, work, called=given)

@@ -1,0 +1,23 @@
+"""The packed operators' functions inlined into the graph, for tools that know no functions."""
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common_passes
+
+from toolkit.graph.contract import DOMAIN
+
+from .base import Pass
+
+
+class InlineFunctions(Pass):
+    """Put the bodies of the packed operators in the place of their nodes."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite ``model`` in place."""
+        if not any(function.domain == DOMAIN for function in model.functions.values()):
+            return ir.passes.PassResult(model, modified=False)
+        common_passes.InlinePass(criteria=lambda function: function.domain == DOMAIN)(model)
+        common_passes.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
+        model.opset_imports.pop(DOMAIN, None)
+        # Two bodies may share a constant's name; inlining also leaves generated names behind.
+        common_passes.NameFixPass()(model)
+        return ir.passes.PassResult(model, modified=True)

@@ -1,0 +1,1 @@
+"""The steps of an export, one a file; :mod:`exporters.export` lists them in order."""

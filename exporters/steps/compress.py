@@ -1,0 +1,67 @@
+"""Each table becomes a packed one, within its share of the budget."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from toolkit import CompressedEmbedding, LightTokenConfig, PaperConfig, compress
+from toolkit.errors import BudgetError, InputError
+from toolkit.graph.rows import table_values
+from toolkit.graph.tables import TableUse
+
+from ..options import ExportOptions
+from ..tables import out_of_reach, packed_heads, share_out
+from .state import Export, Report
+
+
+def compress_tables(state: Export, report: Report) -> None:
+    """Compress the tables one after another, or take the packed one that was given.
+
+    Raises:
+        BudgetError: the budget is too small; of several tables the message names the one.
+        InputError: the packed table that was given is of another shape.
+    """
+    options, tables = state.options, state.tables
+    state.embeddings = []
+    for index, (table, share) in enumerate(
+        zip(tables, share_out(state.budget, tables), strict=True)
+    ):
+        of_tokens = table.ids_input == state.ids_input  # positions and types have no tokenizer
+        heads = bool(packed_heads(table, options))
+        try:
+            embedding = _given(options.packed, table) or compress(
+                table_values(table),
+                share,
+                method=options.method,
+                seed=options.seed,
+                importance=state.importance(table.rows) if of_tokens else None,
+                config=_for_heads(options) if heads else options.config,
+                progress=_of(report, index, len(tables)),
+            )
+        except BudgetError as error:
+            raise (out_of_reach(error, table) if len(tables) > 1 else error) from error
+        state.embeddings.append(embedding)
+
+
+def _given(path: Path | None, table: TableUse) -> CompressedEmbedding | None:
+    """The packed table that was given, None without one."""
+    if path is None:
+        return None
+    embedding = CompressedEmbedding.load(path)
+    if (embedding.rows, embedding.width) != (table.rows, table.width):
+        raise InputError(
+            f"{path} holds a table of {embedding.rows} x {embedding.width}, the model's is "
+            f"{table.rows} x {table.width}; pack the table of this model"
+        )
+    return embedding
+
+
+def _for_heads(options: ExportOptions) -> LightTokenConfig | PaperConfig | None:
+    """Codebooks that output heads read fast: their entries are sums."""
+    if options.method != "lighttoken" or isinstance(options.config, PaperConfig):
+        return options.config
+    return replace(options.config or LightTokenConfig(), additive=True)
+
+
+def _of(report: Report, index: int, count: int) -> Report:
+    """Progress of one of several equal parts."""
+    return lambda share, what: report((index + share) / count, what)

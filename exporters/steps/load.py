@@ -1,0 +1,41 @@
+"""The source becomes an ONNX model on disk, and the tables to pack are found in it."""
+
+from toolkit.graph.load import load_graph
+
+from ..bundle.structure import check_structure
+from ..healing import check_healable
+from ..passes.compress_table import check_opset
+from ..passes.fuse_attention import count_fusible
+from ..sources.source import load_source
+from ..tables import choose_tables
+from .state import Export, Report
+
+
+def load(state: Export, report: Report) -> None:
+    """Export to ONNX what is not ONNX yet; refuse what cannot work before minutes are spent.
+
+    Raises:
+        InputError: no such source, no table in it, or an option that does not fit this model.
+    """
+    options = state.options
+    state.loaded = state.trained = load_source(
+        state.source,
+        state.original_folder,
+        exporter=options.exporter,
+        revision=options.revision,
+        trust_remote_code=options.trust_remote_code,
+        with_past=options.with_past,
+    )
+    if options.heal is not None:
+        check_healable(state.loaded)
+    state.structure = check_structure(options.structure, state.loaded)
+    state.weights_path = state.loaded.path
+    state.model = load_graph(state.loaded.path)
+    check_opset(state.model)
+    state.tables = choose_tables(state.model.graph, options.table, options.all_tables)
+    state.stored = {table.name: table for table in state.tables}
+
+
+def find_attentions(state: Export, report: Report) -> None:
+    """Count the attentions that can become one node each, by trying it on the float model."""
+    state.fused = count_fusible(state.loaded.path)

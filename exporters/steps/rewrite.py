@@ -1,0 +1,68 @@
+"""The graph is rewritten: look-ups and heads read packed tables, the rest suits the target."""
+
+import onnx_ir as ir
+
+from toolkit.errors import InputError
+from toolkit.graph.load import load_graph
+from toolkit.graph.tables import find_token_table
+
+from ..passes.add_pooling import AddPooling
+from ..passes.compress_table import CompressTable
+from ..passes.fix_shapes import FixShapes
+from ..passes.fuse_attention import FuseAttention, fusions
+from ..passes.inline_functions import InlineFunctions
+from ..passes.int32_inputs import Int32Inputs
+from ..passes.quantized_gathers import QuantizedGathers
+from ..tables import describe
+from .state import Export, Report
+
+
+def rewrite(state: Export, report: Report) -> None:
+    """Run every pass that the options and the target ask for, and write the model's file.
+
+    Raises:
+        InputError: a pass finds a graph that it cannot do its work on.
+    """
+    if state.weights_path != state.loaded.path:
+        state.model = load_graph(state.weights_path)
+        state.tables = [find_token_table(state.model.graph, name) for name in state.stored]
+    state.packed = describe(state.tables, state.embeddings, state.stored, state.options)
+    for each in passes(state):
+        each(state.model)
+        if isinstance(each, FuseAttention):
+            state.fused = each.count
+    state.model_path = state.folder / state.structure.model
+    state.model_path.parent.mkdir(exist_ok=True)
+    ir.save(state.model, state.model_path, external_data=state.structure.data)
+
+
+def passes(state: Export) -> list[ir.passes.InPlacePass]:
+    """What is done to the graph, in order."""
+    options, target = state.options, state.target
+    found: list[ir.passes.InPlacePass] = []
+    if options.with_pooling:
+        found.append(_pooling(state))
+    found += [
+        CompressTable(table.name, table.embedding, heads=bool(table.heads), floats=target.floats)
+        for table in state.packed
+    ]
+    if target.int32:
+        found.append(Int32Inputs())
+    if options.batch is not None and options.sequence is not None:
+        found.append(FixShapes(options.batch, options.sequence))
+    if options.decode == "inline":
+        found.append(InlineFunctions())
+    if target.quantized:
+        found.append(QuantizedGathers())
+    if options.fuse:
+        found += fusions(attention=bool(state.fused))
+    return found
+
+
+def _pooling(state: Export) -> AddPooling:
+    if state.loaded.facts.pooling is None:
+        raise InputError(
+            f"{state.loaded.source.name} says nothing of pooling (no modules.json with a Pooling "
+            "module beside it); leave --with-pooling out"
+        )
+    return AddPooling(state.loaded.facts.pooling)

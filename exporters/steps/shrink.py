@@ -1,0 +1,61 @@
+"""The weights beside the tables in fewer bits, and an output head in 4 bits of its own."""
+
+import onnx_ir as ir
+
+from toolkit.allocate.importance import zipf_prior
+from toolkit.graph.heads import find_heads
+from toolkit.graph.tables import find_tables
+
+from ..sources.prior import corpus_ids
+from ..weights.products import Product
+from ..weights.shrink import Inputs, shrink_weights
+from .state import Export, Report
+
+_TEXT_IDS = 1_000_000  # of a corpus, as calibration text for int4
+
+
+def shrink(state: Export, report: Report) -> None:
+    """Write the model with smaller weights, its tables as they were.
+
+    Raises:
+        InputError: as :func:`exporters.weights.shrink.shrink_weights`.
+    """
+    options, tables = state.options, state.tables
+    work = state.work / "weights"
+    work.mkdir()
+    rows = tables[0].rows
+    importance, text = state.importance(rows), None
+    if importance is None:
+        importance = zipf_prior(rows)
+    if options.corpus is not None:
+        text = corpus_ids(state.tokenizer, options.corpus, rows, _TEXT_IDS)
+    ids_inputs = {look.ids_input for table in tables for look in table.lookups}
+    names = frozenset(table.name for table in tables)
+    kept = names | {
+        str(head.weight.name) for table in tables for head in find_heads(table.graph, table)
+    }
+    state.weights_path = shrink_weights(
+        state.weights_path,
+        work,
+        options.weights,
+        Inputs(tuple(sorted(ids_inputs)), importance, text, options.seed),
+        kept=kept,
+        heads=(lambda model: head_products(model, names)) if options.head == "nbits" else None,
+        group_size=options.group_size,
+    )
+
+
+def head_products(model: ir.Model, names: frozenset[str]) -> list[Product]:
+    """Output heads that share a table, as products with it or with their copy of it.
+
+    Of float32 tables: heads of others have few bits already, or stay what they are.
+    """
+    products = []
+    for table in find_tables(model.graph):
+        if table.name not in names or table.value.dtype != ir.DataType.FLOAT:
+            continue
+        for head in find_heads(table.graph, table):
+            own = head.weight.is_initializer() and head.weight is not table.value
+            weight = head.weight if own else table.value
+            products.append(Product(head.node, weight, by_rows=not own, bias=head.bias))
+    return products

@@ -1,0 +1,100 @@
+"""One export while it runs: what was asked for, and what each step has found so far."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from toolkit import Budget, CompressedEmbedding
+from toolkit.bundle.manifest import Healed, Manifest, Parity
+from toolkit.graph.tables import TableUse
+
+from ..bundle.structure import Structure
+from ..options import ExportOptions
+from ..sources.facts import TOKENIZER
+from ..sources.prior import importance_of
+from ..sources.source import LoadedModel
+from ..tables import PackedTable
+from ..targets import TARGETS, Target
+
+Report = Callable[[float, str], None]
+"""Told the share of a step that is done, 0 to 1, and a word on what is being done."""
+
+
+@dataclass(eq=False)
+class Export:
+    """What the steps of one export share.
+
+    Attributes:
+        source: hub id, folder or .onnx file, as given.
+        budget: for the tables.
+        options: with every default decided.
+        folder: where the bundle grows; it gets its name when all is done.
+        work: a folder for files on the way.
+        original_folder: where the uncompressed .onnx goes that is exported on the way.
+
+    Found by the steps, in this order:
+        loaded: the uncompressed model.
+        structure: where the bundle's files go.
+        tables: those to pack, as they stand in ``model``.
+        stored: the same tables as they stand in the uncompressed model, by name.
+        fused: attentions that may become one node; None where nobody asked.
+        embeddings: a packed table for each of ``tables``.
+        healed: what healing gained, if it was asked for.
+        trained: the model that the weights come from; ``loaded`` unless healing trained them.
+        weights_path: the .onnx file before the rewrite, its weights in their final form.
+        model: that file's graph, rewritten in place.
+        packed: what became of each table.
+        model_path: the bundle's model file.
+        parity: what the checks measured.
+        manifest: of the complete bundle.
+    """
+
+    source: str
+    budget: Budget
+    options: ExportOptions
+    folder: Path
+    work: Path
+    original_folder: Path
+    loaded: LoadedModel = field(init=False)
+    structure: Structure = field(init=False)
+    tables: list[TableUse] = field(init=False)
+    stored: dict[str, TableUse] = field(init=False)
+    fused: int | None = None
+    embeddings: list[CompressedEmbedding] = field(init=False)
+    healed: Healed | None = None
+    trained: LoadedModel = field(init=False)
+    weights_path: Path = field(init=False)
+    model: ir.Model = field(init=False)
+    packed: list[PackedTable] = field(init=False)
+    model_path: Path = field(init=False)
+    parity: Parity = field(init=False)
+    manifest: Manifest = field(init=False)
+    _importance: dict[int, NDArray[np.float64] | None] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        """What the bundle is made for."""
+        return TARGETS[self.options.target]
+
+    @property
+    def tokenizer(self) -> Path:
+        """The model's tokenizer.json, whether or not it is there."""
+        return self.loaded.folder / TOKENIZER
+
+    @property
+    def ids_input(self) -> str:
+        """The graph input that the token table is looked up by."""
+        return next(iter(self.stored.values())).ids_input
+
+    def importance(self, rows: int) -> NDArray[np.float64] | None:
+        """The importance of each row of a token table of so many rows; None where nothing tells."""
+        if rows not in self._importance:
+            options = self.options
+            self._importance[rows] = importance_of(
+                self.tokenizer, rows, options.corpus, options.heal
+            )
+        return self._importance[rows]

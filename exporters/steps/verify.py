@@ -1,0 +1,35 @@
+"""The written file is checked: every id, the whole model, and what onnxruntime makes of it."""
+
+import onnx_ir as ir
+
+from ..bundle.ort_format import to_ort
+from ..passes.fuse_attention import fusions
+from ..verify.check import check_model, check_same
+from .state import Export, Report
+
+
+def verify(state: Export, report: Report) -> None:
+    """Run every check, then turn the model into onnxruntime's own format if that was asked for.
+
+    Raises:
+        CheckError: the file is not what it should be.
+    """
+    fused = state.fused
+
+    def fuse(model: ir.Model) -> None:
+        for each in fusions(attention=bool(fused)):
+            each(model)
+
+    state.parity = check_model(
+        state.model_path,
+        state.weights_path,
+        state.packed,
+        uncompressed=state.loaded.path,
+        fusing=fuse if state.options.fuse else None,
+    )
+    if state.options.format == "ort":
+        path = to_ort(state.model_path)
+        check_same(state.model_path, path)
+        state.model_path.unlink()
+        state.model_path.with_name(state.structure.data).unlink(missing_ok=True)
+        state.model_path = path

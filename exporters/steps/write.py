@@ -1,0 +1,84 @@
+"""The bundle is completed: tokenizer, configuration, model card, manifest."""
+
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+from toolkit.bundle.manifest import Footprint, Manifest
+from toolkit.graph.files import model_nbytes
+
+from ..bundle.write import write_bundle
+from .state import Export, Report
+
+_PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
+
+
+def write(state: Export, report: Report) -> None:
+    """Write all that the bundle needs beside its model; the manifest comes last."""
+    state.manifest = write_bundle(state.folder, state.loaded, describe_bundle(state))
+
+
+def describe_bundle(state: Export) -> Manifest:
+    """The manifest, but for the sizes and digests of files."""
+    options, loaded, first = state.options, state.loaded, state.packed[0]
+    inputs = state.model.graph.inputs
+    return Manifest(
+        source=replace(loaded.source, name=options.name or loaded.source.name),
+        task=loaded.facts.task,
+        exporter=loaded.exporter,
+        target=options.target,
+        batch=options.batch,
+        sequence=options.sequence,
+        decode=str(options.decode),
+        opset=state.model.opset_imports[""],
+        rows=first.embedding.rows,
+        width=first.embedding.width,
+        table=first.name,
+        ids_input=state.ids_input,
+        tied_head=any(table.tied for table in state.packed),
+        packed_heads=sum(table.heads for table in state.packed),
+        fused=state.fused,
+        body=options.weights,
+        body_block=options.group_size if options.weights == "int4" else None,
+        method=options.method if options.packed is None else "given",
+        seed=options.seed,
+        footprint=_footprint(state),
+        parity=state.parity,
+        healed=state.healed,
+        pooling=loaded.facts.pooling,
+        max_length=loaded.facts.max_length,
+        model=state.model_path.relative_to(state.folder).as_posix(),
+        cached=any((value.name or "").startswith("past") for value in inputs),
+        pooled=options.with_pooling,
+        tables=tuple(table.described() for table in state.packed),
+        made_with=_versions(),
+    )
+
+
+def _footprint(state: Export) -> Footprint:
+    several = len(state.packed) > 1
+    by_part = {
+        f"{table.name}.{name}" if several else name: count
+        for table in state.packed
+        for name, count in table.parts().items()
+    }
+    held = sum(by_part.values())
+    dense = sum(table.embedding.dense_nbytes for table in state.packed)
+    return Footprint(
+        ratio=dense / held,
+        bits_per_parameter=8 * held / (dense // 4),
+        embedding_bytes=held,
+        dense_bytes=dense,
+        model_bytes=model_nbytes(state.model_path),
+        original_model_bytes=model_nbytes(state.loaded.path),
+        by_part=by_part,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree that was not installed
+            continue
+    return found

@@ -1,0 +1,81 @@
+"""Options of a command, made of the fields of ``ExportOptions``."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import click
+
+from exporters.options import CliOption, ExportOptions, cli_options
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class AliasedOption(click.Option):
+    """An option that older names reach too: ``aliases``, which help does not show."""
+
+    def __init__(self, names: list[str], aliases: tuple[str, ...] = (), **settings: Any) -> None:
+        super().__init__([*names, *aliases], **settings)
+        self.aliases = aliases
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The line of ``--help``."""
+        every = self.opts
+        self.opts = [name for name in every if name not in self.aliases]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = every
+
+
+def export_options(command: Command) -> Command:
+    """An option for each field of ``ExportOptions`` that is one, in their order."""
+    types = get_type_hints(ExportOptions)
+    defaults = {one.name: one.default for one in fields(ExportOptions)}
+    for name, option in reversed(cli_options().items()):
+        command = _option(name, option, types[name], defaults[name])(command)
+    return command
+
+
+def _option(name: str, option: CliOption, kind: Any, default: Any) -> Callable[[Command], Command]:
+    flag = f"--{name.replace('_', '-')}"
+    settings: dict[str, Any] = {"help": option.help, "metavar": option.metavar}
+    if kind is bool:
+        settings["is_flag"] = True
+    elif option.negation is not None:
+        flag = f"{flag}/{option.negation}"
+        settings["default"] = None
+    else:
+        settings |= {"default": default, "show_default": default is not None}
+        settings["type"] = _type(kind)
+    if option.choices:
+        shown = [str(each) for each in option.choices]
+        settings |= {
+            "type": str,
+            "metavar": f"[{'|'.join(shown)}]",
+            "callback": _one_of(option),
+            "shell_complete": lambda ctx, param, begun: [w for w in shown if w.startswith(begun)],
+        }
+    return click.option(flag, name, cls=AliasedOption, aliases=option.aliases, **settings)
+
+
+def _type(kind: Any) -> Any:
+    """click's type of ``str``, ``int | None``, ``Path | None``."""
+    plain = {int: int, int | None: int, Path | None: click.Path(path_type=Path)}
+    return plain.get(kind, str)
+
+
+def _one_of(option: CliOption) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Turns a word into the choice that it names, an integer perhaps."""
+    known = {str(each): each for each in (*option.choices, *option.hidden)}
+    shown = ", ".join(repr(str(each)) for each in option.choices)
+
+    def choose(ctx: click.Context, param: click.Parameter, value: str | None) -> str | int | None:
+        if value is None:
+            return None
+        if value not in known:
+            raise click.BadParameter(f"{value!r} is not one of {shown}.", ctx, param)
+        return known[value]
+
+    return choose
