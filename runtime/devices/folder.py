@@ -1,4 +1,4 @@
-"""What the folders for devices have in common: the model in them, the jobs, the texts."""
+"""What all folders for devices share: copying the model, listing the jobs, filling templates."""
 
 import dataclasses
 import shutil
@@ -55,8 +55,10 @@ def copy_model(bundle: Path, out: Path, job: Job) -> Job:
 
 
 def jobs(job: Job, repeats: int) -> list[Job]:
-    """The processes to run, in order: values once, if the job has ids; then, in each of ``repeats``
-    rounds, time, memory and a cold start.
+    """The processes to run, in order.
+
+    ``values`` once, if the job has ids; then ``time``, ``memory`` and ``cold`` in each of
+    ``repeats`` rounds.
 
     Raises:
         InputError: fewer than one round.

@@ -1,4 +1,4 @@
-"""What a device of the user's is to do, and its results, joined to a report made here."""
+"""The job for a device of the user's, and its results joined to a report made here."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -28,13 +28,13 @@ class Place:
         word: what users call it.
         provider: onnxruntime's name; in a browser ``wasm`` or ``webgpu``.
         python: the interpreter to start, empty for a browser.
-        path: folders that it is given beside the worker's.
+        path: folders on its PYTHONPATH, after the worker's.
         plugin: module of a provider that comes as a plugin, else empty.
         settings: options of the provider.
-        static: whether it takes fixed shapes alone.
+        static: whether shapes have to be fixed.
         limit: how far outputs may be from the CPU's, relative, root mean square.
-        measures: what is asked there.
-        note: what to know of every figure from there.
+        measures: the measures that are taken there.
+        note: stands beside every figure from there; may be empty.
     """
 
     word: str
@@ -87,7 +87,7 @@ def find_place(word: str) -> Place:
         )
     if name == CPU:
         return Place(word, name, measures=ALL_MEASURES)
-    # TF32 on NVIDIA's, float16 on what Apple's or Intel's choose.
+    # NVIDIA's compute in TF32; Apple's and Intel's may choose float16.
     return Place(word, name, limit=_HALF)
 
 
@@ -100,7 +100,7 @@ def _xnnpack(here: bool) -> Place:
         raise InputError(
             "xnnpack is not in this onnxruntime; `lighttoken setup xnnpack` gets one that has it"
         )
-    note = "in Debian trixie's onnxruntime, older than the others'"
+    note = "in Debian trixie's onnxruntime, which is older"
     return Place("xnnpack", name, python=str(python), static=True, note=note)
 
 
@@ -113,8 +113,8 @@ def _qnn() -> Place:
             raise InputError("onnxruntime_qnn is not here; `lighttoken setup qnn` gets it")
         path = (str(folder),)
     emulated = os.uname().machine == "x86_64" if hasattr(os, "uname") else False
-    # A Snapdragon 8 Gen 3. For the chip that the emulator takes by itself an encoder does not
-    # compile: QNN_COMMON_ERROR_MEM_ALLOC.
+    # A Snapdragon 8 Gen 3. For the emulator's default chip an encoder does not compile:
+    # QNN_COMMON_ERROR_MEM_ALLOC.
     settings = {"soc_model": "57"} if emulated else {}
     note = (
         "Qualcomm's emulator of the NPU, function only: its times mean nothing" if emulated else ""

@@ -23,7 +23,7 @@ MODULE = "runtime.profile.measure.worker"
 def carry(folder: Path) -> None:
     """Copy the worker, and what it imports of LightToken, into ``folder``.
 
-    The packages' own ``__init__.py`` stay empty there: what they import would be measured too.
+    The packages' ``__init__.py`` are empty there, because what they import would be measured too.
     """
     worker = sorted((_PACKAGES / _WORKER).glob("*.py"))
     for name in (*_FILES, *(path.relative_to(_PACKAGES).as_posix() for path in worker)):

@@ -1,4 +1,4 @@
-"""One model in one place, while it is measured: each method starts one process, or a few."""
+"""The measurement of one model in one place; its methods start the measuring processes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -31,7 +31,7 @@ from .watch import timeline
 
 @dataclass(frozen=True)
 class Structure:
-    """Where nodes run, and figures of which there is one a model, not one a round."""
+    """Where nodes run, and the figures that are taken once for a model, not in each round."""
 
     placement: Placement | None = None
     figures: dict[str, float] = field(default_factory=dict)
@@ -45,7 +45,7 @@ def examine(
     ``native``: whether the session had the native kernel.
 
     Raises:
-        InputError: a graph that is not read here, as of ``.ort`` files.
+        InputError: the graph cannot be read, as that of an ``.ort`` file.
         FormatError: a damaged model.
     """
     figures = dict(answer.figures)
@@ -70,7 +70,7 @@ _UNMAPPED = {
 
 
 class Cell:
-    """What was found so far. A process that fails ends it; what was found before stays."""
+    """A model in a place, and its figures so far. After a process has failed no more are added."""
 
     def __init__(self, model: Model, place: Place, task: Job, *, op: bool) -> None:
         self.model, self.place = model, place
@@ -99,7 +99,7 @@ class Cell:
         return f"{self.model.name} on {self.place.word}"
 
     def check(self, launcher: Launcher) -> None:
-        """Compare its outputs with those of the same file on the CPU, by standard operators."""
+        """Compare its outputs with those of the same file on the CPU, run by standard operators."""
         point = self._grid[0]
         here = replace(self._at(point, "values"), ids=draw_check_ids(self._job.rows, point))
         try:
@@ -113,7 +113,9 @@ class Cell:
         self._runtime = found.answer.runtime
         if found.answer.facts.get("adapter", {}).get("software"):
             self._status = FUNCTION_ONLY
-            self._note = f"{self.place.note}; its GPU is one in software, whose times mean nothing"
+            self._note = (
+                f"{self.place.note}; its GPU is emulated in software, so its times mean nothing"
+            )
         limit = max(self.place.limit, self.model.limit)
         self._parity = compare(found.answer, wanted, limit)
         if not self._parity.right:
@@ -150,11 +152,11 @@ class Cell:
                 }
 
     def end_round(self) -> None:
-        """What is taken from now on belongs to the next one."""
+        """Figures that are taken from now on belong to the next round."""
         self._rounds.append({})
 
     def examine(self, launcher: Launcher) -> None:
-        """Where its nodes run, and what they cost."""
+        """Ask for the measure ``places``: where nodes run, and what they cost."""
         outcome = self._ask(launcher, self._last_point("places"))
         if outcome is None:
             return
@@ -166,12 +168,12 @@ class Cell:
                 outcome.answer,
                 native=bool(self._job.library),
             )
-        except LightTokenError as error:  # of an .ort file there is no more than figures
+        except LightTokenError as error:  # an .ort file gives figures only
             self._structure = Structure(figures=outcome.answer.figures)
-            self._note = self._note or f"where nodes run is not told: {error}"
+            self._note = self._note or f"where nodes run is unknown: {error}"
 
     def measurement(self) -> Measurement:
-        """What there is in the end."""
+        """All that was found, as a part of the report."""
         figures = {}
         rounds = [taken for taken in self._rounds if taken]
         once = self.model.sizes | self._structure.figures if rounds else {}
@@ -194,7 +196,7 @@ class Cell:
         )
 
     def _advice(self) -> str:
-        """Bundles are made for a target, and this may be another one."""
+        """Advice, if the bundle was exported for another target than this place."""
         made_for = self.model.manifest.target if self.model.manifest is not None else None
         if made_for is None or made_for == self.place.word or self.place.word == "arm64":
             return ""

@@ -1,4 +1,4 @@
-"""Whether a model gives in one place what it gives on the CPU."""
+"""Whether the outputs of a model in one place equal those on the CPU."""
 
 import base64
 from typing import Any
@@ -21,12 +21,12 @@ def draw_check_ids(rows: int, point: tuple[int, int]) -> tuple[tuple[int, ...], 
 
 
 def compare(found: Answer, wanted: Answer, limit: float) -> Parity:
-    """The largest error over all outputs: root mean square of the difference, over the output's.
+    """The largest relative error of any output; None for an output that cannot be compared.
 
-    Not the largest difference of one value: where activations are rounded to bytes, that says
-    little of two right kernels.
-
-    An output that is missing, of another shape, or not a number has no error that one could state.
+    The error of an output is the root mean square of the difference over that of the output. The
+    largest difference of a single value would not do: where activations are rounded to bytes, two
+    correct kernels differ much in some values. Outputs that are missing, of another shape, or not
+    finite cannot be compared.
     """
     error = 0.0
     for name, told in wanted.outputs.items():
@@ -42,7 +42,7 @@ def compare(found: Answer, wanted: Answer, limit: float) -> Parity:
 
 
 def _array(told: dict[str, Any] | None) -> Float32 | None:
-    """None for what is no array; it may come from a device."""
+    """The array in ``told``, which may come from a device; None if there is none."""
     try:
         data, dims = (told or {})["data"], (told or {})["dims"]
         return np.frombuffer(base64.b64decode(data), "<f4").reshape(dims)

@@ -15,9 +15,10 @@ _POINTS = 240
 def timeline(
     samples: Sequence[tuple[float, int]], marks: Sequence[tuple[float, str]]
 ) -> Timeline | None:
-    """From the mark ``before`` to the last one, above what was resident at it; None without it.
+    """Samples from the mark ``before`` to the last mark, in bytes above those at ``before``.
 
-    Of each of equal spans of time the sample of most bytes is kept, so that no peak is lost.
+    Time is divided into equal spans, and the largest sample of each is kept, so that no peak is
+    lost. None without that mark or without samples.
     """
     starts = [at for at, stage in marks if stage == "before"]
     if not starts or not samples:
@@ -57,11 +58,11 @@ class Watch:
         self.samples: list[tuple[float, int]] = []
 
     def start(self) -> None:
-        """Begin; costs a hundredth of a core."""
+        """Start sampling, which takes about a hundredth of a core."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, with what was sampled until now."""
+        """Stop sampling; the samples stay."""
         self._stop.set()
         self._thread.join()
 

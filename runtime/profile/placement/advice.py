@@ -1,4 +1,4 @@
-"""What to change where a provider leaves nodes to the CPU, from what was met."""
+"""Advice on nodes that a provider leaves to the CPU."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from .advice_rules import FREE, FREE_SHAPE, NO_CONSTANT, RULES, Rule
 
 
 @dataclass(frozen=True)
-class Fallen:
+class FallbackNode:
     """A node that a provider did not take.
 
     Attributes:
         types: element types of its inputs.
-        reason: why, where that is known; of a prediction.
+        reason: why the provider refuses it; known in predictions only.
     """
 
     operator: str
@@ -22,18 +22,18 @@ class Fallen:
 
 def advise(
     provider: str,
-    fallen: Sequence[Fallen],
+    fallback: Sequence[FallbackNode],
     *,
     free_shapes: bool = False,
     external: bool = False,
 ) -> tuple[str, ...]:
-    """What to change, what concerns most nodes first; () where there is nothing to say.
+    """Lines of advice, the one about most nodes first; () where there is none.
 
     Args:
-        provider: onnxruntime's name of the one that was wanted.
-        fallen: the nodes that it did not take, without shape arithmetic.
-        free_shapes: whether the graph has symbolic dimensions there.
-        external: whether weights lie beside the file, where this provider reads none.
+        provider: onnxruntime's name of the provider that was asked for.
+        fallback: the nodes that it did not take, without shape arithmetic.
+        free_shapes: whether the graph has symbolic dimensions.
+        external: whether weights lie in a file beside the model and this provider cannot read it.
     """
     lines = []
     if free_shapes and provider in FREE:
@@ -44,9 +44,9 @@ def advise(
             "export with `--format ort`, which keeps them in the model"
         )
     about: dict[Rule | None, list[str]] = {}
-    for node in fallen:
+    for node in fallback:
         if free_shapes and (node.reason == FREE_SHAPE or node.reason.endswith(NO_CONSTANT)):
-            continue  # said above; what else there is shows once they are fixed
+            continue  # said above; other reasons show once the shapes are fixed
         about.setdefault(_rule(provider, node), []).append(node.operator)
     by_size = sorted(about.items(), key=lambda item: -len(item[1]))
     lines += [rule.line.format(**_words(names)) for rule, names in by_size if rule is not None]
@@ -57,7 +57,7 @@ def advise(
     return tuple(lines)
 
 
-def _rule(provider: str, node: Fallen) -> Rule | None:
+def _rule(provider: str, node: FallbackNode) -> Rule | None:
     for rule in RULES:
         if (
             (not rule.providers or provider in rule.providers)

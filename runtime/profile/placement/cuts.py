@@ -1,4 +1,4 @@
-"""Where a graph is cut, once it is known which provider takes which node."""
+"""Where a graph is cut, given the provider of each node."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Set
@@ -16,7 +16,7 @@ class Island:
     Attributes:
         provider: onnxruntime's name.
         operators: nodes by operator, as ``Gather`` or ``com.microsoft::MatMulNBits``.
-        shapes_only: they compute nothing but shapes, which is ordinary on the CPU.
+        shapes_only: its nodes compute shapes alone, which onnxruntime leaves to the CPU.
     """
 
     provider: str
@@ -26,14 +26,14 @@ class Island:
 
 @dataclass(frozen=True)
 class Cuts:
-    """How a graph falls apart.
+    """How a graph is cut.
 
     Attributes:
         islands: the largest first.
-        tensors: values that one provider makes and another reads, once for each that reads;
-            without what shape arithmetic makes or reads.
-        bytes: of these for one call, as far as shapes are known.
-        unsized: how many of them have no known size.
+        tensors: values that one provider computes and another reads, counted once for each provider
+            that reads them; values that shape arithmetic computes or reads do not count.
+        bytes: bytes of these values in one call, as far as shapes are known.
+        unsized: number of these values whose size is unknown.
     """
 
     islands: tuple[Island, ...]
@@ -48,14 +48,15 @@ def find_cuts(
     shapes: Set[ir.Node],
     groups: Mapping[ir.Node, int] | None = None,
 ) -> Cuts:
-    """Islands, and what passes between them.
+    """Islands, and the values that pass between them.
 
     Args:
-        graph: the main graph alone counts; a branch belongs to its If.
-        providers: of each node; one that is absent joins nothing.
-        shapes: shape arithmetic that was left to another provider on purpose; it makes islands of
-            its own.
-        groups: nodes that a provider compiles together, by a number: each is one island.
+        graph: only nodes of the main graph count; a branch belongs to its If node.
+        providers: of each node; an absent node belongs to no island.
+        shapes: nodes of shape arithmetic that onnxruntime leaves to the CPU; they form islands of
+            their own.
+        groups: a number for each node that is compiled together with others; equal numbers are one
+            island.
     """
     groups = groups or {}
     kinds = {

@@ -1,4 +1,4 @@
-"""The graph that execution providers divide among themselves, read through onnx-ir.
+"""The graph that onnxruntime divides among execution providers, read through onnx-ir.
 
 onnxruntime inlines functions and folds constants before it asks providers what they take. So the
 graph here is onnxruntime's own copy after these steps (the basic level), with its names.
@@ -36,7 +36,7 @@ def partitioned_graph(
 ) -> Iterator[ir.Graph]:
     """The graph as providers see it; its tensors can be read inside the block only.
 
-    Weights are written to a temporary folder for that time, as much as the model has.
+    The weights are copied to a temporary folder meanwhile, which takes as much disk as they do.
 
     Args:
         model: an ``.onnx`` file.
@@ -49,7 +49,8 @@ def partitioned_graph(
     """
     if model.suffix == ".ort":
         raise InputError(
-            f"{model} is an .ort file, whose graph is not read here; give the .onnx file it came of"
+            f"{model} is an .ort file, whose graph cannot be read; give the .onnx file that it "
+            "was made from"
         )
     with tempfile.TemporaryDirectory(prefix="lighttoken-") as folder:
         copy = Path(folder) / "model.onnx"
@@ -64,12 +65,12 @@ def partitioned_graph(
             options.add_free_dimension_override_by_name(name, size)
         if native and not register(options):
             raise InputError(
-                "the native kernel is not here, so that its node cannot be placed; "
+                "the native kernel is not built, and this graph uses it; "
                 "build it (`python -m runtime.custom_op.build`) or profile without it"
             )
         try:
             onnxruntime.InferenceSession(str(model), options, providers=[CPU])
-            told = _told_types(copy, native)
+            told = _inferred_types(copy, native)
         except ORT_ERRORS as error:
             raise FormatError(
                 f"{model} cannot be loaded: {one_line(error)}; export the model again"
@@ -82,10 +83,10 @@ def partitioned_graph(
         yield graph
 
 
-def _told_types(copy: Path, native: bool) -> dict[str, _Type]:
-    """onnxruntime's own inference, which knows its own operators too; by the value's name.
+def _inferred_types(copy: Path, native: bool) -> dict[str, _Type]:
+    """Type and shape of every value, by name, as onnxruntime infers them for its operators too.
 
-    The copy says nothing of values inside, a session does of its outputs: so all become outputs.
+    A session tells types and shapes of its outputs only, so all values are made outputs.
     """
     model = onnx.load(copy, load_external_data=False)
     kept = {output.name for output in model.graph.output}
@@ -147,7 +148,7 @@ def type_name(value: ir.Value | None) -> str:
 
 
 def sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
-    """The dimensions, None for each that is free; None where not even the rank is known."""
+    """The dimensions, None for a symbolic one; None where the rank is unknown too."""
     if value is None:
         return None
     held = constant(value)
@@ -158,7 +159,7 @@ def sizes(value: ir.Value | None) -> tuple[int | None, ...] | None:
 
 
 def is_free(value: ir.Value) -> bool:
-    """Whether a dimension of it is not fixed, or its shape not known."""
+    """Whether it has a symbolic dimension, or an unknown shape."""
     shape = sizes(value)
     return shape is None or None in shape
 
@@ -179,7 +180,7 @@ def value_bytes(value: ir.Value) -> int | None:
 def shape_nodes(graph: ir.Graph) -> set[ir.Node]:
     """Shape arithmetic: integers that follow from the inputs' shapes and constants alone.
 
-    onnxruntime keeps most of these on the CPU by intention, whoever runs the rest.
+    onnxruntime keeps most of these on the CPU on purpose, whichever provider runs the rest.
     """
     found: set[ir.Node] = set()
     for node in graph:

@@ -12,11 +12,11 @@ from toolkit.errors import InputError
 from toolkit.graph.contract import DOMAIN
 
 from ...providers import CPU
-from .advice import Fallen, advise
+from .advice import FallbackNode, advise
 from .cuts import Island as Island
 from .cuts import find_cuts, operator, operator_name
 from .partitioned_graph import is_free, partitioned_graph, shape_nodes, type_name
-from .told import Told, assigned, only_provider, profiled, wanted_name
+from .reported import ReportedNode, assigned, only_provider, profiled, wanted_name
 
 
 @dataclass(frozen=True)
@@ -45,23 +45,23 @@ class Placement:
 
     Attributes:
         wanted: onnxruntime's name of the provider that was asked for.
-        source: ``assigned``, what the runtime told of its division; ``profiled``, what it ran
-            (a provider that compiles shows one node for many); or ``counted``, that one provider
-            took all.
-        nodes: how many nodes by provider and operator, as the runtime told; where it only counted,
-            those of the graph before fusions.
+        source: ``assigned``, how the runtime divided the graph; ``profiled``, what it ran
+            (a provider that compiles nodes shows one node for many); or ``counted``: one provider
+            took all nodes.
+        nodes: number of nodes by provider and operator, as the runtime reports them; for
+            ``counted``, the nodes of the graph before fusions.
         fallback: nodes by operator that the wanted provider did not take, shape arithmetic
-            excepted. Each is a reason for a cut.
+            excepted. Each of them can cut the graph.
         islands: the largest first.
-        crossing_tensors: values that one provider makes and another one reads, once for each
-            provider that reads it; without those between shape arithmetic and the rest.
-        crossing_bytes: of these for one call, as far as shapes are known.
-        crossing_unsized: how many of them have no known size.
+        crossing_tensors: values that one provider computes and another one reads, counted once for
+            each provider that reads them; values of shape arithmetic do not count.
+        crossing_bytes: bytes of these values in one call, as far as shapes are known.
+        crossing_unsized: number of these values whose size is unknown.
         shape_nodes: nodes of shape arithmetic that the wanted provider did not take.
-        unmatched: nodes that the runtime named and the graph does not have, as those that a
-            provider put in; islands and tensors are without them.
-        untold: nodes of the graph of which the runtime told nothing; each counts with its
-            neighbours where these agree.
+        unmatched: nodes that the runtime reports and the graph does not have, such as nodes that a
+            provider added; islands and tensors leave them out.
+        untold: nodes of the graph that the runtime does not report. Such a node is given to the
+            provider of its neighbours if that is one and the same.
         advice: what to change, a line each.
         details: node by node, in the graph's order.
     """
@@ -88,7 +88,7 @@ def place_nodes(
     *,
     dimensions: Mapping[str, int] | None = None,
 ) -> Placement:
-    """The partition report: what the runtime told, laid over the graph that it divided.
+    """The partition report: what the runtime reports, matched with the graph that it divided.
 
     Args:
         model: the ``.onnx`` file that ran.
@@ -103,7 +103,7 @@ def place_nodes(
         InputError: the facts have none of these; the model is an ``.ort`` file.
         FormatError: onnxruntime cannot load the model.
     """
-    native = any(one.domain == DOMAIN for one in _told(facts))
+    native = any(one.domain == DOMAIN for one in _reported(facts))
     with partitioned_graph(model, dimensions=dimensions, native=native) as graph:
         return place_graph(graph, facts, provider)
 
@@ -114,44 +114,46 @@ def place_graph(graph: ir.Graph, facts: Mapping[str, Any], provider: str) -> Pla
     Raises:
         InputError: the facts tell of no node.
     """
-    told = _told(facts)
+    reported = _reported(facts)
     only = only_provider(facts)
-    if not told and only is not None:
-        told = [Told(node.name or "", node.op_type, node.domain, only) for node in graph]
-    wanted = wanted_name(provider, {one.provider for one in told})
-    return _lay_over(graph, told, wanted, facts)
+    if not reported and only is not None:
+        reported = [
+            ReportedNode(node.name or "", node.op_type, node.domain, only) for node in graph
+        ]
+    wanted = wanted_name(provider, {one.provider for one in reported})
+    return _match(graph, reported, wanted, facts)
 
 
-def _told(facts: Mapping[str, Any]) -> list[Told]:
-    """Nodes by name; none where a single provider took them all and no names came."""
-    told = list(assigned(facts)) or list(profiled(facts))
-    if not told and only_provider(facts) is None:
+def _reported(facts: Mapping[str, Any]) -> list[ReportedNode]:
+    """The reported nodes; empty where a single provider took all nodes and named none."""
+    reported = list(assigned(facts)) or list(profiled(facts))
+    if not reported and only_provider(facts) is None:
         raise InputError(
-            "the runtime told nothing of its nodes (neither «assigned» nor «profiled»); "
+            "the runtime reported no nodes (neither «assigned» nor «profiled»); "
             "use onnxruntime 1.24 or newer"
         )
-    return told
+    return reported
 
 
-def _lay_over(
-    graph: ir.Graph, told: list[Told], wanted: str, facts: Mapping[str, Any]
+def _match(
+    graph: ir.Graph, reported: list[ReportedNode], wanted: str, facts: Mapping[str, Any]
 ) -> Placement:
     source = next((word for word in ("assigned", "profiled") if facts.get(word)), "counted")
     times = {one.name: one.microseconds for one in profiled(facts)}
-    by_name = {one.name: one for one in told if one.name}
+    by_name = {one.name: one for one in reported if one.name}
     known = {node: by_name[node.name] for node in graph if node.name in by_name}
     placed = {node: (one.provider, one.group) for node, one in known.items()}
     untold = [node for node in graph if node not in known]
     matched = {node.name for node in known}
-    unmatched = [one for one in told if one.name not in matched]
+    unmatched = [one for one in reported if one.name not in matched]
     _fill(placed, untold, (CPU, -1) if source == "profiled" else None)
     providers = {node: provider for node, (provider, _) in placed.items()}
-    # A provider that compiles shows in a profile as nodes of its own making: no graph to cut.
+    # A provider that compiles nodes shows other nodes in a profile: cuts cannot be found.
     hidden = any(one.provider == wanted for one in unmatched) and wanted not in providers.values()
     shapes = {node for node in shape_nodes(graph) if providers.get(node, wanted) != wanted}
     names = {node.name for node in shapes}
     nodes: dict[str, Counter[str]] = defaultdict(Counter)
-    for one in told:
+    for one in reported:
         nodes[one.provider][operator_name(one.op_type, one.domain)] += 1
     details = tuple(
         PlacedNode(
@@ -165,9 +167,9 @@ def _lay_over(
         for node in graph
     )
     types = {node.name: node.types for node in details}
-    fallen = [
-        Fallen(operator_name(one.op_type, one.domain), types.get(one.name, ()))
-        for one in told
+    fallback = [
+        FallbackNode(operator_name(one.op_type, one.domain), types.get(one.name, ()))
+        for one in reported
         if one.provider != wanted and one.name not in names
     ]
     groups = {node: group for node, (_, group) in placed.items()}
@@ -177,7 +179,7 @@ def _lay_over(
         wanted=wanted,
         source=source,
         nodes={name: dict(counts.most_common()) for name, counts in nodes.items()},
-        fallback=dict(Counter(one.operator for one in fallen).most_common()),
+        fallback=dict(Counter(one.operator for one in fallback).most_common()),
         islands=() if cuts is None else cuts.islands,
         crossing_tensors=None if cuts is None else cuts.tensors,
         crossing_bytes=None if cuts is None else cuts.bytes,
@@ -185,7 +187,7 @@ def _lay_over(
         shape_nodes=len(shapes),
         unmatched=len(unmatched),
         untold=len(untold),
-        advice=() if wanted == CPU else advise(wanted, fallen, free_shapes=free),
+        advice=() if wanted == CPU else advise(wanted, fallback, free_shapes=free),
         details=details,
     )
 
@@ -193,10 +195,10 @@ def _lay_over(
 def _fill(
     placed: dict[ir.Node, tuple[str, int]], untold: list[ir.Node], otherwise: tuple[str, int] | None
 ) -> None:
-    """Give nodes of which nothing was told to the provider of all their neighbours.
+    """Give unreported nodes to the provider that runs all of their neighbours.
 
-    What was run and has another name was fused after the division, as only the CPU provider does:
-    ``otherwise``.
+    Where neighbours differ, ``otherwise`` takes the node if it is given: in a profile such nodes
+    were fused after the division, which only the CPU provider does.
     """
     for node in untold:
         around = {

@@ -21,7 +21,7 @@ class Operator:
         to: types that a Cast may give; empty for any.
         attributes: values that an attribute may have.
         product: a matrix product as NNAPI has it: of two matrices of which the second is constant,
-            or of two stacks of matrices that are stacked alike.
+            or of two stacks of matrices with equal leading dimensions.
     """
 
     types: frozenset[str] = frozenset()
@@ -43,8 +43,8 @@ class Support:
         static: whether shapes have to be fixed.
         rank: the most dimensions of any input; None for no limit.
         size: the largest dimension of any input; None for no limit.
-        external: whether weights may lie in a file of their own. Where not, the prediction holds
-            for a file that has them inside.
+        external: whether weights may lie in a file of their own. If not, the prediction holds for
+            a model file that has its weights inside.
     """
 
     provider: str

@@ -1,4 +1,4 @@
-"""What a provider that is not here would take, by a table of the operators that it supports."""
+"""Which nodes a provider would take, by a table of the operators that it supports."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import onnx_ir as ir
 from toolkit.errors import InputError
 
 from ...providers import CPU
-from ..placement.advice import Fallen, advise
+from ..placement.advice import FallbackNode, advise
 from ..placement.advice_rules import FREE_SHAPE, NO_CONSTANT, TOO_LARGE
 from ..placement.cuts import Island, find_cuts, operator
 from ..placement.partitioned_graph import (
@@ -42,10 +42,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A prediction from documents; nothing was run.
+    """Which nodes a provider would take; from documents, nothing was run.
 
     Attributes:
-        place: a word of :data:`.op_support.SUPPORT`.
+        place: a word of :data:`.operators.SUPPORT`.
         subject: the model's name.
         provider: onnxruntime's name.
         source: where the table of operators is from.
@@ -54,7 +54,8 @@ class Prediction:
         refused: nodes that it would not, shape arithmetic excepted.
         shape_nodes: nodes of shape arithmetic that it would leave to the CPU.
         islands: of both providers, the largest first.
-        crossing_tensors: as in a :class:`.placement.Placement`; likewise the next two.
+        crossing_tensors, crossing_bytes, crossing_unsized: as in a
+            :class:`..placement.placement.Placement`.
         advice: what to change, a line each.
     """
 
@@ -85,12 +86,12 @@ def predict(
     subject: str = "",
     dimensions: Mapping[str, int] | None = None,
 ) -> Prediction:
-    """What a provider would take of the model, node by node; nothing is run there.
+    """Predict node by node what a provider would take of the model; nothing is run there.
 
     Args:
         model: an ``.onnx`` file.
-        place: a word of :data:`.op_support.SUPPORT`.
-        subject: the model's name; the file's folder without one.
+        place: a word of :data:`.operators.SUPPORT`.
+        subject: the model's name; if empty, the name of the file's folder.
         dimensions: symbolic dimensions to fix, by name.
 
     Raises:
@@ -108,13 +109,13 @@ def predict(
         cuts = find_cuts(graph, providers, shapes)
         refused = Counter((operator(node), reasons[node]) for node in left)
         taken = Counter(operator(node) for node, reason in reasons.items() if not reason)
-        fallen = [
-            Fallen(operator(node), tuple(map(type_name, node.inputs)), reasons[node])
+        fallback = [
+            FallbackNode(operator(node), tuple(map(type_name, node.inputs)), reasons[node])
             for node in left
         ]
         advice = advise(
             table.provider,
-            fallen,
+            fallback,
             free_shapes=any(map(is_free, graph.inputs)),
             external=not table.external and _has_external(model),
         )
@@ -157,7 +158,7 @@ def _by_inputs(node: ir.Node, asked: Operator) -> str:
         if value is not None and constant(value) is None:
             return f"input {index} {NO_CONSTANT}"
     if asked.product and not _is_product(node):
-        return "no product of two matrices, nor of two stacks alike"
+        return "no product of two matrices, nor of two equal stacks of matrices"
     return ""
 
 

@@ -21,15 +21,15 @@ def render_placement(placement: Placement, *, nodes: bool = False) -> Group:
     blocks: list[RenderableType] = [_operators(placement.nodes, placement.wanted)]
     lines = [_islands(placement.islands, placement.wanted)]
     if placement.crossing_tensors is None:
-        lines = [f"{wanted} ran its nodes as one of its own making: no telling where it was cut"]
+        lines = [f"{wanted} ran its nodes compiled into one, so cuts are unknown"]
     elif placement.crossing_tensors:
         lines.append(_crossing(placement))
     if placement.shape_nodes:
         lines.append(f"{_count(placement.shape_nodes, 'node')} of shape arithmetic on the CPU")
     if placement.unmatched or placement.untold:
         lines.append(
-            f"{_count(placement.unmatched, 'node')} told of that the graph does not have, "
-            f"{placement.untold} of the graph not told of"
+            f"{_count(placement.unmatched, 'node')} reported that the graph does not have, "
+            f"{placement.untold} of the graph not reported"
         )
     blocks += [Text(line) for line in lines if line]
     blocks += _advice(placement.advice)
@@ -39,7 +39,7 @@ def render_placement(placement: Placement, *, nodes: bool = False) -> Group:
 
 
 def render_prediction(prediction: Prediction) -> Group:
-    """What would be taken and what not, and why; marked as what it is."""
+    """Which nodes would be taken, which not and why; marked as a prediction."""
     taken, refused = sum(prediction.taken.values()), sum(r.count for r in prediction.refused)
     whole = taken + refused + prediction.shape_nodes
     table = Table(

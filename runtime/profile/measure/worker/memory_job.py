@@ -1,4 +1,4 @@
-"""What the process holds, stage by stage, above a session of an empty model."""
+"""Memory of the process, stage by stage, above that of a session of an empty model."""
 
 import base64
 import gc
@@ -13,7 +13,8 @@ from ..job import Job
 from .memory import Memory, peak_rss, reset_peak, snapshot
 from .session import Feeder, open_model, options_of, runtime_name
 
-# Identity of int64 ids, opset 13. Whatever a runtime sets up once is there before a model loads.
+# Identity of int64 ids, opset 13: with it the runtime allocates, before a model loads, what it
+# allocates once.
 EMPTY = base64.b64decode(
     "CAg6UwoXCgNpZHMSBHNhbWUiCElkZW50aXR5OgASBWVtcHR5WhcKA2lkcxIQCg4IBxIKCgMSAWIKAxIBc2IYCgRzYW1l"
     "EhAKDggHEgoKAxIBYgoDEgFzQgQKABAN"
@@ -31,7 +32,7 @@ def measure(job: Job) -> dict[str, Any]:
     empty = ort.InferenceSession(EMPTY, options_of(job), providers=["CPUExecutionProvider"])
     empty.run(None, {"ids": np.zeros((1, 1), np.int64)})
     gc.collect()
-    snapshot(files)  # whatever Python needs for it is there from now on
+    snapshot(files)  # Python allocates what this needs on the first call
     reset_peak()
     before = snapshot(files)
     figures = _figures("before", Memory(0, 0, 0, 0, 0, 0), before)

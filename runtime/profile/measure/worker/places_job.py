@@ -1,4 +1,4 @@
-"""Which provider takes which node, what each node costs, what onnxruntime's arena takes."""
+"""Which provider takes which node, the time of each node, the memory of onnxruntime's arena."""
 
 import json
 import os
@@ -53,8 +53,8 @@ def _logged(
 ) -> tuple[ort.InferenceSession, str]:
     """A session that has run, and what onnxruntime has logged meanwhile.
 
-    Its arena tells what it takes from the system in no other way. It writes to the process's
-    standard error, so that goes into a file for as long.
+    Only the log tells what onnxruntime's arena takes from the system. onnxruntime logs to standard
+    error, which is redirected to a file meanwhile.
     """
     sys.stderr.flush()
     kept = os.dup(2)

@@ -82,9 +82,9 @@ def _open_on_plugin(
 
 
 def _read(job: Job, options: ort.SessionOptions) -> tuple[bytes, list[bytes]]:
-    """The model, and the weights beside it, as an app without files would have them.
+    """The bytes of the model and of its external data, as an app without files would have them.
 
-    The weights have to live until the session is there, which copies what it needs.
+    Keep the weights alive until the session has been made, which copies what it needs.
     """
     folder = Path(job.model).parent
     weights = [(folder / name).read_bytes() for name in job.data]
@@ -96,7 +96,7 @@ def _read(job: Job, options: ort.SessionOptions) -> tuple[bytes, list[bytes]]:
 
 
 class Feeder:
-    """Fresh feeds for every call: with the same ids again, most of a table would stay unread."""
+    """New feeds for every call: with the same ids each time, most of a table would not be read."""
 
     def __init__(self, session: ort.InferenceSession, job: Job) -> None:
         self._inputs = describe(session.get_inputs())

@@ -23,7 +23,7 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def measure_load(job: Job) -> dict[str, Any]:
-    """Load and first result alone, of files that nobody has read since they were dropped."""
+    """Load and first result alone; the files have not been read since they left the page cache."""
     figures = _start(job)[1]
     cold = {f"cold_{name}": value for name, value in figures.items()}
     return {"runtime": runtime_name(), "figures": cold}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..report import MEASURED, Measurement, ProfileReport
-from .charts import Bar, BarGroup, draw_bars
+from .bars import Bar, BarGroup, draw_bars
 from .words import (
     STATUS_CLASS,
     amount,

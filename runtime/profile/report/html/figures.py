@@ -9,7 +9,7 @@ _UNITS = {"_bytes": "bytes", "_ms": "ms", "_mj": "mJ", "_tokens_s": "tokens/s", 
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """The median, and the range where the processes differ."""
 
     value: str
@@ -21,7 +21,7 @@ class Row:
     """A metric: a cell a model, then a ratio a comparison."""
 
     label: str
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
     ratios: tuple[str, ...]
 
 
@@ -82,9 +82,9 @@ def _row(metric: Metric, here: list[Measurement], compared: list[Comparison]) ->
     for one in here:
         found = one.figures.get(metric.name)
         if found is None:
-            cells.append(Cell(ABSENT))
+            cells.append(TableCell(ABSENT))
         else:
-            cells.append(Cell(amount(found.median, metric.unit), spread(found, metric.unit)))
+            cells.append(TableCell(amount(found.median, metric.unit), spread(found, metric.unit)))
     ratios = [one.ratios.get(metric.name) for one in compared]
     shown = tuple(ABSENT if ratio is None else digits(ratio) for ratio in ratios)
     return Row(metric.label, tuple(cells), shown)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..report import Measurement, ProfileReport
-from .charts import Trace, at_time, draw_timelines
+from .lines import Trace, at_time, draw_timelines
 from .words import ABSENT, amount, style_of
 
 STAGES = {

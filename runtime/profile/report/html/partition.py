@@ -11,7 +11,7 @@ from ...placement.cuts import Island
 from ...placement.placement import PlacedNode, Placement
 from ...predict.predict import Prediction
 from ..report import ProfileReport
-from .charts import Share, Stack, draw_stacks
+from .bars import Share, Stack, draw_stacks
 from .words import ABSENT, amount, count, digits
 
 _MOST_ISLANDS, _MOST_OPERATORS, _MOST_TIMES = 8, 8, 10

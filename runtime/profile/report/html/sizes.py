@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..report import ProfileReport, Subject
-from .charts import Share, Stack, draw_stacks
+from .bars import Share, Stack, draw_stacks
 from .words import ABSENT, amount
 
 ORDER = ("token table", "other tables", "weights", "graph")

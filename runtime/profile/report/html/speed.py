@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..report import ProfileReport
-from .charts import Line, draw_lines
+from .lines import Line, draw_lines
 from .words import amount, count, latency, latency_points, style_of, timed
 
 

@@ -9,7 +9,7 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,14 @@ def to_svg(figure: "Figure", key: str, title: str, description: str) -> Markup:
         _copy(child, root, key)
     _share_styles(root)
     return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def key_of(entries: Iterable[tuple[str, str, str]]) -> Markup:
+    """A list below a chart; each entry is the class of a sign, the sign, and what it stands for."""
+    items = Markup("").join(
+        Markup('<li><span class="{}">{}</span> {}</li>').format(*entry) for entry in entries
+    )
+    return Markup('<ul class="key">{}</ul>').format(items)
 
 
 def _copy(element: ET.Element, parent: ET.Element, key: str) -> None:

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from rich.console import Console
 
 from exporters.ops.lookup import decode_model
-from runtime.profile.placement.advice import Fallen, advise
+from runtime.profile.placement.advice import FallbackNode, advise
 from runtime.profile.placement.advice_rules import FREE, RULES
 from runtime.profile.placement.placement import place_nodes
 from runtime.profile.report.placement_terminal import render_placement
@@ -214,16 +214,18 @@ def test_where_one_provider_took_all_its_count_is_enough(write):
     assert placement.source == "counted"
     assert placement.nodes == {CPU: {"Relu": 1, "Exp": 1, "Tanh": 1, "Sqrt": 1}}
     assert sizes(placement, CPU) == [4]
-    with pytest.raises(InputError, match="told nothing"):
+    with pytest.raises(InputError, match="reported no nodes"):
         place_nodes(write(CHAIN), {"counts": {CPU: 1, WEBGPU: 3}}, "webgpu")
 
 
 def test_what_a_bundle_ordinarily_leaves_to_the_cpu_in_a_browser():
     """As onnxruntime-web 1.30 left it, of an int4 body's positions and of a decode in integers."""
-    (line,) = advise(WEBGPU, [Fallen("Gather", ("int8", "int64")), Fallen("Cast", ("int8",))])
+    (line,) = advise(
+        WEBGPU, [FallbackNode("Gather", ("int8", "int64")), FallbackNode("Cast", ("int8",))]
+    )
     assert "ordinary" in line
-    wrong = [Fallen("MatMulInteger", ("uint8", "int8", "uint8"))]
-    wrong.append(Fallen("Where", ("bool", "uint8", "uint8")))
+    wrong = [FallbackNode("MatMulInteger", ("uint8", "int8", "uint8"))]
+    wrong.append(FallbackNode("Where", ("bool", "uint8", "uint8")))
     (line,) = advise(WEBGPU, wrong)
     assert "--target webgpu" in line
 
@@ -234,7 +236,7 @@ def test_the_browsers_older_provider_is_webgpu_too(write):
 
 
 def test_without_facts_or_a_graph_it_says_what_to_do(write, tmp_path):
-    with pytest.raises(InputError, match=r"told nothing of its nodes.*1\.24"):
+    with pytest.raises(InputError, match=r"reported no nodes.*1\.24"):
         place_nodes(write(CHAIN), {"assigned": []}, "qnn")
     with pytest.raises(InputError, match=r"\.ort file"):
         place_nodes(tmp_path / "model.ort", CUT, "qnn")
@@ -286,13 +288,13 @@ def test_every_rule_can_be_met():
     for rule in RULES:
         provider = (rule.providers or ("OtherExecutionProvider",))[0]
         operator = (rule.operators or ("Other",))[-1]
-        node = Fallen(operator, tuple(rule.types), rule.reason)
+        node = FallbackNode(operator, tuple(rule.types), rule.reason)
         (line,) = advise(provider, [node])
         assert line == rule.line.format(count=1, operators=f"1 {operator}")
 
 
 def test_what_is_not_in_the_table_is_told_so_and_most_nodes_come_first():
-    fallen = [Fallen("Strange"), *[Fallen("Gather", ("uint8", "int32"))] * 3]
+    fallen = [FallbackNode("Strange"), *[FallbackNode("Gather", ("uint8", "int32"))] * 3]
     first, last = advise(QNN, fallen)
     assert first.startswith("3 Gather of bytes")
     assert last.startswith("1 Strange: left to the CPU")

@@ -16,18 +16,8 @@ from runtime.profile.placement.placement import PlacedNode, Placement
 from runtime.profile.predict.predict import Prediction, Refusal
 from runtime.profile.report.html import page as page_module
 from runtime.profile.report.html import to_html, write_html
-from runtime.profile.report.html.charts import (
-    Bar,
-    BarGroup,
-    Line,
-    Share,
-    Stack,
-    apart,
-    draw_bars,
-    draw_lines,
-    draw_stacks,
-    thin,
-)
+from runtime.profile.report.html.bars import Bar, BarGroup, Share, Stack, draw_bars, draw_stacks
+from runtime.profile.report.html.lines import Line, apart, draw_lines, thin
 from runtime.profile.report.html.words import amount, ratio_words, shorten
 from runtime.profile.report.html.words import spread as range_of
 from runtime.profile.report.read import read_report
