@@ -183,8 +183,8 @@ class ExportOptions:
     heal: Path | None = field(
         default=None,
         metadata=_cli(
-            "Text file, one text a line, to fit the packed table to the model on; its bytes stay "
-            "as many."
+            "Text file, one text a line, to fit the packed table to the model on; the bytes stay "
+            "the same."
         ),
     )
     heal_steps: int = field(

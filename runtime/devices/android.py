@@ -10,9 +10,10 @@ from toolkit.files import folder_aside
 
 from ..profile.measure.job import Job
 from .folder import copy_model, fill_in, jobs
-from .runner.build import source_files
 from .runner.job_file import job_file
 
+SOURCES = Path(__file__).with_name("runner")
+"""Folder of the C++ program that measures where there is no Python."""
 _FILES = Path(__file__).with_name("android_files")
 _QNN = "QNNExecutionProvider"
 
@@ -43,7 +44,7 @@ def emit_android(
             (aside / name).mkdir()
         for number, one in enumerate(jobs(job, repeats)):
             (aside / "jobs" / f"{number:03}-{one.measure}.job").write_text(job_file(one))
-        for source in source_files():
+        for source in _source_files():
             shutil.copy(source, aside / "runner")
         folder = Path(job.model).parent
         files = [job.model, *((folder / name).as_posix() for name in job.data)]
@@ -59,3 +60,12 @@ def emit_android(
             provider=job.provider.removesuffix("ExecutionProvider"),
             threads=job.threads,
         )
+
+
+def _source_files() -> tuple[Path, ...]:
+    """What building the runner takes, beside onnxruntime's headers."""
+    return tuple(
+        path
+        for path in sorted(SOURCES.iterdir())
+        if path.suffix in (".cc", ".h") or path.name == "CMakeLists.txt"
+    )

@@ -7,7 +7,6 @@ import click
 
 from toolkit.errors import InputError
 from toolkit.extras import require
-from toolkit.methods.compress import METHODS
 
 from .console import (
     budget_options,
@@ -22,6 +21,7 @@ from .console import (
     say,
     size,
 )
+from .derived import export_option
 
 _EXAMPLE = """\b
 Examples:
@@ -34,18 +34,9 @@ Examples:
 @click.argument("matrix", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @budget_options
-@click.option("--tensor", help="Tensor of a .safetensors file [default: the largest matrix]")
+@click.option("--tensor", help="Tensor of a .safetensors file [default: the largest matrix].")
 @effort_options
-@click.option(
-    "--method",
-    type=click.Choice(METHODS),
-    default=METHODS[0],
-    show_default=True,
-    help="Method of compression.",
-)
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Equal seeds give equal bytes."
-)
+@export_option("method", "seed")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @json_option
 def command(
@@ -64,7 +55,7 @@ def command(
 ) -> None:
     """Compress MATRIX (.npy, or a tensor of a .safetensors file) and write OUT (.safetensors).
 
-    Rows are taken to stand in order of frequency, as a vocabulary's do.
+    Rows are assumed to be in order of frequency, as those of a vocabulary are.
     """
     budget = read_budget(ratio, max_bytes, min_cosine)
     config = config_of(method, effort, split_codebooks)

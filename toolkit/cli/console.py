@@ -33,24 +33,25 @@ def json_option(command: Command) -> Command:
 
 def no_op_option(command: Command) -> Command:
     """``--no-op``: as on a machine that has no native kernel."""
-    return click.option("--no-op", is_flag=True, help="Leave the native kernel out.")(command)
+    return click.option("--no-op", is_flag=True, help="Run without the native kernel.")(command)
 
 
-def trust_option(command: Command) -> Command:
-    """``--trust-remote-code``, off unless a person says so."""
+def original_option(command: Command) -> Command:
+    """``--original``, for the verbs that compare a bundle with it."""
     return click.option(
-        "--trust-remote-code",
-        is_flag=True,
-        help="Run the Python code that the model's repository brings; read it first.",
+        "--original",
+        help="Where the original is, if it is not known here: a folder, a hub id or an .onnx file.",
     )(command)
 
 
 def budget_options(command: Command) -> Command:
     """``--ratio``, ``--max-bytes`` and ``--min-cosine``; see :func:`read_budget`."""
     ratio = click.option(
-        "--ratio", type=float, help=f"float32 bytes over packed bytes [default: {DEFAULT_RATIO:g}]"
+        "--ratio",
+        type=float,
+        help=f"Times smaller than in float32 [default: {DEFAULT_RATIO:g}].",
     )
-    max_bytes = click.option("--max-bytes", type=int, help="Packed bytes, at most.")
+    max_bytes = click.option("--max-bytes", type=int, help="Bytes of the packed table, at most.")
     min_cosine = click.option(
         "--min-cosine",
         type=float,
@@ -73,7 +74,7 @@ def effort_options(command: Command) -> Command:
         type=click.Choice(list(EFFORTS)),
         default="normal",
         show_default=True,
-        help="How long `lighttoken` searches for better codes; other methods have no efforts.",
+        help="How long method lighttoken searches for better codes; other methods ignore it.",
     )
     split = click.option(
         "--split-codebooks",

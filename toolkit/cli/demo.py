@@ -54,7 +54,7 @@ _SENTENCES = (
     type=click.Path(path_type=Path),
     default="lighttoken-demo",
     show_default=True,
-    help="The bundle's folder; an older demo there is replaced.",
+    help="Folder of the bundle; an older bundle there is replaced.",
 )
 @json_option
 def command(target: Path, as_json: bool) -> None:

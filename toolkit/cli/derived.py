@@ -31,11 +31,21 @@ class AliasedOption(click.Option):
 
 def export_options(command: Command) -> Command:
     """An option for each field of ``ExportOptions`` that is one, in their order."""
+    return export_option(*cli_options())(command)
+
+
+def export_option(*names: str) -> Callable[[Command], Command]:
+    """The options of these fields alone, for a verb that has some of them too."""
     types = get_type_hints(ExportOptions)
     defaults = {one.name: one.default for one in fields(ExportOptions)}
-    for name, option in reversed(cli_options().items()):
-        command = _option(name, option, types[name], defaults[name])(command)
-    return command
+
+    def add(command: Command) -> Command:
+        for name in reversed(names):
+            option = _option(name, cli_options()[name], types[name], defaults[name])
+            command = option(command)
+        return command
+
+    return add
 
 
 def _option(name: str, option: CliOption, kind: Any, default: Any) -> Callable[[Command], Command]:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from .console import json_option, no_op_option, out, print_json, progress, trust_option
+from .console import json_option, no_op_option, original_option, out, print_json, progress
+from .derived import export_option
 
 _EXAMPLE = """\b
 Examples:
@@ -17,26 +18,29 @@ Examples:
   lighttoken evaluate answers --qa dev-v1.1.json
   lighttoken evaluate table.safetensors --model MODEL --text my.txt
 """
-_FORMS = "csv, tsv, jsonl, or a data set of the hub as name[/config]:split."
+_FORMS = "csv, tsv, jsonl, or a data set of the hub as name[/config]:split"
 
 
 @click.command(epilog=_EXAMPLE)
 @click.argument("packed", type=click.Path(path_type=Path))
 @click.option(
-    "--pairs", metavar="FILE", help=f"Sentence, sentence, score, for sentence encoders: {_FORMS}"
+    "--pairs", metavar="FILE", help=f"Sentence, sentence, score, for sentence encoders: {_FORMS}."
 )
 @click.option(
-    "--probe", nargs=2, metavar="TRAIN TEST", help="Two files of text, label: a linear probe."
+    "--probe",
+    nargs=2,
+    metavar="TRAIN TEST",
+    help="Two files of text, label, for a linear probe of sentence encoders: as --pairs.",
 )
 @click.option(
     "--classify",
     metavar="FILE",
-    help="Text, label or text, text, label, for classifiers: the same.",
+    help="Text, label or text, text, label, for classifiers: as --pairs.",
 )
 @click.option(
     "--text",
     metavar="FILE",
-    help="Any text, without labels, for every task; plain text, or the same.",
+    help="Any text, without labels, for every task: a plain text file, or as --pairs.",
 )
 @click.option(
     "--qa", metavar="FILE", help="Questions in SQuAD's format, for models that answer them."
@@ -44,25 +48,35 @@ _FORMS = "csv, tsv, jsonl, or a data set of the hub as name[/config]:split."
 @click.option(
     "--pseudo-perplexity",
     is_flag=True,
-    help="With --text, of masked models: mask each token alone, a run for each.",
+    help="With --text, for masked models: mask one token at a time, with a run for each.",
 )
 @click.option(
     "--against",
     multiple=True,
-    help="A rival beside the original: int8, int4, a bundle, a table, .onnx, folder or hub id; "
-    "may be repeated.",
+    help="Another model to compare: int8 or int4 of the original, a bundle, a table, an .onnx "
+    "file, a folder or a hub id; may be repeated.",
+)
+@original_option
+@click.option(
+    "--model", help="For a table: the model that it goes into; a folder, a hub id or an .onnx file."
 )
 @click.option(
-    "--original", help="Where the original is, if it is not known here: folder, hub id or .onnx."
+    "--limit",
+    type=int,
+    help="Examples of a file, at most, drawn at random; of a language model's text, its tokens.",
 )
-@click.option("--model", help="Of a table: the model that it goes into; folder, hub id or .onnx.")
 @click.option(
-    "--limit", type=int, help="At most so many examples of a file, drawn; tokens of a text."
+    "--resamples",
+    type=int,
+    default=1000,
+    show_default=True,
+    help="Resamples of the bootstrap, which gives the intervals.",
 )
-@click.option("--resamples", type=int, default=1000, show_default=True, help="For the intervals.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of what is drawn at random."
+)
 @click.option("--threads", type=int, help="Threads that one operator may use.")
-@trust_option
+@export_option("trust_remote_code")
 @no_op_option
 @json_option
 def command(

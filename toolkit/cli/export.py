@@ -67,7 +67,7 @@ def command(
     SOURCE is a Hugging Face hub id, a folder written by save_pretrained, or an .onnx file.
     """
     if asked["packed"] is not None and (ratio, max_bytes, min_cosine) != (None, None, None):
-        raise InputError("--packed brings its own bytes; leave --ratio and its like out")
+        raise InputError("--packed has its own size; leave --ratio, --max-bytes, --min-cosine out")
     budget = read_budget(ratio, max_bytes, min_cosine)
     config = config_of(asked["method"], effort, split_codebooks)
     options = ExportOptions(**asked, config=config)
@@ -139,8 +139,8 @@ def print_export(manifest: Manifest, target: Path) -> None:
     for each in manifest.tables:
         if each.original_bytes < each.dense_bytes:
             say(
-                f"{each.name} stood in the original as {each.form}, {size(each.original_bytes)}: "
-                f"now {each.original_bytes / each.bytes:.1f} times smaller (ratios are of float32)"
+                f"the original stores {each.name} as {each.form}, {size(each.original_bytes)}: now "
+                f"{each.original_bytes / each.bytes:.1f} times smaller (ratios are to float32)"
             )
     checked = " + ".join(f"{each.rows:,}" for each in manifest.tables)
     say(
@@ -150,7 +150,7 @@ def print_export(manifest: Manifest, target: Path) -> None:
     if (healed := manifest.healed) is not None:
         say(
             f"healed on {healed.texts:,} texts: the outputs' distance to the original's went from "
-            f"{healed.before:.4f} to {healed.after:.4f} on texts held out"
+            f"{healed.before:.4f} to {healed.after:.4f} on held-out texts"
             f"{_TRAINED_TOO.get(healed.trained, '')}"
         )
     if manifest.fused is not None:
@@ -167,8 +167,5 @@ def print_export(manifest: Manifest, target: Path) -> None:
 
 def _fused(count: int) -> str:
     if count:
-        return f"attentions that are one node now: {count} (--no-fuse leaves them as they were)"
-    return (
-        "no attention was put into one node: none stands in a form that is known, or its values "
-        "would differ"
-    )
+        return f"fused attentions: {count} (--no-fuse leaves them as they were)"
+    return "no attention was fused: none has a form that is known, or the values would differ"

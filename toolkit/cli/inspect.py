@@ -21,7 +21,10 @@ Examples:
 @click.option("--top", type=int, default=8, show_default=True, help="Largest tensors to list.")
 @json_option
 def command(model: Path, top: int, as_json: bool) -> None:
-    """Show bytes by part, the tables found and who uses them, of a bundle or any .onnx MODEL."""
+    """Show the largest tensors of MODEL, its token tables, and which nodes use them.
+
+    MODEL is a bundle, or any .onnx file.
+    """
     from exporters import inspect_model
 
     manifest = None
@@ -47,7 +50,9 @@ def command(model: Path, top: int, as_json: bool) -> None:
             f"{footprint.ratio:.1f}x, {footprint.bits_per_parameter:.2f} bits a parameter",
         )
         if len(manifest.tables) > 1:
-            packed = plain_table("packed tables", "rows x width", "float32", "packed", "stood as")
+            packed = plain_table(
+                "packed tables", "rows x width", "float32", "packed", "in the original"
+            )
             for entry in manifest.tables:
                 packed.add_row(
                     entry.name,

@@ -19,22 +19,32 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLE)
-@click.option("--target", type=click.Choice(_TARGETS), default="host", show_default=True)
-@click.option("--headers", type=click.Path(path_type=Path), help="Folder of onnxruntime_cxx_api.h.")
+@click.option(
+    "--target",
+    type=click.Choice(_TARGETS),
+    default="host",
+    show_default=True,
+    help="Machine that the kernel is for.",
+)
+@click.option(
+    "--headers", type=click.Path(path_type=Path), help="Folder that holds onnxruntime_cxx_api.h."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for the library [default: where sessions look, or the current folder]",
+    help="Folder for the library [default: where sessions look; for another target, here].",
 )
-@click.option("--print", "only_print", is_flag=True, help="Print the CMake calls, build nothing.")
+@click.option(
+    "--print", "only_print", is_flag=True, help="Print the CMake calls and build nothing."
+)
 @json_option
 def command(
     target: str, headers: Path | None, out: Path | None, only_print: bool, as_json: bool
 ) -> None:
     """Build the kernel that decodes the table natively, with CMake and a C++17 compiler.
 
-    Sessions on this machine find it by themselves. Without it everything runs too, by the function
-    inside the file; decoding is then several times slower.
+    Sessions on this machine find it by themselves. Without it the function inside the model file
+    decodes the table, several times slower.
     """
     from runtime.custom_op.build import (
         LIBRARY,

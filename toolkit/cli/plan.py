@@ -18,6 +18,7 @@ from toolkit.methods.compress import best_allocation, check_matrix
 from toolkit.methods.config import LightTokenConfig
 
 from .console import json_option, out, plain_table, print_json, progress, say, size
+from .derived import export_option
 
 _DEFAULT_RATIOS = "8,10,16,25,50,103"
 _EXAMPLE = """\b
@@ -49,14 +50,23 @@ class Offer:
 
 @click.command(epilog=_EXAMPLE)
 @click.argument("source")
-@click.option("--ratios", default=_DEFAULT_RATIOS, show_default=True, help="Separated by commas.")
-@click.option("--corpus", type=click.Path(path_type=Path), help="Text to count tokens in.")
-@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option(
+    "--ratios",
+    default=_DEFAULT_RATIOS,
+    show_default=True,
+    help="Ratios to plan for, separated by commas.",
+)
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path),
+    help="Text file, one text a line, to count tokens in.",
+)
+@export_option("revision")
 @json_option
 def command(
     source: str, ratios: str, corpus: Path | None, revision: str | None, as_json: bool
 ) -> None:
-    """Show the frontier of SOURCE's token table: bytes against expected quality.
+    """Show what each ratio gives for SOURCE's token table: bytes and expected quality.
 
     SOURCE is what `export` takes, or a matrix (.npy, .safetensors). Nothing is trained: the figures
     come from the table's spectrum and the frequencies of its tokens.
@@ -100,8 +110,8 @@ def command(
             " / ".join(f"{rows:,}" for rows in offer.row_counts) or "-",
         )
     out.print(view)
-    say("expected cosine of a row to its decoded form, rows weighted by frequency; the last column")
-    say(f"counts the likeliest rows that get {-(-table.shape[1] // 8)} bytes more, once, twice, …")
+    say("expected cosine of a row to its decoded form, rows weighted by frequency; last column:")
+    say(f"how many frequent rows get {-(-table.shape[1] // 8)} bytes more, once, twice, …")
     if refusal is not None:
         say(f"left out: {refusal}")
 

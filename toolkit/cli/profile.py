@@ -11,7 +11,8 @@ from toolkit.bundle.manifest import read_manifest
 from toolkit.errors import InputError
 from toolkit.extras import require
 
-from .console import err, json_option, no_op_option, out, print_json, progress, say, trust_option
+from .console import err, json_option, no_op_option, original_option, out, print_json, progress, say
+from .derived import export_option
 
 if TYPE_CHECKING:
     from runtime.profile.report.report import ProfileReport
@@ -31,12 +32,10 @@ Examples:
 @click.option(
     "--against",
     multiple=True,
-    help="original, int8, int4, a bundle, .onnx, folder or hub id; may be repeated "
-    "[default: original]",
+    help="Model to measure too: original, int8, int4, a bundle, an .onnx file, a folder or a hub "
+    "id; may be repeated [default: original].",
 )
-@click.option(
-    "--original", help="Where the original is, if it is not known here: folder, hub id or .onnx."
-)
+@original_option
 @click.option(
     "--provider",
     "providers",
@@ -45,20 +44,48 @@ Examples:
     show_default=True,
     help="Where to run: an execution provider, wasm, webgpu or arm64; may be repeated.",
 )
-@click.option("--length", "lengths", type=int, multiple=True, default=(8, 128), show_default=True)
-@click.option("--batch", "batches", type=int, multiple=True, default=(1,), show_default=True)
-@click.option("--threads", type=int, default=1, show_default=True)
-@click.option("--runs", type=int, help="Timed calls a process [default: 50].")
-@click.option("--repeats", type=int, help="Processes a model and measure [default: 5].")
+@click.option(
+    "--length",
+    "lengths",
+    type=int,
+    multiple=True,
+    default=(8, 128),
+    show_default=True,
+    help="Tokens of a text; may be repeated.",
+)
+@click.option(
+    "--batch",
+    "batches",
+    type=int,
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="Texts of a call; may be repeated.",
+)
+@click.option(
+    "--threads",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Threads that one operator may use.",
+)
+@click.option("--runs", type=int, help="Timed calls in each process [default: 50].")
+@click.option("--repeats", type=int, help="Processes for each model and measure [default: 5].")
 @click.option("--quick", is_flag=True, help="Fewer of both: 10 calls, 2 processes.")
 @click.option(
     "--text",
     "texts",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Feed this text instead of drawn ids.",
+    help="Feed the lines of this text file instead of random ids.",
 )
-@click.option("--nodes", is_flag=True, help="Where the nodes run, where the graph is cut.")
-@click.option("--all", "everything", is_flag=True, help="Every figure, not the usual ones alone.")
+@click.option(
+    "--nodes",
+    is_flag=True,
+    help="Show which provider runs which nodes, and where the graph is partitioned.",
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="Show every figure, not only the usual ones."
+)
 @click.option(
     "--report", "page", type=click.Path(path_type=Path), help="Write an HTML page with plots."
 )
@@ -67,23 +94,24 @@ Examples:
     "predicted",
     type=click.Choice(["nnapi", "coreml", "webnn"]),
     multiple=True,
-    help="What such a provider would take, from documents; nothing is run.",
+    help="Predict from its documentation which nodes this provider would take; nothing is run. May "
+    "be repeated.",
 )
 @click.option(
     "--emit",
     type=click.Choice(["linux-arm64", "android", "web"]),
-    help="Measure nothing here: write a folder, --out, that measures on your device.",
+    help="Measure nothing here; write a folder (--out) that measures on your device.",
 )
-@click.option("--out", "folder", type=click.Path(path_type=Path), help="The folder of --emit.")
-@click.option("--force", is_flag=True, help="Replace that folder.")
+@click.option("--out", "folder", type=click.Path(path_type=Path), help="Folder that --emit writes.")
+@click.option("--force", is_flag=True, help="Replace that folder if it exists.")
 @click.option(
     "--results",
     "sent_back",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A device's results.json, to join to this report; may be repeated.",
+    help="Add a device's results.json to this report; may be repeated.",
 )
-@trust_option
+@export_option("trust_remote_code")
 @no_op_option
 @json_option
 def command(
@@ -112,10 +140,10 @@ def command(
 ) -> None:
     """Measure BUNDLE beside other models, each measure in a process of its own.
 
-    Bytes on disk and to download, load and first result from cached and from uncached files,
-    memory at every stage and at its peak, latency, throughput, energy where the machine tells, and
-    which provider runs which node. Outputs are compared with the CPU's before anything is timed.
-    Models take turns, so that a busy machine burdens all alike.
+    Measured are: bytes on disk and to download; time to load and to the first result, with cached
+    and with uncached files; memory at every stage and its peak; latency and throughput; energy
+    where the machine reports it; and which provider runs which node. Outputs are compared with the
+    CPU's before anything is timed. Models take turns, so that a busy machine slows all equally.
     """
     from exporters.comparisons.profiled import files_beside
     from runtime.devices.join import join
@@ -222,7 +250,7 @@ def _emit(
         write(bundle, folder, job, force=force)
         start = "sh run.sh, there or beside it, as its README.md says"
     say(f"wrote {folder}; next: {start}")
-    say(f"then join what comes back: lighttoken profile {bundle} --results results.json")
+    say(f"then add the results: lighttoken profile {bundle} --results results.json")
 
 
 def _show(result: "ProfileReport", *, nodes: bool, everything: bool) -> None:

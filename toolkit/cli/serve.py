@@ -16,26 +16,33 @@ Examples:
 
 @click.command(epilog=_EXAMPLE)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(0, 65535), help="[default: 8025, or a free one after]")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Port of the page [default: 8025, or the next free one].",
+)
 @click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Another one lets other machines in; their browsers then give one thread and no WebGPU.",
+    help="Address to listen on. Another than the default lets other machines in; their browsers "
+    "give one thread and no WebGPU.",
 )
 @click.option(
     "--provider",
     type=click.Choice(["wasm", "webgpu"]),
     default="wasm",
     show_default=True,
-    help="What runs the model at first.",
+    help="What runs the model first; the page can change it.",
 )
-@click.option("--open/--no-open", "show", default=True, help="Open the page  [default: open]")
+@click.option(
+    "--open/--no-open", "show", default=True, help="Open the page in a browser [default: --open]."
+)
 @json_option
 def command(
     bundle: Path, port: int | None, host: str, provider: str, show: bool, as_json: bool
 ) -> None:
-    """Try BUNDLE in a browser: sentences in, how alike they are out.
+    """Try BUNDLE in a browser: type sentences, see how alike they are.
 
     The browser computes all of it with onnxruntime-web; what is typed never leaves it. Ends with
     Ctrl-C. With --json the address comes as JSON, once it can be opened.

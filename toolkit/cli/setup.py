@@ -19,13 +19,13 @@ Examples:
 
 @click.command(epilog=_EXAMPLE)
 @click.argument("names", nargs=-1, type=click.Choice(_NAMES))
-@click.option("--remove", is_flag=True, help="Delete the runtimes that are named.")
+@click.option("--remove", is_flag=True, help="Delete the named runtimes.")
 @json_option
 def command(names: tuple[str, ...], remove: bool, as_json: bool) -> None:
     """Set up runtimes to measure on; without a name, list them.
 
-    Each goes into a folder of its own in the user's cache (or in LIGHTTOKEN_HOME), and nothing is
-    installed. What is there already stays.
+    Each goes into a folder of its own in the user's cache, or in LIGHTTOKEN_HOME; nothing is
+    installed into the system. What is there already stays.
     """
     from runtime.setup import catalogue, home
 

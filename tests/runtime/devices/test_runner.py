@@ -15,7 +15,7 @@ import onnx.parser
 import onnxruntime
 import pytest
 
-from runtime.devices.runner.build import SOURCES, build_runner
+from runtime.devices.android import SOURCES
 from runtime.devices.runner.job_file import job_file
 from runtime.profile.measure.job import Answer, Job
 from runtime.setup import home
@@ -51,7 +51,7 @@ def library_of(package: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory):
+def runner(tmp_path_factory, build_runner):
     """The program, built for this machine."""
     try:
         return build_runner(tmp_path_factory.mktemp("runner") / "lighttoken_runner")
@@ -303,7 +303,7 @@ def test_the_empty_model_is_what_its_comment_says():
     assert stored == onnx.parser.parse_model(graph).SerializeToString()
 
 
-def test_building_without_a_compiler_is_one_line(monkeypatch, tmp_path):
+def test_building_without_a_compiler_is_one_line(monkeypatch, tmp_path, build_runner):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependencyError, match="cmake is not here"):
         build_runner(tmp_path / "runner")
@@ -327,7 +327,7 @@ def test_values_in_an_older_onnxruntime_on_xnnpack(ask, job, runner):
 
 
 @pytest.fixture(scope="module")
-def on_arm64(tmp_path_factory):
+def on_arm64(tmp_path_factory, build_runner):
     """How the runner is started for 64-bit ARM, in qemu."""
     root = home() / "arm64" / "root"
     qemu = shutil.which("qemu-aarch64-static") or pytest.skip("no qemu-aarch64-static")

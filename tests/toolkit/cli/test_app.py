@@ -50,3 +50,9 @@ def test_a_bug_is_one_line_too(lighttoken, monkeypatch: pytest.MonkeyPatch):
 
 def test_version(lighttoken):
     assert lighttoken("--version").out.startswith("lighttoken, version 0.")
+
+
+def test_the_page_of_the_command_line_is_what_the_code_says():
+    from tests.contract.cli_page import FILE, page
+
+    assert FILE.read_text(encoding="utf-8") == page(), "run python -m tests.contract.cli_page"

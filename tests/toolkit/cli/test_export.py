@@ -38,11 +38,11 @@ def test_says_how_many_attentions_are_joined(lighttoken, tiny_model: Path, tmp_p
     fast = ("--ratio", 5, "--effort", "fast")
     shown = lighttoken("export", tiny_model, tmp_path / "out", *fast).out
     joined = read_manifest(tmp_path / "out").fused
-    assert f"attentions that are one node now: {joined} (--no-fuse" in shown
+    assert f"fused attentions: {joined} (--no-fuse" in shown
     plain = lighttoken("export", tiny_model, tmp_path / "plain", *fast, "--no-fuse", "--json")
     assert plain.json["fused"] is None
     without = lighttoken("export", two_tables(tmp_path), tmp_path / "two", *fast).out
-    assert "no attention was put into one node" in without
+    assert "no attention was fused" in without
     refused = lighttoken("export", tiny_model, tmp_path / "qnn", "--target", "qnn", "--fuse")
     assert refused.code == 2
     assert "qnn has no fused attention" in refused.err

@@ -130,7 +130,7 @@ def test_given_table_must_be_the_models(fails, tiny_model: Path, tmp_path):
     line = fails(
         "export", tiny_model, tmp_path / "out", "--packed", tmp_path / "other.lt", "--ratio", 9
     )
-    assert "leave --ratio and its like out" in line
+    assert "leave --ratio, --max-bytes, --min-cosine out" in line
 
 
 def test_bad_texts_are_one_line(fails, tiny_model: Path, tmp_path, text):

@@ -1,29 +1,27 @@
-"""Build the runner with CMake, for this machine or for another."""
+"""The C++ runner, built for the tests: users build it from the folder that is emitted."""
 
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
+from runtime.custom_op.build import HEADERS, TARGETS, BuildError, find_headers
+from runtime.devices.android import SOURCES
+from runtime.setup.calls import call
 from toolkit.errors import InputError, MissingDependencyError
 
-from ...custom_op.build import HEADERS, TARGETS, BuildError, find_headers
-from ...setup.calls import call
-
-SOURCES = Path(__file__).parent
 RUNNER = "lighttoken_runner"
 
 
-def source_files() -> tuple[Path, ...]:
-    """What building takes, beside onnxruntime's headers."""
-    return tuple(
-        path
-        for path in sorted(SOURCES.iterdir())
-        if path.suffix in (".cc", ".h") or path.name == "CMakeLists.txt"
-    )
+@pytest.fixture(scope="session")
+def build_runner():
+    """``build_runner(out, target="host")``: the program's path, see :func:`_build`."""
+    return _build
 
 
-def build_runner(out: Path, *, target: str = "host", headers: Path | None = None) -> Path:
+def _build(out: Path, *, target: str = "host", headers: Path | None = None) -> Path:
     """Build for a target of ``runtime.custom_op.build`` and put the program at ``out``.
 
     Args:
