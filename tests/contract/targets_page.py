@@ -17,7 +17,7 @@ PAGE = """\
 `lighttoken export SOURCE OUT --target NAME` makes a bundle for a place. What it decides stands in
 `exporters/targets.py`, and this page is written from there (`python -m
 tests.contract.targets_page`; a test fails where they differ). `--decode`, `--head`, `--fuse`,
-`--body`, `--batch` and `--sequence` decide otherwise.
+`--weights`, `--batch` and `--sequence` decide otherwise.
 
 | target | decode graph | products | attention | shared output head | bodies | inputs | shapes |
 |---|---|---|---|---|---|---|---|

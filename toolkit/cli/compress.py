@@ -47,7 +47,7 @@ def command(
     min_cosine: float | None,
     method: str,
     effort: str,
-    split_codebooks: bool,
+    additive_codebooks: bool,
     tensor: str | None,
     seed: int,
     force: bool,
@@ -58,7 +58,7 @@ def command(
     Rows are assumed to be in order of frequency, as those of a vocabulary are.
     """
     budget = read_budget(ratio, max_bytes, min_cosine)
-    config = config_of(method, effort, split_codebooks)
+    config = config_of(method, effort, additive_codebooks)
     require("export")
     if target.exists() and not force:
         raise InputError(f"{target} exists; pass --force to replace it or choose another name")

@@ -26,6 +26,23 @@ err = Console(stderr=True, highlight=False)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class AliasedOption(click.Option):
+    """An option that older names reach too: ``aliases``, which help does not show."""
+
+    def __init__(self, names: list[str], aliases: tuple[str, ...] = (), **settings: Any) -> None:
+        super().__init__([*names, *aliases], **settings)
+        self.aliases = aliases
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The line of ``--help``."""
+        every = self.opts
+        self.opts = [name for name in every if name not in self.aliases]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = every
+
+
 def json_option(command: Command) -> Command:
     """``--json``: one JSON object on stdout and nothing else there."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
@@ -68,7 +85,7 @@ def read_budget(ratio: float | None, max_bytes: int | None, min_cosine: float | 
 
 
 def effort_options(command: Command) -> Command:
-    """``--effort`` and ``--split-codebooks``; see :func:`config_of`."""
+    """``--effort`` and ``--additive-codebooks``; see :func:`config_of`."""
     effort = click.option(
         "--effort",
         type=click.Choice(list(EFFORTS)),
@@ -76,26 +93,28 @@ def effort_options(command: Command) -> Command:
         show_default=True,
         help="How long method lighttoken searches for better codes; other methods ignore it.",
     )
-    split = click.option(
-        "--split-codebooks",
+    additive = click.option(
+        "--additive-codebooks",
+        cls=AliasedOption,
+        aliases=("--split-codebooks",),
         is_flag=True,
         help="Additive 4+4-bit codebooks: an output head runs several times faster, with a few "
         "per cent more error.",
     )
-    return effort(split(command))
+    return effort(additive(command))
 
 
-def config_of(method: str, effort: str, split_codebooks: bool) -> LightTokenConfig | None:
+def config_of(method: str, effort: str, additive_codebooks: bool) -> LightTokenConfig | None:
     """Constants of an effort; None, the method's own, where it has no efforts.
 
     Raises:
-        InputError: split codebooks of a method that has none.
+        InputError: additive codebooks of a method that has none.
     """
     if method == "lighttoken":
-        return replace(LightTokenConfig.of_effort(effort), additive=split_codebooks)
-    if split_codebooks:
+        return replace(LightTokenConfig.of_effort(effort), additive=additive_codebooks)
+    if additive_codebooks:
         raise InputError(
-            f"method {method} has no codebooks to split; leave --split-codebooks out or choose "
+            f"method {method} has no codebooks; leave --additive-codebooks out or choose "
             "--method lighttoken"
         )
     return None

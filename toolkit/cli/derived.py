@@ -9,24 +9,9 @@ import click
 
 from exporters.options import CliOption, ExportOptions, cli_options
 
+from .console import AliasedOption
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class AliasedOption(click.Option):
-    """An option that older names reach too: ``aliases``, which help does not show."""
-
-    def __init__(self, names: list[str], aliases: tuple[str, ...] = (), **settings: Any) -> None:
-        super().__init__([*names, *aliases], **settings)
-        self.aliases = aliases
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The line of ``--help``."""
-        every = self.opts
-        self.opts = [name for name in every if name not in self.aliases]
-        try:
-            return super().get_help_record(ctx)
-        finally:
-            self.opts = every
 
 
 def export_options(command: Command) -> Command:

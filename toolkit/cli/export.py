@@ -57,7 +57,7 @@ def command(
     max_bytes: int | None,
     min_cosine: float | None,
     effort: str,
-    split_codebooks: bool,
+    additive_codebooks: bool,
     force: bool,
     as_json: bool,
     **asked: Any,
@@ -69,7 +69,7 @@ def command(
     if asked["packed"] is not None and (ratio, max_bytes, min_cosine) != (None, None, None):
         raise InputError("--packed has its own size; leave --ratio, --max-bytes, --min-cosine out")
     budget = read_budget(ratio, max_bytes, min_cosine)
-    config = config_of(asked["method"], effort, split_codebooks)
+    config = config_of(asked["method"], effort, additive_codebooks)
     options = ExportOptions(**asked, config=config)
     require("export")
     from exporters import export

@@ -58,7 +58,7 @@ RULES = (
     Rule(
         (_XNNPACK,),
         (_NBITS,),
-        "{count} MatMulNBits: XNNPACK multiplies floats by constants; export with `--body fp32`",
+        "{count} MatMulNBits: XNNPACK multiplies floats by constants; export with `--weights fp32`",
     ),
     Rule(
         (_XNNPACK,),
@@ -91,7 +91,7 @@ RULES = (
         _WEBGPU,
         ("Where", *_INTEGER, *_BITS),
         "{operators} of integers: not on the GPU; export with `--target webgpu`, which decodes in "
-        "floats, and without `--body int8`",
+        "floats, and without `--weights int8`",
         _BYTES,
     ),
     Rule(
@@ -122,7 +122,7 @@ RULES = (
     Rule(
         (_NNAPI,),
         (_NBITS,),
-        "{count} MatMulNBits: NNAPI has no 4-bit product; export with `--body fp32`",
+        "{count} MatMulNBits: NNAPI has no 4-bit product; export with `--weights fp32`",
     ),
     Rule(
         (),
@@ -133,14 +133,14 @@ RULES = (
     Rule(
         (),
         (_NBITS,),
-        "{count} MatMulNBits: this provider has no such kernel; export with `--body fp16`",
+        "{count} MatMulNBits: this provider has no such kernel; export with `--weights fp16`",
     ),
     *(
         Rule(
             names,
             (*_INTEGER, *_BITS),
             f"{{operators}}: not there; export with `--target {word}`, which decodes in floats, "
-            "and without `--body int8`",
+            "and without `--weights int8`",
         )
         for names, word in (
             (_WEBGPU, "webgpu"),  # DynamicQuantizeLinear reads floats

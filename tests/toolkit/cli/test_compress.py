@@ -56,7 +56,7 @@ def test_every_method_takes_every_effort(
 def test_codebooks_are_split_where_that_is_asked_for(lighttoken, small_table, tmp_path: Path):
     np.save(tmp_path / "table.npy", small_table)
     arguments = ("compress", tmp_path / "table.npy", tmp_path / "out", "--ratio", 8, "--force")
-    for options, expected in (((), False), (("--split-codebooks", "--effort", "fast"), True)):
+    for options, expected in (((), False), (("--additive-codebooks", "--effort", "fast"), True)):
         assert lighttoken(*arguments, *options).code == 0
         stages = CompressedEmbedding.load(tmp_path / "out").stages
         books = [torch.from_numpy(s.codebook) for s in stages if s.codes.shape[1] > 1]
@@ -64,11 +64,11 @@ def test_codebooks_are_split_where_that_is_asked_for(lighttoken, small_table, tm
 
 
 @pytest.mark.parametrize("method", METHODS[1:])
-def test_other_methods_have_no_codebooks_to_split(fails, small_table, tmp_path: Path, method: str):
+def test_other_methods_have_no_codebooks(fails, small_table, tmp_path: Path, method: str):
     np.save(tmp_path / "table.npy", small_table)
     arguments = ("compress", tmp_path / "table.npy", tmp_path / "out", "--ratio", 3)
-    line = fails(*arguments, "--method", method, "--split-codebooks")
-    assert f"method {method} has no codebooks to split" in line
+    line = fails(*arguments, "--method", method, "--split-codebooks")  # the old name
+    assert f"method {method} has no codebooks" in line
     assert "--method lighttoken" in line
     assert not (tmp_path / "out").exists()
 

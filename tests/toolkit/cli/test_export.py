@@ -111,7 +111,7 @@ def test_codebooks_are_split_where_that_is_asked_for(
     lighttoken, tiny_model: Path, tiny_bundle: Path, tmp_path: Path
 ):
     outcome = lighttoken(
-        "export", tiny_model, tmp_path / "out", "--ratio", 5, "--split-codebooks", "--json"
+        "export", tiny_model, tmp_path / "out", "--ratio", 5, "--additive-codebooks", "--json"
     )
     assert outcome.code == 0
     assert outcome.json["parity_max_abs_error"] <= 1e-5
@@ -120,7 +120,7 @@ def test_codebooks_are_split_where_that_is_asked_for(
 
 
 def test_other_methods_have_no_codebooks_to_split(fails, tiny_model: Path, tmp_path: Path):
-    arguments = ("export", tiny_model, tmp_path / "out", "--method", "svd", "--split-codebooks")
+    arguments = ("export", tiny_model, tmp_path / "out", "--method", "svd", "--additive-codebooks")
     assert "method svd has no codebooks to split" in fails(*arguments)
     assert leftovers(tmp_path) == []
 

@@ -65,7 +65,7 @@ def test_the_model_around_the_table_can_be_trained_too(
     lighttoken, tiny_model: Path, tmp_path, text, trained, body
 ):
     common = ("export", tiny_model)
-    options = ("--ratio", 12, "--heal", text, "--heal-steps", 40, "--body", body, "--json")
+    options = ("--ratio", 12, "--heal", text, "--heal-steps", 40, "--weights", body, "--json")
     plain = lighttoken(*common, tmp_path / "plain", *options).json
     outcome = lighttoken(*common, tmp_path / "all", *options, "--heal-train", trained)
     assert outcome.code == 0

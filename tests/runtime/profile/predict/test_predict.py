@@ -151,8 +151,8 @@ def test_four_bit_products_are_webnns_alone(predicted):
         """y = com.microsoft.MatMulNBits<K = 32, N = 8, bits = 4, block_size = 32>(x, b, scales)"""
     )
     assert not predicted("webnn", "float[2,32] x", body, **tensors).refused
-    assert "--body fp16" in predicted("coreml", "float[2,32] x", body, **tensors).advice[0]
-    assert "--body fp32" in predicted("nnapi", "float[2,32] x", body, **tensors).advice[0]
+    assert "--weights fp16" in predicted("coreml", "float[2,32] x", body, **tensors).advice[0]
+    assert "--weights fp32" in predicted("nnapi", "float[2,32] x", body, **tensors).advice[0]
 
 
 def test_weights_beside_the_file_are_told_where_nobody_reads_them(tiny, tmp_path):

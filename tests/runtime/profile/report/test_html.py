@@ -126,7 +126,7 @@ def placement(name):
         crossing_unsized=3,
         shape_nodes=9,
         unmatched=2,
-        advice=("MatMulNBits is not in XNNPACK: export with --body fp32.",),
+        advice=("MatMulNBits is not in XNNPACK: export with --weights fp32.",),
         details=(
             PlacedNode("m0", "MatMul", wanted, microseconds=5200.0),
             PlacedNode("g0", "Gather", cpu, microseconds=300.0),

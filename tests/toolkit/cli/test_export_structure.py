@@ -13,7 +13,7 @@ from toolkit.cli.app import run
 @pytest.fixture(scope="module")
 def web(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "web"
-    options = ["--layout", "transformers-js", "--with-pooling", "--ratio", "5"]
+    options = ["--structure", "transformers-js", "--with-pooling", "--ratio", "5"]
     assert run(["export", str(tiny_model), str(folder), *options]) == 0
     return folder
 
@@ -22,7 +22,7 @@ def test_export_says_what_was_made(lighttoken, tiny_model: Path, tmp_path: Path)
     arguments = ("export", tiny_model, tmp_path / "out", "--ratio", 5, "--json")
     plain = lighttoken(*arguments).json
     assert (plain["model"], plain["pooled"]) == ("model.onnx", False)
-    options = ("--layout", "transformers-js", "--with-pooling", "--force")
+    options = ("--structure", "transformers-js", "--with-pooling", "--force")
     other = lighttoken(*arguments, *options).json
     assert (other["model"], other["pooled"]) == ("onnx/model.onnx", True)
     assert (tmp_path / "out" / "onnx" / "model.onnx_data").is_file()
