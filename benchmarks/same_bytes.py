@@ -78,7 +78,7 @@ EXPORTS: tuple[tuple[str, str], ...] = (
     ("gpt2", "--ratio 8 --head dense"),
     ("gpt2", "--ratio 8 --with-past --exporter optimum"),
     ("gemma3", "--ratio 8 --body int4 --body-block 16"),
-    ("bert-mlm", "--ratio 8 --exporter optimum"),
+    ("bert-mlm", "--ratio 8 --exporter optimum --no-fuse"),
 )
 REAL: tuple[str, ...] = ("--ratio 25", "--ratio 25 --body int8", "--ratio 25 --body int4")
 
