@@ -125,7 +125,7 @@ def written(graph, tmp_path_factory):
             added = Mul(away, large)
             {parts["mask"]}
             q = MatMul(x, wq) k = MatMul(x, wk) v = MatMul(x, wv)
-            q3 = Reshape(q, additive) k3 = Reshape(k, additive) v3 = Reshape(v, additive)
+            q3 = Reshape(q, split) k3 = Reshape(k, split) v3 = Reshape(v, split)
             {parts["queries"]} {parts["keys"]} v4 = Transpose<perm = [0, 2, 1, 3]>(v3)
             scores = MatMul(q4, k4)
             {parts["scaled"]} {parts["masked"]} {parts["weights"]}
@@ -203,7 +203,7 @@ def test_what_only_looks_like_attention_stays(written, tmp_path, changes):
 
 def test_values_decide_where_the_form_does_not(written, tmp_path):
     original = written(
-        additive="[1, -1, 2, 4]",
+        split="[1, -1, 2, 4]",
         scaled="",
         masked="",
         weights="weights = Softmax(scores)",

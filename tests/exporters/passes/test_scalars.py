@@ -23,7 +23,7 @@ HEADS = """
     b = Constant<value_ints = [0]>() two = Constant<value_ints = [4]>()
     rest = Constant<value_ints = [-1]>()
     sizes = Shape(x) first = Gather(sizes, b) shape = Concat<axis = 0>(first, rest, two, three)
-    split = Reshape(x, shape) heads = Transpose<perm = [0, 2, 1, 3]>(additive) seen = Shape(heads)
+    split = Reshape(x, shape) heads = Transpose<perm = [0, 2, 1, 3]>(split) seen = Shape(heads)
 """
 
 

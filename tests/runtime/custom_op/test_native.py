@@ -270,7 +270,7 @@ def test_every_kernel_has_the_logits_of_the_table(open_kernel, kernels, embeddin
 
 
 @pytest.mark.parametrize("rows", [1, 31, 64, 100, 4095, 4096, 4161, 9000])
-@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("additive", [False, True])
 def test_heads_of_any_number_of_rows(open_kernel, kernels, rows, additive):
     rng = np.random.default_rng(rows)
     book = rng.integers(-31, 32, (256, 5)).astype(np.int8)
@@ -295,7 +295,7 @@ def test_heads_of_any_number_of_rows(open_kernel, kernels, rows, additive):
         np.testing.assert_array_equal(logits, found[0])
 
 
-@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("additive", [False, True])
 def test_more_bytes_than_sixteen_bits_can_sum(open_kernel, kernels, additive):
     rng = np.random.default_rng(0)
     book = np.repeat(np.arange(256, dtype=np.int16)[:, None] // 5, 2, axis=1).astype(np.int8)

@@ -253,8 +253,8 @@ class Library(ModuleType):
         }
         self.exceptions = SimpleNamespace(**errors)
 
-    def load_dataset(self, path, config, additive):
-        self.asked.append((path, config, additive))
+    def load_dataset(self, path, config, split):
+        self.asked.append((path, config, split))
         if self.error is not None:
             raise self.error
         if (path, config) != ("nyu-mll/glue", "sst2"):
