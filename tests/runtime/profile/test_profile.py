@@ -161,15 +161,17 @@ def test_profile_of_a_bundle_beside_other_models(tmp_path, bundle, tiny, big):
 
 @LINUX
 def test_memory_over_time_is_seen_from_outside(big):
-    report = profile(big, **FEW)
-    one = report.measurements[0]
-    stages = [stage for _, stage in one.timeline.marks]
-    assert stages == ["load", "first", "steady"]
-    at = [ms for ms, _ in one.timeline.points]
-    assert at == sorted(at)
-    most = max(size for _, size in one.timeline.points)
-    # The process's own word for it, by another counter of the system.
-    assert most == pytest.approx(one.figures["peak_rss_bytes"].median, rel=0.03, abs=2 * MB)
+    for _ in range(3):  # who watches may miss a short peak where other tests take the cores
+        one = profile(big, **FEW).measurements[0]
+        assert [stage for _, stage in one.timeline.marks] == ["load", "first", "steady"]
+        at = [ms for ms, _ in one.timeline.points]
+        assert at == sorted(at)
+        most = max(size for _, size in one.timeline.points)
+        # The process's own word for it, by another counter of the system.
+        told = pytest.approx(one.figures["peak_rss_bytes"].median, rel=0.03, abs=2 * MB)
+        if most == told:
+            break
+    assert most == told
 
 
 def test_a_bundle_alone_on_real_text(bundle):
