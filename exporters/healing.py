@@ -95,7 +95,7 @@ def heal_table(
 
 def export_trained(
     loaded: LoadedModel,
-    body: "Mapping[str, Tensor]",
+    parameters: "Mapping[str, Tensor]",
     work: Path,
     *,
     trust_remote_code: bool = False,
@@ -105,7 +105,7 @@ def export_trained(
 
     Args:
         loaded: the original, from a model folder.
-        body: parameters by name, as ``Healing.body`` has them.
+        parameters: parameters by name, as ``Healing.parameters`` has them.
         work: a folder that is not there yet, for the model and its graph.
         trust_remote_code: run the Python code that a model brings.
         with_past: as the original was exported.
@@ -115,7 +115,7 @@ def export_trained(
     from .sources.dynamo import load_model
 
     model = load_model(loaded.folder, loaded.facts, trust_remote_code=trust_remote_code)
-    put_back(dict(model.named_parameters()), body)
+    put_back(dict(model.named_parameters()), parameters)
     folder = work / "model"
     model.save_pretrained(folder)
     # Everything but the weights as it came: config.json above all, which names task and class.

@@ -35,10 +35,10 @@ def heal(state: Export, report: Report) -> None:
     state.healed = Healed(
         healing.texts, healing.before, healing.after, healing.steps, options.heal_train
     )
-    if healing.body:
+    if healing.parameters:
         state.trained = export_trained(
             state.loaded,
-            healing.body,
+            healing.parameters,
             state.work / "healed",
             trust_remote_code=options.trust_remote_code,
             with_past=options.with_past,

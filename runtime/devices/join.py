@@ -15,7 +15,7 @@ from ..profile.report.report import (
     WRONG,
     Comparison,
     Measurement,
-    Parity,
+    OutputCheck,
     ProfileReport,
     Statistic,
 )
@@ -100,7 +100,7 @@ def _job(model: Model) -> Job:
     )
 
 
-def _parity(results: DeviceResults, model: Model, launcher: Launcher) -> Parity | None:
+def _parity(results: DeviceResults, model: Model, launcher: Launcher) -> OutputCheck | None:
     """None where no outputs came back."""
     found = results.of("values")
     if not found:
@@ -108,7 +108,7 @@ def _parity(results: DeviceResults, model: Model, launcher: Launcher) -> Parity 
     return compare(found[0], launcher.reference(_job(model)), max(_LIMIT, model.limit))
 
 
-def _measurement(results: DeviceResults, parity: Parity | None) -> Measurement:
+def _measurement(results: DeviceResults, parity: OutputCheck | None) -> Measurement:
     taken: dict[str, list[float]] = {}
     for one in results.answers:
         for name, value in one.answer.figures.items():

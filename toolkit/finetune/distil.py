@@ -106,7 +106,7 @@ def distil(
     held_out: Sequence[Batch],
     config: DistilConfig,
     *,
-    body: Sequence[nn.Parameter] = (),
+    parameters: Sequence[nn.Parameter] = (),
     guard: Guard | None = None,
     state: Path | None = None,
     on_step: Callable[[int], None] | None = None,
@@ -120,7 +120,7 @@ def distil(
         batches: the text of an epoch, by its number.
         held_out: text that is not trained on.
         config: how long.
-        body: parameters of ``student`` beside the table that are trained with it, in place.
+        parameters: parameters of ``student`` beside the table that are trained with it, in place.
         guard: keeps the rows that the text has not.
         state: a file to go on from, if it is there, and to note the work in; of the same call.
         on_step: told the steps done.
@@ -130,13 +130,13 @@ def distil(
         {"params": [parameter], "lr": config.learning_rate * _size(parameter)}
         for parameter in layer.parameters()
     ]
-    for parameter in body:
+    for parameter in parameters:
         rate = config.matrix_rate if parameter.dim() > 1 else config.vector_rate
         groups.append({"params": [parameter.requires_grad_(True)], "lr": rate})
     optimizer = torch.optim.Adam(groups, betas=_BETAS)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, config.steps))
     before = held_out_distance(student, teacher, held_out)
-    work = _Work(layer, body, optimizer, schedule, before)
+    work = _Work(layer, parameters, optimizer, schedule, before)
     if state is not None and state.is_file():
         work.load(state)
     for batch in _from(batches, work.steps):
@@ -159,7 +159,7 @@ def distil(
         if on_step is not None:
             on_step(work.steps)
     work.restore()
-    for parameter in (*layer.parameters(), *body):
+    for parameter in (*layer.parameters(), *parameters):
         parameter.requires_grad_(False)
     return Distilled(layer, work.steps)
 
@@ -182,13 +182,13 @@ class _Work:
     def __init__(
         self,
         layer: CompressedEmbedding,
-        body: Sequence[nn.Parameter],
+        parameters: Sequence[nn.Parameter],
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         before: float,
     ) -> None:
         self._trained: dict[str, Tensor] = dict(layer.named_parameters())
-        self._trained |= {f"body.{index}": tensor for index, tensor in enumerate(body)}
+        self._trained |= {f"body.{index}": tensor for index, tensor in enumerate(parameters)}
         self._optimizer, self._schedule = optimizer, schedule
         self.steps, self.idle, self.least = 0, 0, before
         self.best = copied(self._trained)

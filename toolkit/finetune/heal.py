@@ -45,7 +45,8 @@ class HealConfig:
         metric_batches: batches that the metric is estimated on.
         seed: for all that is drawn.
         train: the floats of the ``table`` alone; or with it the model's ``norms``, which is all of
-            its vectors, LayerNorms and biases; or its whole ``body``. The bytes are as many.
+            its vectors, LayerNorms and biases; or all its weights (``body``). The packed bytes
+            stay as many.
 
     Raises:
         InputError: another word for ``train``.
@@ -76,7 +77,7 @@ class Healing:
         after: at the end.
         steps: of training, in all rounds of this call.
         seconds: taken.
-        body: parameters of the model that were trained too, as they are now, by name; none for
+        parameters: of the model, that were trained too, as they are now, by name; none for
             the table alone.
     """
 
@@ -86,7 +87,7 @@ class Healing:
     after: float
     steps: int
     seconds: float
-    body: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    parameters: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
 
 def heal(
@@ -160,7 +161,7 @@ def heal(
             partial(train, done),
             held_out,
             chosen.distil,
-            body=list(trial.trained.values()),
+            parameters=list(trial.trained.values()),
             guard=Guard(torch.from_numpy(trial.table), root, weights, seed=chosen.seed),
             state=notes.training,
             on_step=on_step,
@@ -173,7 +174,9 @@ def heal(
     notes.remove()
     say(1.0, "healed")
     seconds = time.monotonic() - started
-    return trial.best, Healing(len(texts), before, recoded, trial.loss, steps, seconds, trial.body)
+    return trial.best, Healing(
+        len(texts), before, recoded, trial.loss, steps, seconds, trial.parameters
+    )
 
 
 class _Trial:
@@ -198,7 +201,7 @@ class _Trial:
             if parameter is not own
             and (train == "body" or (train == "norms" and parameter.dim() == 1))
         }
-        self.body = self.copied()
+        self.parameters = self.copied()
         self.best, self.loss = packed, self._judge(packed)
 
     def copied(self) -> dict[str, Tensor]:
@@ -207,16 +210,18 @@ class _Trial:
 
     def put(self, packed: CompressedEmbedding) -> layers.CompressedEmbedding:
         """Let the student read ``packed``; the rest of it is as it was at its best."""
-        put_back(self.trained, self.body)
+        put_back(self.trained, self.parameters)
         return attach(detach(self.student), packed, self._name)
 
-    def offer(self, packed: CompressedEmbedding, body: Mapping[str, Tensor] | None = None) -> None:
+    def offer(
+        self, packed: CompressedEmbedding, parameters: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Take ``packed``, with ``body``, if the model does better on the text held out."""
-        tried = self.body if body is None else dict(body)
+        tried = self.parameters if parameters is None else dict(parameters)
         put_back(self.trained, tried)
         loss = self._judge(packed)
         if loss < self.loss:
-            self.best, self.loss, self.body = packed, loss, tried
+            self.best, self.loss, self.parameters = packed, loss, tried
 
     def _judge(self, packed: CompressedEmbedding) -> float:
         attach(detach(self.student), packed, self._name)
@@ -244,15 +249,15 @@ class _Notes:
         if not found:
             return False
         self.rounds = max(found)
-        body = torch.load(self._body(), weights_only=True)
-        trial.offer(CompressedEmbedding.load(found[self.rounds]), body)
+        parameters = torch.load(self._body(), weights_only=True)
+        trial.offer(CompressedEmbedding.load(found[self.rounds]), parameters)
         return True
 
     def round_done(self, trial: "_Trial") -> None:
         """Note the best table."""
         if self._folder is not None:
             with write_aside(self._body()) as aside:
-                torch.save(trial.body, aside)
+                torch.save(trial.parameters, aside)
             trial.best.save(self._folder / f"round-{self.rounds}.lt")  # last: with it all is there
         self.rounds += 1
 

@@ -17,7 +17,7 @@ from ..report.report import (
     MEASURED,
     WRONG,
     Measurement,
-    Parity,
+    OutputCheck,
     Statistic,
     Timeline,
     metrics,
@@ -90,7 +90,7 @@ class Cell:
         self._status = MEASURED if place.timed else FUNCTION_ONLY
         self._note = place.note
         self._runtime = ""
-        self._parity: Parity | None = None
+        self._parity: OutputCheck | None = None
         self._rounds: list[dict[str, float]] = [{}]
         self._timeline: Timeline | None = None
         self._structure = Structure()

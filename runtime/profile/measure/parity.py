@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from toolkit.bundle.feeds import draw_ids
 
-from ..report.report import Parity
+from ..report.report import OutputCheck
 from .job import Answer
 
 Float32 = NDArray[np.float32]
@@ -20,7 +20,7 @@ def draw_check_ids(rows: int, point: tuple[int, int]) -> tuple[tuple[int, ...], 
     return tuple(map(tuple, ids.tolist()))
 
 
-def compare(found: Answer, wanted: Answer, limit: float) -> Parity:
+def compare(found: Answer, wanted: Answer, limit: float) -> OutputCheck:
     """The largest relative error of any output; None for an output that cannot be compared.
 
     The error of an output is the root mean square of the difference over that of the output. The
@@ -32,13 +32,13 @@ def compare(found: Answer, wanted: Answer, limit: float) -> Parity:
     for name, told in wanted.outputs.items():
         expected, values = _array(told), _array(found.outputs.get(name))
         if expected is None or values is None or values.shape != expected.shape:
-            return Parity(None, limit)
+            return OutputCheck(None, limit)
         if not np.isfinite(values).all():
-            return Parity(None, limit)
+            return OutputCheck(None, limit)
         if expected.size:
             scale = float(np.linalg.norm(expected)) or 1.0
             error = max(error, float(np.linalg.norm(values - expected)) / scale)
-    return Parity(error, limit)
+    return OutputCheck(error, limit)
 
 
 def _array(told: dict[str, Any] | None) -> Float32 | None:

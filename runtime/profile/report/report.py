@@ -164,7 +164,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Parity:
+class OutputCheck:
     """How far outputs are from those of the same file on the CPU.
 
     Attributes:
@@ -216,7 +216,7 @@ class Measurement:
     note: str = ""
     runtime: str = ""
     figures: dict[str, Statistic] = field(default_factory=dict)
-    parity: Parity | None = None
+    parity: OutputCheck | None = None
     placement: Placement | None = None
     timeline: Timeline | None = None
     environment: Environment | None = None

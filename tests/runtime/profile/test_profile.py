@@ -197,7 +197,7 @@ def test_where_shapes_have_to_be_fixed_each_point_has_a_session(bundle, place):
 
 def test_wrong_values_are_not_timed(bundle, place, monkeypatch):
     place("nnapi")
-    monkeypatch.setattr(cell_module, "compare", lambda *_: cell_module.Parity(0.3, 1e-4))
+    monkeypatch.setattr(cell_module, "compare", lambda *_: cell_module.OutputCheck(0.3, 1e-4))
     report = profile(bundle, places=["nnapi", "cpu"], **FEW)
     for one in report.measurements:
         assert one.status == WRONG

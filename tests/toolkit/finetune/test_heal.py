@@ -328,15 +328,15 @@ def test_the_model_is_trained_too_where_that_is_asked_for(model, texts, train, s
     config = dataclasses.replace(SHORT, train=train)
     healed, gained = heal(model, packed, texts, config=config)
     alone = heal(model, packed, texts, config=SHORT)[1]
-    assert not alone.body
+    assert not alone.parameters
     assert gained.after < alone.after
     assert healed.nbytes == packed.nbytes
-    assert max(values.dim() for values in gained.body.values()) == some
-    assert not any("word_embeddings" in name for name in gained.body)
-    # What it says is what a model with that table and that body does.
+    assert max(values.dim() for values in gained.parameters.values()) == some
+    assert not any("word_embeddings" in name for name in gained.parameters)
+    # What it says is what a model with that table and those parameters does.
     other = copy.deepcopy(model)
     with torch.no_grad():
-        for name, values in gained.body.items():
+        for name, values in gained.parameters.items():
             other.get_parameter(name).copy_(values)
         other.get_input_embeddings().weight.copy_(torch.from_numpy(healed.dense()))
     unseen = make_batches([[1, *text[1:-1][::-1], 2] for text in texts], 16, 0)
@@ -352,8 +352,8 @@ def test_the_model_is_trained_too_where_that_is_asked_for(model, texts, train, s
         heal(model, packed, texts, config=config, state=tmp_path / "state", progress=broken)
     again, resumed = heal(model, packed, texts, config=config, state=tmp_path / "state")
     assert again.to_bytes() == healed.to_bytes()
-    for name, values in gained.body.items():
-        assert torch.equal(resumed.body[name], values), name
+    for name, values in gained.parameters.items():
+        assert torch.equal(resumed.parameters[name], values), name
 
 
 def test_the_model_s_own_training_leaves_a_tied_head_tied(texts):
@@ -361,7 +361,7 @@ def test_the_model_s_own_training_leaves_a_tied_head_tied(texts):
     config = dataclasses.replace(SHORT, train="body")
     _, gained = heal(model, packed_of(model), texts, config=config)
     own = dict(model.named_parameters())
-    assert gained.body.keys() == own.keys() - {"bert.embeddings.word_embeddings.weight"}
+    assert gained.parameters.keys() == own.keys() - {"bert.embeddings.word_embeddings.weight"}
     assert gained.after < gained.before
 
 

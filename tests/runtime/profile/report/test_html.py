@@ -29,7 +29,7 @@ from runtime.profile.report.report import (
     Comparison,
     Environment,
     Measurement,
-    Parity,
+    OutputCheck,
     ProfileReport,
     Statistic,
     Subject,
@@ -165,11 +165,11 @@ def sample(names=NAMES):
             elif place == "arm64":
                 note = "64-bit ARM under qemu: function only, times mean nothing"
                 one = Measurement(rename[name], place, FUNCTION_ONLY, note, "onnxruntime 1.31.1")
-                taken.append(dataclasses.replace(one, parity=Parity(3.1e-6, 1e-4)))
+                taken.append(dataclasses.replace(one, parity=OutputCheck(3.1e-6, 1e-4)))
             elif (place, name) == ("webgpu", INT8):
                 note = "outputs differ by 0.31 of the largest value"
                 one = Measurement(rename[name], place, WRONG, note, "onnxruntime-web 1.30.0")
-                taken.append(dataclasses.replace(one, parity=Parity(0.31, 0.02)))
+                taken.append(dataclasses.replace(one, parity=OutputCheck(0.31, 0.02)))
             else:
                 web = place in ("wasm", "webgpu")
                 runtime = "onnxruntime-web 1.30.0" if web else "onnxruntime 1.31.1"
@@ -183,7 +183,7 @@ def sample(names=NAMES):
                         else "",
                         runtime,
                         figures(name, place, rng),
-                        Parity(2.4e-6, 1e-4),
+                        OutputCheck(2.4e-6, 1e-4),
                         placement(name) if place == "xnnpack" and name == OURS else None,
                         timeline(name, rng) if place in ("cpu", "xnnpack") else None,
                         Environment("Linux 6.1", "Pixel 8", 8, 8_000_000_000)
