@@ -3,9 +3,10 @@
     python benchmarks/same_bytes.py OLD NEW [--model FOLDER] [--work DIR]
 
 Exports the same models with the code of both commits, each checked out beside this one, in this
-Python environment and on one thread, and compares the bundles file by file. In ``model.onnx``,
-nodes and constants of functions that nothing reads are left out first; in ``lighttoken.json``, what
-follows from their bytes, versions, and measured parity. Exit code 1 where anything else differs.
+Python environment and on one thread, and compares the bundles file by file. Left out first: in
+``model.onnx`` nodes and constants of functions that nothing reads, and the types of their values;
+in ``lighttoken.json`` versions, measured parity, and what follows from the bytes of ``model.onnx``.
+Exit code 1 where anything else differs.
 
 ``--model FOLDER`` adds a real sentence encoder, all-MiniLM-L6-v2 say, at 25x with weights in fp32,
 int8 and int4. The tiny models have random weights and are made by transformers.
@@ -195,6 +196,15 @@ def live_model(path: Path) -> bytes:
             kept = [node for node in function.node if read.intersection(node.output)]
             if len(kept) == len(function.node):
                 break
+            gone = {
+                f"{function.domain}::{function.name}/{name}"
+                for node in function.node
+                if node not in kept
+                for name in node.output
+            }
+            told = [value for value in model.graph.value_info if value.name not in gone]
+            del model.graph.value_info[:]
+            model.graph.value_info.extend(told)
             del function.node[:]
             function.node.extend(kept)
     return model.SerializeToString(deterministic=True)
