@@ -27,7 +27,7 @@ class Step:
     """One step of an export.
 
     Attributes:
-        what: for whoever waits.
+        what: the step in words, for progress bars.
         weight: its share of the time, beside the other steps that are wanted; as measured on a
             small encoder.
         run: does it; told a function to report how far it is.
@@ -119,7 +119,7 @@ def _run(state: Export, progress: Progress) -> None:
 
 
 def _tell_nobody(share: float, what: str) -> None:
-    """Where nobody asked for progress."""
+    """Progress that goes nowhere."""
 
 
 def _check_replaceable(out: Path) -> None:

@@ -65,7 +65,7 @@ class ExportOptions:
         config: constants of the method; None for its own.
 
     Raises:
-        InputError: a value that there is not, or two that exclude each other.
+        InputError: an unknown value, or two options that exclude each other.
     """
 
     exporter: str = field(
@@ -238,7 +238,7 @@ def decided(options: ExportOptions) -> ExportOptions:
     """With what the target decides, where nothing else was asked for."""
     target = find_target(options.target, options.weights)
     decode, head = options.decode or target.decode, options.head or target.head
-    # Who has the function inlined wants standard operators alone.
+    # An inlined function is asked for where only standard operators are known.
     fuse = (target.fuse and decode == "function") if options.fuse is None else options.fuse
     sizes = (options.batch, options.sequence)
     if target.static and options.batch is None:

@@ -129,7 +129,7 @@ def _find_original(asked: Comparison) -> _Original:
     ``against`` that names a model.
 
     Raises:
-        InputError: nobody knows where it is.
+        InputError: no source of the original is known.
     """
     work = asked.work / "original"
     work.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def find_original(manifest: Manifest, *named: str | None) -> str:
     """Where the original is: the first of ``named`` that is not None, in the order that counts.
 
     Raises:
-        InputError: all are None, so nobody knows.
+        InputError: all are None, so no source is known.
     """
     for given in named:
         if given is not None:

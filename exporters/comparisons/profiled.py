@@ -64,7 +64,7 @@ def file_beside(
     """The model that ``word`` names: a bundle folder, or an ``.onnx`` file, made under ``work``.
 
     Raises:
-        InputError: nobody knows where the original is, or onnxruntime's tools refuse it.
+        InputError: no source of the original is known, or onnxruntime's tools refuse it.
     """
     if word not in WORDS:
         if (Path(word) / MANIFEST_NAME).is_file():

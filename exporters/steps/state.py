@@ -41,7 +41,7 @@ class Export:
         structure: where the bundle's files go.
         tables: those to pack, as they stand in ``model``.
         stored: the same tables as they stand in the uncompressed model, by name.
-        fused: attentions that may become one node; None where nobody asked.
+        fused: attentions that may become one node; None unless the options ask for that.
         embeddings: a packed table for each of ``tables``.
         healed: what healing gained, if it was asked for.
         trained: the model that the weights come from; ``loaded`` unless healing trained them.

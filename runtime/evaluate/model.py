@@ -25,7 +25,7 @@ class EvaluatedModel:
         task: in the Hugging Face hub's words, as in a bundle's manifest.
         folder: where tokenizer and config.json are.
         pooling: of a sentence encoder.
-        nbytes: of the graph and its weights, None where nobody counted.
+        nbytes: of the graph and its weights, None if unknown.
     """
 
     name: str

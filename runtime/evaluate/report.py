@@ -10,7 +10,7 @@ from .model import EvaluatedModel
 
 @dataclass(frozen=True)
 class Model:
-    """A model that was evaluated. ``nbytes``: of graph and weights, None where nobody counted."""
+    """A model that was evaluated. ``nbytes``: of graph and weights, None if unknown."""
 
     name: str
     nbytes: int | None
