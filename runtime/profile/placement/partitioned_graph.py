@@ -15,6 +15,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from toolkit.errors import FormatError, InputError
+from toolkit.graph.forms import constant
 from toolkit.ort import ORT_ERRORS, one_line
 
 from ...native import register
@@ -121,21 +122,6 @@ def read_graph(model: Path) -> ir.Model:
         raise FormatError(
             f"{model} is no ONNX file ({one_line(error)}); export the model again"
         ) from error
-
-
-def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """What an initializer or a Constant node holds; None for every other value."""
-    if value is None:
-        return None
-    node = value.producer()
-    if node is None:
-        return value.const_value if value.is_initializer() else None
-    if node.op_type != "Constant" or node.domain:
-        return None
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.TENSOR:
-            return attribute.as_tensor()
-    return ir.convenience.get_const_tensor(value)
 
 
 def type_name(value: ir.Value | None) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 import onnx_ir as ir
 
 from toolkit.errors import InputError
+from toolkit.graph.forms import constant
 
 from ...providers import CPU
 from ..placement.advice import FallbackNode, advise
 from ..placement.advice_rules import FREE_SHAPE, NO_CONSTANT, TOO_LARGE
 from ..placement.cuts import Island, find_cuts, operator
 from ..placement.partitioned_graph import (
-    constant,
     is_free,
     partitioned_graph,
     read_graph,
