@@ -50,14 +50,14 @@ void look_up(const std::uint8_t* __restrict codes, std::size_t bytes, std::size_
 #define LIGHTTOKEN_ASIDE
 #endif
 
-// The codes of a position in planes, one after the other.
+// The codes of a position column-major, one after the other.
 LIGHTTOKEN_ASIDE const std::uint8_t* gathered(const Stage& stage, std::int64_t position) {
   std::uint8_t* codes = room(scratch().codes, static_cast<std::size_t>(stage.bytes));
   for (std::int64_t b = 0; b < stage.bytes; ++b) codes[b] = stage.codes[b * stage.stride + position];
   return codes;
 }
 
-LIGHTTOKEN_ASIDE void prefetch_planes(const Stage& stage, std::int64_t position) {
+LIGHTTOKEN_ASIDE void prefetch_columns(const Stage& stage, std::int64_t position) {
 #if defined(__GNUC__)
   for (std::int64_t b = 0; b < stage.bytes; ++b) {
     __builtin_prefetch(stage.codes + b * stage.stride + position);
@@ -129,8 +129,8 @@ struct Rows {
 #if defined(__GNUC__)
     for (const Stage& stage : table.stages) {
       if (position >= stage.rows) continue;
-      if (table.planes) {
-        prefetch_planes(stage, position);
+      if (table.column_major) {
+        prefetch_columns(stage, position);
         continue;
       }
       const std::uint8_t* codes = stage.codes + position * stage.bytes;
@@ -166,7 +166,7 @@ struct Rows {
       begin(r);
       for (std::int64_t k = 0; k < factors.rank; ++k) {
         const std::int64_t place =
-            table.planes ? k * table.rows + ids[r] : ids[r] * factors.rank + k;
+            table.column_major ? k * table.rows + ids[r] : ids[r] * factors.rank + k;
         if (factors.left) {
           kernel.add_int8_row(static_cast<float>(factors.left[place]),
                               factors.right + k * table.width, factors.scale[k], width, out[r]);
@@ -225,7 +225,7 @@ struct Rows {
   void unpack(std::size_t index, std::int64_t position, std::uint8_t* latents) const {
     const Stage& stage = table.stages[index];
     const std::uint8_t* codes =
-        table.planes ? gathered(stage, position) : stage.codes + position * stage.bytes;
+        table.column_major ? gathered(stage, position) : stage.codes + position * stage.bytes;
     const std::size_t bytes = static_cast<std::size_t>(stage.bytes);
     const std::size_t k = static_cast<std::size_t>(stage.k);
     if (k <= kMove) {

@@ -113,10 +113,10 @@ struct Query {
     const Stage& stage = table().stages[index];
     StageQuery& query = stages[index];
     const std::size_t k = static_cast<std::size_t>(stage.k);
-    const std::size_t planes = static_cast<std::size_t>(stage.bytes);
+    const std::size_t columns = static_cast<std::size_t>(stage.bytes);
     const std::size_t count = static_cast<std::size_t>(stage.latents);
-    float* latents = room(query.latents, planes * k);
-    std::fill(latents + count, latents + planes * k, 0.0f);
+    float* latents = room(query.latents, columns * k);
+    std::fill(latents + count, latents + columns * k, 0.0f);
     const float* vector = hidden.data();
     if (stage.scale) {
       float* out = room(scaled, width);
@@ -129,23 +129,23 @@ struct Query {
                                         : vector[l];
     }
     const bool split = head->split_[index];
-    const std::size_t width_of_plane = split ? 2 * kHalf : kEntries;
-    float* sums = room(entries, planes * width_of_plane);
-    for (std::size_t p = 0; p < planes; ++p) {
-      kernel().combine(latents + p * k, head->books_[index].data(), k, width_of_plane,
-                       sums + p * width_of_plane);
+    const std::size_t width_of_column = split ? 2 * kHalf : kEntries;
+    float* sums = room(entries, columns * width_of_column);
+    for (std::size_t p = 0; p < columns; ++p) {
+      kernel().combine(latents + p * k, head->books_[index].data(), k, width_of_column,
+                       sums + p * width_of_column);
     }
-    round(sums, planes, split, query);
+    round(sums, columns, split, query);
   }
 
   // One step for all tables of a stage, so that their entries can be added as integers.
-  void round(const float* sums, std::size_t planes, bool split, StageQuery& query) {
+  void round(const float* sums, std::size_t columns, bool split, StageQuery& query) {
     const std::size_t size = split ? kHalf : kEntries, pieces = split ? 2 : 1;
-    const std::size_t count = planes * pieces;
+    const std::size_t count = columns * pieces;
     float widest = 0.0f, total = 0.0f;
     bool finite = true;
     float* low = room(lows, count);
-    for (std::size_t p = 0; p < planes; ++p) {
+    for (std::size_t p = 0; p < columns; ++p) {
       float spread = 0.0f;
       for (std::size_t piece = p * pieces; piece < (p + 1) * pieces; ++piece) {
         const Range range = kernel().range(sums + piece * size, size);
@@ -174,7 +174,7 @@ struct Query {
 
   // The logits of positions from .. from + count - 1, to their ids' places.
   void score(std::int64_t from, std::int64_t count, float* out) const {
-    alignas(64) float block[kPlaneRows];
+    alignas(64) float block[kColumnRows];
     std::fill(block, block + count, 0.0f);
     for (std::size_t s = 0; s < stages.size(); ++s) {
       const std::int64_t covered = std::min(table().stages[s].rows - from, count);
@@ -196,20 +196,20 @@ struct Query {
   void add_stage(std::size_t index, std::int64_t from, std::size_t rows, float* block) const {
     const Stage& stage = table().stages[index];
     const StageQuery& query = stages[index];
-    alignas(64) std::uint16_t sums[kPlaneRows];
-    const std::size_t planes = static_cast<std::size_t>(stage.bytes);
+    alignas(64) std::uint16_t sums[kColumnRows];
+    const std::size_t columns = static_cast<std::size_t>(stage.bytes);
     const std::size_t stride = static_cast<std::size_t>(stage.stride);
-    // Whole moves, where planes are filled up: what is beyond the rows is summed and not read.
-    const std::size_t whole = (rows + kPlaneStep - 1) / kPlaneStep * kPlaneStep;
+    // Whole moves, where columns are filled up: what is beyond the rows is summed and not read.
+    const std::size_t whole = (rows + kColumnStep - 1) / kColumnStep * kColumnStep;
     const std::size_t summed = std::min(whole, stride - static_cast<std::size_t>(from));
-    for (std::size_t p = 0; p < planes; p += kMostPlanes) {
+    for (std::size_t p = 0; p < columns; p += kMostColumns) {
       const std::uint8_t* codes = stage.codes + p * stride + from;
-      const std::size_t here = std::min(planes - p, kMostPlanes);
-      const std::uint8_t* next = p + here < planes ? codes + here * stride : after(index, from);
+      const std::size_t here = std::min(columns - p, kMostColumns);
+      const std::uint8_t* next = p + here < columns ? codes + here * stride : after(index, from);
       const bool split = head->split_[index];
       const std::uint8_t* tables = query.tables.data() + p * (split ? 2 * kHalf : kEntries);
-      const Planes work{codes, stride, here, summed, tables, next, sums};
-      split ? kernel().sum_halves(work) : kernel().sum_planes(work);
+      const Columns work{codes, stride, here, summed, tables, next, sums};
+      split ? kernel().sum_halves(work) : kernel().sum_columns(work);
       kernel().add_sums(sums, query.step, p ? 0.0f : query.offset, rows, block);
     }
   }
@@ -221,7 +221,7 @@ struct Query {
     for (std::size_t s = index + 1; s < all.size(); ++s) {
       if (all[s].rows > from) return all[s].codes + from;
     }
-    const std::int64_t next = from + static_cast<std::int64_t>(kPlaneRows);
+    const std::int64_t next = from + static_cast<std::int64_t>(kColumnRows);
     return all[0].codes + (next < all[0].rows ? next : 0);
   }
 
@@ -329,7 +329,7 @@ std::vector<Query>& queries() {
 Head::Head(const Table& table, const std::string& kernel)
     : table_(table), kernel_(&find_kernel(kernel)), covered_(table.covered()) {
   check(table_);
-  if (!table_.planes) throw std::invalid_argument("inconsistent embedding: not in planes");
+  if (!table_.column_major) throw std::invalid_argument("inconsistent embedding: not column-major");
   for (const Stage& stage : table_.stages) {
     split_.push_back(is_split(stage));
     books_.push_back(transposed(stage, split_.back()));
@@ -361,9 +361,9 @@ void Head::project(const T* hidden, std::size_t count, T* logits, const ForEach&
       mine[t].prepare();
       logits_of(mine[t], logits + (first + t) * rows, rows);
     });
-    for_each((rows + kPlaneRows - 1) / kPlaneRows, [&](std::size_t block) {
-      const std::size_t from = block * kPlaneRows;
-      const std::size_t size = std::min(kPlaneRows, rows - from);
+    for_each((rows + kColumnRows - 1) / kColumnRows, [&](std::size_t block) {
+      const std::size_t from = block * kColumnRows;
+      const std::size_t size = std::min(kColumnRows, rows - from);
       for (std::size_t t = 0; t < here; ++t) {
         mine[t].score(static_cast<std::int64_t>(from), static_cast<std::int64_t>(size),
                       logits_of(mine[t], logits + (first + t) * rows, rows));

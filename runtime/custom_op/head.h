@@ -16,9 +16,10 @@ struct Kernel;
 
 // logits[i] = hidden . row i, without ever making a row. A byte of a code adds one of 256 numbers
 // to its row's logit: codebook entry times (decoder times hidden). These tables are made for each
-// hidden state; then one pass over the codes, plane by plane, looks them up and adds. Where a
-// codebook's entries are sums, entry 16 h + l = upper[h] + lower[l] (toolkit/methods/lighttoken/additive_codebooks.py), two tables of
-// sixteen take the place of one of 256, which processors look up several times faster.
+// hidden state; then one pass over the codes, column by column, looks them up and adds. Where a
+// codebook's entries are sums, entry 16 h + l = upper[h] + lower[l]
+// (toolkit/methods/lighttoken/additive_codebooks.py), two tables of sixteen take the place of one of
+// 256, which processors look up several times faster.
 //
 // Tables are rounded to eight bits, each stage's with a step of its own, so that a logit is off by at
 // most the sum over stages of bytes * step / 2 (of two tables, bytes * step), times the row's gain;
@@ -27,7 +28,7 @@ struct Kernel;
 // twice eight standard deviations of the sum of that many rounding errors.
 class Head {
  public:
-  // Checks `table`, which has to stand in planes. Codebooks are kept transposed, and nothing else.
+  // Checks `table`, which has to stand column-major. Codebooks are kept transposed, and nothing else.
   // `kernel` is a name of kernel_names(), empty for the fastest. Throws std::invalid_argument, in
   // one line, for a table whose parts do not fit one another.
   explicit Head(const Table& table, const std::string& kernel = "");

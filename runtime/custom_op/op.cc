@@ -5,7 +5,7 @@
 // tensors, all of them initializers. Output: rows [ids' shape, width], or logits [.., rows].
 // Attributes: `parts`, the tensors' names in their order, with commas; `rows`, `width`; `block`, ids
 // in one block of the row order, 0 for none; `covered`, the rows of each stage, with commas; `layout`,
-// rows, or planes where codes and left factors stand transposed; `to`, the ONNX type of everything
+// `rows`, or `planes`: column-major, codes and left factors transposed; `to`, the ONNX type of everything
 // but ids, float or float16.
 
 #define ORT_API_MANUAL_INIT
@@ -120,14 +120,14 @@ std::vector<std::int64_t> matrix(const Parts& parts, const std::string& name) {
   return shape;
 }
 
-// `rows` are fewer than a plane is long, where planes are filled up.
+// `rows` may be fewer than a column of codes has: columns are padded to whole reads.
 lighttoken::Stage read_stage(const Parts& parts, const std::string& prefix, std::int64_t width,
-                             std::int64_t rows, bool planes) {
+                             std::int64_t rows, bool column_major) {
   lighttoken::Stage stage;
   const auto codes = matrix(parts, prefix + "codes");
-  if (rows > codes[planes ? 1 : 0]) throw std::invalid_argument("part " + prefix + "codes is short");
+  if (rows > codes[column_major ? 1 : 0]) throw std::invalid_argument("part " + prefix + "codes is short");
   stage.rows = rows;
-  stage.bytes = codes[planes ? 0 : 1];
+  stage.bytes = codes[column_major ? 0 : 1];
   stage.stride = codes[1];
   stage.codes = parts.get<std::uint8_t>(prefix + "codes", kUint8, codes);
   const bool own = parts.has(prefix + "codebook");
@@ -161,7 +161,7 @@ lighttoken::Table read_table(const Ort::ConstKernelInfo& info) {
   table.rows = info.GetAttribute<std::int64_t>("rows");
   table.width = info.GetAttribute<std::int64_t>("width");
   table.block = info.GetAttribute<std::int64_t>("block");
-  table.planes = info.GetAttribute<std::string>("layout") == "planes";
+  table.column_major = info.GetAttribute<std::string>("layout") == "planes";
   const std::int64_t width = table.width;
   if (table.rows < 1 || width < 1) throw std::invalid_argument("a table without rows or columns");
   table.mean = parts.get<float>("mean", kFloat, {width});
@@ -177,9 +177,9 @@ lighttoken::Table read_table(const Ort::ConstKernelInfo& info) {
   }
   if (parts.has("lowrank.left")) {
     lighttoken::LowRank& factors = table.low_rank;
-    factors.rank = matrix(parts, "lowrank.left")[table.planes ? 0 : 1];
+    factors.rank = matrix(parts, "lowrank.left")[table.column_major ? 0 : 1];
     std::vector<std::int64_t> left{table.rows, factors.rank}, right{factors.rank, width};
-    if (table.planes) std::swap(left[0], left[1]);
+    if (table.column_major) std::swap(left[0], left[1]);
     if (parts.has("lowrank.scale")) {
       factors.left = parts.get<std::int8_t>("lowrank.left", kInt8, left);
       factors.right = parts.get<std::int8_t>("lowrank.right", kInt8, right);
@@ -196,7 +196,7 @@ lighttoken::Table read_table(const Ort::ConstKernelInfo& info) {
     char comma = 0;
     if (!(covered >> rows)) throw std::invalid_argument(prefix + "codes has no rows");
     covered >> comma;
-    table.stages.push_back(read_stage(parts, prefix, width, rows, table.planes));
+    table.stages.push_back(read_stage(parts, prefix, width, rows, table.column_major));
   }
   return table;
 }

@@ -13,8 +13,8 @@ void need(bool condition, const std::string& what) {
 
 void check_stage(const Table& table, const Stage& stage, const std::string& name) {
   need(stage.rows >= 1 && stage.rows <= table.rows, name + " covers " + std::to_string(stage.rows));
-  need(!table.planes || stage.stride >= stage.rows,
-       name + " has planes of " + std::to_string(stage.stride) + " codes");
+  need(!table.column_major || stage.stride >= stage.rows,
+       name + " has columns of " + std::to_string(stage.stride) + " codes");
   need(stage.k >= 1 && stage.codes && stage.codebook, name + " has no codes");
   need(stage.latents >= 1 && (stage.latents + stage.k - 1) / stage.k == stage.bytes,
        name + " stores " + std::to_string(stage.bytes) + " bytes a row for " +

@@ -19,20 +19,20 @@ namespace lighttoken {
 // - float_weight [latents, width] alone;
 // - scale float [width] alone: latent c is column c.
 struct Stage {
-  const std::uint8_t* codes = nullptr;     // [rows, bytes], or [bytes, stride] in planes
+  const std::uint8_t* codes = nullptr;     // [rows, bytes], or [bytes, stride] column-major
   const std::uint8_t* codebook = nullptr;  // [256, k]
   const std::int8_t* weight = nullptr;
   const float* float_weight = nullptr;
   const float* scale = nullptr;
   std::int64_t rows = 0;
-  std::int64_t stride = 0;  // of planes: rows, and room for whole moves
+  std::int64_t stride = 0;  // of columns: rows, and room for whole moves
   std::int64_t bytes = 0;
   std::int64_t k = 0;
   std::int64_t latents = 0;
   std::uint8_t zero = 0;
 };
 
-// left [rows, rank] ([rank, rows] in planes) times right [rank, width]: both int8 with scale float
+// left [rows, rank] ([rank, rows] column-major) times right [rank, width]: both int8 with scale float
 // [rank], or both float.
 struct LowRank {
   const std::int8_t* left = nullptr;
@@ -47,7 +47,7 @@ struct LowRank {
 struct Table {
   std::int64_t rows = 0;
   std::int64_t width = 0;
-  bool planes = false;  // codes and left factors stand transposed, as an output head reads them
+  bool column_major = false;  // codes and left factors stand transposed, as an output head reads them
   const float* mean = nullptr;              // [width]
   const float* tail = nullptr;              // [width], for rows that no stage covers
   const std::int32_t* shifts = nullptr;     // [ceil(rows / block)]: position minus id

@@ -1,5 +1,5 @@
 // What an instruction set does for decoders and heads: a Kernel. Each rows_*.cc writes `multiply` and
-// `sum_planes` for its own and compiles loops.inl, which compilers vectorise. No fused multiply-add,
+// `sum_columns` for its own and compiles loops.inl, which compilers vectorise. No fused multiply-add,
 // so that float results are those of numpy and of the standard graph.
 
 #pragma once
@@ -21,11 +21,11 @@ constexpr std::size_t kBlockTiles = 6;
 // Partial sums of a dot product, the same ones whatever a register holds, so that results are equal
 // on every processor. So many that additions need not wait for one another.
 constexpr std::size_t kLanes = 64;
-constexpr std::size_t kPlaneRows = 4096;   // rows whose sums stay in the nearest cache
-constexpr std::size_t kPlaneStep = 64;     // of a plane's rows, read at once
+constexpr std::size_t kColumnRows = 4096;   // rows whose sums stay in the nearest cache
+constexpr std::size_t kColumnStep = 64;     // of a column's rows, read at once
 constexpr std::size_t kEntries = 256;      // that a byte names
 constexpr std::size_t kHalf = 16;          // that half a byte names
-constexpr std::size_t kMostPlanes = 257;   // bytes that sixteen bits can sum
+constexpr std::size_t kMostColumns = 257;   // bytes that sixteen bits can sum
 
 // Rows of latents for a stage with integer weights, and where what they decode to goes.
 struct Dense {
@@ -41,16 +41,16 @@ struct Dense {
   float* const* out;            // of each row
 };
 
-// Codes by planes, and what each value of a byte adds to a row: exact sums of at most kMostPlanes.
+// Codes by columns, and what each value of a byte adds to a row: exact sums of at most kMostColumns.
 // A byte's value is an entry of one table, or the sum of two entries, one for each half of the byte:
 // at most 255.
-struct Planes {
-  const std::uint8_t* codes;   // [planes, stride], of which `rows` are read
+struct Columns {
+  const std::uint8_t* codes;   // [columns, stride], of which `rows` are read
   std::size_t stride;
-  std::size_t planes;
-  std::size_t rows;            // at most kPlaneRows
-  const std::uint8_t* tables;  // [planes, kEntries], or [planes, 2, kHalf], upper and lower
-  const std::uint8_t* next;    // what is read after the last plane: asked for beforehand
+  std::size_t columns;
+  std::size_t rows;            // at most kColumnRows
+  const std::uint8_t* tables;  // [columns, kEntries], or [columns, 2, kHalf], upper and lower
+  const std::uint8_t* next;    // what is read after the last column: asked for beforehand
   std::uint16_t* sums;         // [rows]
 };
 
@@ -75,10 +75,10 @@ struct Kernel {
   void (*finish)(float gain, bool has_gain, const float* start, std::size_t width, float* out);
   // Half precision, rounded to nearest even.
   void (*to_half)(const float* row, std::size_t width, std::uint16_t* out);
-  // sums[r] = sum over planes p of tables[p][codes[p][r]].
-  void (*sum_planes)(const Planes& work);
+  // sums[r] = sum over columns p of tables[p][codes[p][r]].
+  void (*sum_columns)(const Columns& work);
   // sums[r] = sum over p of tables[p][0][codes[p][r] / 16] + tables[p][1][codes[p][r] % 16].
-  void (*sum_halves)(const Planes& work);
+  void (*sum_halves)(const Columns& work);
   // out[r] += factor * sums[r] + offset.
   void (*add_sums)(const std::uint16_t* sums, float factor, float offset, std::size_t rows,
                    float* out);

@@ -8,7 +8,7 @@
 //   size_t sum_whole(work)
 //   size_t sum_whole_halves(work)
 //
-// which are sum_planes and sum_halves for as many of the first rows as they like: they return how
+// which are sum_columns and sum_halves for as many of the first rows as they like: they return how
 // many. Where it
 // defines LIGHTTOKEN_OWN_SUMS it has `dot_of` and `combine` of its own too, which add in the same
 // order.
@@ -98,10 +98,10 @@ void to_half(const float* row, std::size_t width, std::uint16_t* out) {
   }
 }
 
-void sum_planes(const Planes& work) {
+void sum_columns(const Columns& work) {
   const std::size_t done = sum_whole(work);
   std::fill(work.sums + done, work.sums + work.rows, std::uint16_t{0});
-  for (std::size_t p = 0; p < work.planes; ++p) {
+  for (std::size_t p = 0; p < work.columns; ++p) {
     const std::uint8_t* codes = work.codes + p * work.stride;
     const std::uint8_t* table = work.tables + p * 256;
     for (std::size_t r = done; r < work.rows; ++r) {
@@ -110,10 +110,10 @@ void sum_planes(const Planes& work) {
   }
 }
 
-void sum_halves(const Planes& work) {
+void sum_halves(const Columns& work) {
   const std::size_t done = sum_whole_halves(work);
   std::fill(work.sums + done, work.sums + work.rows, std::uint16_t{0});
-  for (std::size_t p = 0; p < work.planes; ++p) {
+  for (std::size_t p = 0; p < work.columns; ++p) {
     const std::uint8_t* codes = work.codes + p * work.stride;
     const std::uint8_t* table = work.tables + p * 2 * kHalf;
     for (std::size_t r = done; r < work.rows; ++r) {
@@ -210,5 +210,5 @@ void quantize(const float* values, float low, float inverse, std::size_t count,
 
 #define LIGHTTOKEN_KERNEL(name, runs_here)                                                \
   {name,       runs_here,  add_dense, add_columns, add_row, add_int8_row, finish, to_half, \
-   sum_planes, sum_halves, add_sums,  dot,         dot_int8, combine,      shift,  range,   \
+   sum_columns, sum_halves, add_sums,  dot,         dot_int8, combine,      shift,  range,   \
    quantize}

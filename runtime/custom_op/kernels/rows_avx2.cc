@@ -44,10 +44,10 @@ void multiply_rows(const std::uint8_t* z, std::size_t stride, std::size_t quads,
 // the register before (exclusive or), and sixteen taken from the index at each step until it is
 // negative, the exclusive or of all that was found is the entry. The upper half of the table, of
 // codes whose eighth bit is set, goes the same way with that bit turned.
-struct PlaneTable {
+struct ColumnTable {
   __m256i changes[16];
 
-  explicit PlaneTable(const std::uint8_t* entries) {
+  explicit ColumnTable(const std::uint8_t* entries) {
     __m128i before = _mm_setzero_si128();
     for (std::size_t j = 0; j < 16; ++j) {
       const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(entries) + j);
@@ -70,7 +70,7 @@ struct PlaneTable {
   }
 };
 
-// The two tables of a plane of halves, each twice.
+// The two tables of a column of halves, each twice.
 struct HalfTables {
   __m256i upper, lower;
 
@@ -92,17 +92,17 @@ struct HalfTables {
 // Of the words of two rows, sums of all sixteen bits and of the upper eight: what is left of the
 // first without the second are the even rows'.
 template <typename Tables>
-std::size_t sum_words(const Planes& work, std::size_t entries) {
+std::size_t sum_words(const Columns& work, std::size_t entries) {
   const std::size_t rows = work.rows / 32 * 32;
-  alignas(64) std::uint16_t words[kPlaneRows / 2], odd[kPlaneRows / 2];
+  alignas(64) std::uint16_t words[kColumnRows / 2], odd[kColumnRows / 2];
   std::fill(words, words + rows / 2, std::uint16_t{0});
   std::fill(odd, odd + rows / 2, std::uint16_t{0});
-  for (std::size_t p = 0; p < work.planes; ++p) {
+  for (std::size_t p = 0; p < work.columns; ++p) {
     const Tables tables(work.tables + p * entries);
     const std::uint8_t* codes = work.codes + p * work.stride;
-    const std::uint8_t* next = p + 1 < work.planes ? codes + work.stride : work.next;
+    const std::uint8_t* next = p + 1 < work.columns ? codes + work.stride : work.next;
     for (std::size_t r = 0; r < rows; r += 32) {
-      // Processors foresee what follows in a plane, not the next plane.
+      // Processors foresee what follows in a column, not the next column.
       if (r % 64 == 0) _mm_prefetch(reinterpret_cast<const char*>(next + r), _MM_HINT_T0);
       const __m256i found =
           tables.at(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + r)));
@@ -120,9 +120,9 @@ std::size_t sum_words(const Planes& work, std::size_t entries) {
   return rows;
 }
 
-std::size_t sum_whole(const Planes& work) { return sum_words<PlaneTable>(work, kEntries); }
+std::size_t sum_whole(const Columns& work) { return sum_words<ColumnTable>(work, kEntries); }
 
-std::size_t sum_whole_halves(const Planes& work) { return sum_words<HalfTables>(work, 2 * kHalf); }
+std::size_t sum_whole_halves(const Columns& work) { return sum_words<HalfTables>(work, 2 * kHalf); }
 
 #include "fours.inl"
 #include "loops.inl"

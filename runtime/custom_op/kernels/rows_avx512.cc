@@ -82,14 +82,14 @@ void multiply(const std::uint8_t* z, std::size_t stride, std::size_t rows, std::
   }
 }
 
-// A plane's table for vpermt2w, 64 words at a time: word i of the first two registers holds entries
+// A column's table for vpermt2w, 64 words at a time: word i of the first two registers holds entries
 // i and i + 64, of the others i + 128 and i + 192. Six bits of a code choose the word, the seventh
 // the byte in it, the eighth the pair of registers. (One instruction looks 64 bytes up in 128 where
 // there is VBMI; this needs AVX-512BW alone.)
-struct PlaneTable {
+struct ColumnTable {
   __m512i low[2], high[2];
 
-  explicit PlaneTable(const std::uint8_t* entries)
+  explicit ColumnTable(const std::uint8_t* entries)
       : low{words(entries), words(entries + 32)}, high{words(entries + 128), words(entries + 160)} {}
 
   static __m512i words(const std::uint8_t* entries) {
@@ -112,21 +112,21 @@ struct PlaneTable {
 };
 
 // Sums of even and of odd rows apart: codes come as words of two rows.
-template <std::size_t kPlanes>
-void add_planes(const Planes& work, std::size_t plane, std::size_t rows, std::uint16_t* even,
+template <std::size_t kColumns>
+void add_columns(const Columns& work, std::size_t column, std::size_t rows, std::uint16_t* even,
                 std::uint16_t* odd) {
-  static_assert(kPlanes == 1 || kPlanes == 2, "more tables than registers");
-  const std::uint8_t* codes = work.codes + plane * work.stride;
-  const bool last = plane + kPlanes >= work.planes;
-  const std::uint8_t* next = last ? work.next : codes + kPlanes * work.stride;
-  const std::uint8_t* tables = work.tables + plane * 256;
-  const PlaneTable table(tables), second(tables + (kPlanes - 1) * 256);
+  static_assert(kColumns == 1 || kColumns == 2, "more tables than registers");
+  const std::uint8_t* codes = work.codes + column * work.stride;
+  const bool last = column + kColumns >= work.columns;
+  const std::uint8_t* next = last ? work.next : codes + kColumns * work.stride;
+  const std::uint8_t* tables = work.tables + column * 256;
+  const ColumnTable table(tables), second(tables + (kColumns - 1) * 256);
   const __m512i bit6 = _mm512_set1_epi16(1 << 6), bit7 = _mm512_set1_epi16(1 << 7);
   for (std::size_t r = 0; r < rows; r += 64) {
     __m512i sums = _mm512_loadu_si512(even + r / 2), odd_sums = _mm512_loadu_si512(odd + r / 2);
-    for (std::size_t p = 0; p < kPlanes; ++p) {
-      const PlaneTable& here = p ? second : table;
-      // Processors foresee what follows in a plane, not the next plane.
+    for (std::size_t p = 0; p < kColumns; ++p) {
+      const ColumnTable& here = p ? second : table;
+      // Processors foresee what follows in a column, not the next column.
       _mm_prefetch(reinterpret_cast<const char*>(next + p * work.stride + r), _MM_HINT_T0);
       const __m512i words = _mm512_loadu_si512(codes + p * work.stride + r);
       sums = _mm512_add_epi16(sums, here.at(words, _mm512_test_epi16_mask(words, bit6),
@@ -141,14 +141,14 @@ void add_planes(const Planes& work, std::size_t plane, std::size_t rows, std::ui
   }
 }
 
-std::size_t sum_whole(const Planes& work) {
+std::size_t sum_whole(const Columns& work) {
   const std::size_t rows = work.rows / 64 * 64;
-  alignas(64) std::uint16_t even[kPlaneRows / 2], odd[kPlaneRows / 2];
+  alignas(64) std::uint16_t even[kColumnRows / 2], odd[kColumnRows / 2];
   std::fill(even, even + rows / 2, std::uint16_t{0});
   std::fill(odd, odd + rows / 2, std::uint16_t{0});
-  std::size_t plane = 0;
-  for (; plane + 2 <= work.planes; plane += 2) add_planes<2>(work, plane, rows, even, odd);
-  if (plane < work.planes) add_planes<1>(work, plane, rows, even, odd);
+  std::size_t column = 0;
+  for (; column + 2 <= work.columns; column += 2) add_columns<2>(work, column, rows, even, odd);
+  if (column < work.columns) add_columns<1>(work, column, rows, even, odd);
   for (std::size_t i = 0; i < rows / 2; ++i) {
     work.sums[2 * i] = even[i];
     work.sums[2 * i + 1] = odd[i];
@@ -156,7 +156,7 @@ std::size_t sum_whole(const Planes& work) {
   return rows;
 }
 
-// The two tables of a plane of halves, each four times: vpshufb looks up within sixteen bytes.
+// The two tables of a column of halves, each four times: vpshufb looks up within sixteen bytes.
 struct HalfTables {
   __m512i upper, lower;
 
@@ -177,19 +177,19 @@ struct HalfTables {
 
 // Of the words of two rows, sums of all sixteen bits and of the upper eight: what is left of the
 // first without the second are the even rows'.
-template <std::size_t kPlanes>
-void add_halves(const Planes& work, std::size_t plane, std::size_t rows, std::uint16_t* words,
+template <std::size_t kColumns>
+void add_halves(const Columns& work, std::size_t column, std::size_t rows, std::uint16_t* words,
                 std::uint16_t* odd) {
-  static_assert(kPlanes == 1 || kPlanes == 4, "tables have names, not indices");
-  const std::uint8_t* codes = work.codes + plane * work.stride;
+  static_assert(kColumns == 1 || kColumns == 4, "tables have names, not indices");
+  const std::uint8_t* codes = work.codes + column * work.stride;
   const std::uint8_t* next =
-      plane + kPlanes >= work.planes ? work.next : codes + kPlanes * work.stride;
-  const std::uint8_t* tables = work.tables + plane * 2 * kHalf;
-  constexpr std::size_t kStep = (kPlanes - 1) / 3 * 2 * kHalf;  // 0 where there is one
+      column + kColumns >= work.columns ? work.next : codes + kColumns * work.stride;
+  const std::uint8_t* tables = work.tables + column * 2 * kHalf;
+  constexpr std::size_t kStep = (kColumns - 1) / 3 * 2 * kHalf;  // 0 where there is one
   const HalfTables a(tables), b(tables + kStep), c(tables + 2 * kStep), d(tables + 3 * kStep);
   for (std::size_t r = 0; r < rows; r += 64) {
     __m512i all = _mm512_loadu_si512(words + r / 2), upper = _mm512_loadu_si512(odd + r / 2);
-    for (std::size_t p = 0; p < kPlanes; ++p) {
+    for (std::size_t p = 0; p < kColumns; ++p) {
       const HalfTables& here = p == 0 ? a : p == 1 ? b : p == 2 ? c : d;
       const __m512i found = here.at(_mm512_loadu_si512(codes + p * work.stride + r));
       all = _mm512_add_epi16(all, found);
@@ -201,14 +201,14 @@ void add_halves(const Planes& work, std::size_t plane, std::size_t rows, std::ui
   }
 }
 
-std::size_t sum_whole_halves(const Planes& work) {
+std::size_t sum_whole_halves(const Columns& work) {
   const std::size_t rows = work.rows / 64 * 64;
-  alignas(64) std::uint16_t words[kPlaneRows / 2], odd[kPlaneRows / 2];
+  alignas(64) std::uint16_t words[kColumnRows / 2], odd[kColumnRows / 2];
   std::fill(words, words + rows / 2, std::uint16_t{0});
   std::fill(odd, odd + rows / 2, std::uint16_t{0});
-  std::size_t plane = 0;
-  for (; plane + 4 <= work.planes; plane += 4) add_halves<4>(work, plane, rows, words, odd);
-  for (; plane < work.planes; ++plane) add_halves<1>(work, plane, rows, words, odd);
+  std::size_t column = 0;
+  for (; column + 4 <= work.columns; column += 4) add_halves<4>(work, column, rows, words, odd);
+  for (; column < work.columns; ++column) add_halves<1>(work, column, rows, words, odd);
   for (std::size_t i = 0; i < rows / 2; ++i) {
     work.sums[2 * i] = static_cast<std::uint16_t>(words[i] - (odd[i] << 8));
     work.sums[2 * i + 1] = odd[i];

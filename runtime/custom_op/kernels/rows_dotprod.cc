@@ -43,7 +43,7 @@ void multiply_rows(const std::uint8_t* z, std::size_t stride, std::size_t quads,
 }
 
 #include "fours.inl"
-#include "planes_neon.inl"
+#include "columns_neon.inl"
 #include "loops.inl"
 
 bool runs_here() {

@@ -47,7 +47,7 @@ void multiply(const std::uint8_t* z, std::size_t stride, std::size_t rows, std::
   if (rows) multiply_rows<1>(z, stride, quads, packed, tiles, sums);
 }
 
-#include "planes_neon.inl"
+#include "columns_neon.inl"
 #include "loops.inl"
 
 bool runs_here() { return true; }

@@ -24,8 +24,8 @@ void multiply(const std::uint8_t* z, std::size_t stride, std::size_t rows, std::
 }
 
 // The loops for what is left do it all.
-std::size_t sum_whole(const Planes&) { return 0; }
-std::size_t sum_whole_halves(const Planes&) { return 0; }
+std::size_t sum_whole(const Columns&) { return 0; }
+std::size_t sum_whole_halves(const Columns&) { return 0; }
 
 #include "loops.inl"
 

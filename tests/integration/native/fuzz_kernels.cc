@@ -218,11 +218,11 @@ void decode_and_compare(const lighttoken::Decoder& decoder, const lighttoken::Ta
   decoder.decode(ids.data(), ids.size(), halves.get(), in_turn);
 }
 
-// The same table with codes and left factors transposed; planes are filled up, or not.
-Case in_planes(const lighttoken::Table& table, std::int64_t fill) {
+// The same table with codes and left factors transposed; columns are filled up, or not.
+Case column_major(const lighttoken::Table& table, std::int64_t fill) {
   Case made;
   made.table = table;
-  made.table.planes = true;
+  made.table.column_major = true;
   auto none = [] { return 0; };
   for (lighttoken::Stage& stage : made.table.stages) {
     stage.stride = (stage.rows + fill - 1) / fill * fill;
@@ -327,10 +327,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const lighttoken::Decoder decoder(drawn.table, kernel);
       decode_and_compare(decoder, drawn.table, wide);
       decode_and_compare(decoder, drawn.table, narrow);
-      const Case planes = in_planes(drawn.table, fill);  // of what the decoder has found sound
-      decode_and_compare(lighttoken::Decoder(planes.table, kernel), drawn.table, wide);
+      const Case columns = column_major(drawn.table, fill);  // of what the decoder has found sound
+      decode_and_compare(lighttoken::Decoder(columns.table, kernel), drawn.table, wide);
       Bytes states = in;
-      const lighttoken::Head head(planes.table, kernel);
+      const lighttoken::Head head(columns.table, kernel);
       const std::vector<float> logits = project_and_compare(head, drawn.table, states);
       if (first.empty()) first = logits;
       if (first != logits) fail("kernels differ");

@@ -49,7 +49,7 @@ def _stack(report: ProfileReport, subject: Subject, names: list[str]) -> Stack:
     text = amount(sum(subject.parts.values()), "bytes")
     download = _any_place(report, subject, "download_bytes")
     if download is not None:
-        text += f", {amount(download, 'bytes')} to download"
+        text += f", {amount(download, 'bytes')} gzip"
     return Stack(subject.name, text, shares)
 
 

@@ -360,7 +360,7 @@ def test_nothing_measured_still_gives_a_page(report):
 def test_parts_stand_beside_totals(page):
     text = words(section(page, "bytes"))
     assert "token table 46.88 MB" in text
-    assert "90.33 MB, 81.30 MB to download" in text
+    assert "90.33 MB, 81.30 MB gzip" in text
 
 
 def test_every_place_keeps_its_row(page):
