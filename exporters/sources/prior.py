@@ -62,6 +62,28 @@ def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] |
     return weights
 
 
+def special_tokens(tokenizer: Path) -> list[int]:
+    """Ids of the special tokens in a ``tokenizer.json``, reserved ones left out.
+
+    Empty where there are too many for each to be used, and where there is no such file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not tokenizer.is_file():
+        return []
+    try:
+        added = json.loads(tokenizer.read_text(encoding="utf-8")).get("added_tokens") or []
+        found = [
+            int(token["id"])
+            for token in added
+            if token.get("special") and not _RESERVED.search(str(token["content"]))
+        ]
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise InputError(f"{tokenizer} is damaged ({error}); download the model again") from error
+    return found if len(found) <= _FEW_SPECIALS else []
+
+
 def corpus_importance(
     tokenizer: Path,
     corpus: Path,

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from toolkit import CompressedEmbedding, LightTokenConfig, PaperConfig, compress
 from toolkit.errors import BudgetError, InputError
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import TableUse
 
+from ..decoders import decoder_statistics, writes_text
 from ..options import ExportOptions
+from ..sources.prior import special_tokens
 from ..tables import out_of_reach, packed_heads, share_out
 from .state import Export, Report
 
@@ -22,6 +25,16 @@ def compress_tables(state: Export, report: Report) -> None:
     """
     options, tables = state.options, state.tables
     state.embeddings = []
+    if _is_measured(state):
+        state.statistics = decoder_statistics(
+            state.loaded,
+            corpus=options.corpus or options.heal,
+            seed=options.seed,
+            trust_remote_code=options.trust_remote_code,
+            progress=_of(report, 0, 2),
+        )
+        whole = report
+        report = lambda share, what: whole((1 + share) / 2, what)  # noqa: E731
     for index, (table, share) in enumerate(
         zip(tables, share_out(state.budget, tables), strict=True)
     ):
@@ -33,13 +46,32 @@ def compress_tables(state: Export, report: Report) -> None:
                 share,
                 method=options.method,
                 seed=options.seed,
-                importance=state.importance(table.rows) if of_tokens else None,
                 config=_for_heads(options) if heads else options.config,
                 progress=_of(report, index, len(tables)),
+                **(_what_matters(state, table, heads) if of_tokens else {}),
             )
         except BudgetError as error:
             raise (out_of_reach(error, table) if len(tables) > 1 else error) from error
         state.embeddings.append(embedding)
+
+
+def _is_measured(state: Export) -> bool:
+    """Whether the table is compressed for what a decoder's own text says."""
+    options = state.options
+    ours = options.method == "lighttoken" and not isinstance(options.config, PaperConfig)
+    return ours and options.packed is None and writes_text(state.loaded)
+
+
+def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]:
+    """Importance of the rows of a token table, and the metric of errors where it was measured."""
+    found = state.statistics
+    if found is None or len(found.probabilities) != table.rows:
+        return {"importance": state.importance(table.rows)}
+    return {
+        "importance": found.importance(special_tokens(state.tokenizer)),
+        "metric": found.metric(head=heads),
+        "unbiased": heads,
+    }
 
 
 def _given(path: Path | None, table: TableUse) -> CompressedEmbedding | None:

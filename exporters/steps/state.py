@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +20,9 @@ from ..sources.prior import importance_of
 from ..sources.source import LoadedModel
 from ..tables import PackedTable
 from ..targets import TARGETS, Target
+
+if TYPE_CHECKING:
+    from toolkit.finetune.decoder_statistics import DecoderStatistics
 
 Report = Callable[[float, str], None]
 """Told the share of a step that is done, 0 to 1, and a word on what is being done."""
@@ -42,6 +46,7 @@ class Export:
         tables: those to pack, as they stand in ``model``.
         stored: the same tables as they stand in the uncompressed model, by name.
         fused: attentions that may become one node; None unless the options ask for that.
+        statistics: what a decoder's own text says about its table; None where it was not asked.
         embeddings: a packed table for each of ``tables``.
         healed: what healing gained, if it was asked for.
         trained: the model that the weights come from; ``loaded`` unless healing trained them.
@@ -64,6 +69,7 @@ class Export:
     tables: list[TableUse] = field(init=False)
     stored: dict[str, TableUse] = field(init=False)
     fused: int | None = None
+    statistics: "DecoderStatistics | None" = None
     embeddings: list[CompressedEmbedding] = field(init=False)
     healed: Healed | None = None
     trained: LoadedModel = field(init=False)

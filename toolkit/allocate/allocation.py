@@ -29,6 +29,8 @@ class Allocation:
         expected_error: predicted relative squared error, weighted by the prior.
         columns: values to a byte of a code of the columns themselves, which every row has in place
             of ``subquantizers``; 0 for none.
+        dense_stages: whether each further stage has a decoder of its own; else its bytes stand for
+            the columns themselves.
     """
 
     subquantizers: tuple[Subquantizer, ...]
@@ -39,9 +41,10 @@ class Allocation:
     nbytes: int
     expected_error: float
     columns: int = 0
+    dense_stages: bool = False
 
     def stages(self) -> tuple[tuple[int, int], ...]:
-        """Rows, and columns to a byte, of each stage without a decoder."""
+        """Rows, and values to a byte, of each stage beside the base code's subquantizers."""
         base = ((self.covered, self.columns),) if self.columns else ()
         return (*base, *((rows, STAGE_COLUMNS) for rows in self.row_counts))
 
@@ -61,6 +64,7 @@ def allocation_nbytes(
     gain: bool,
     block: int,
     columns: int = 0,
+    dense_stages: bool = False,
 ) -> int:
     """Bytes of every tensor of an allocation and of the file's header, at most."""
     tensors: list[tuple[str, tuple[int, ...], int]] = [("mean", (width,), 4)]
@@ -72,7 +76,9 @@ def allocation_nbytes(
         tensors += [("gain.codes", (covered,), 1), ("gain.levels", (256,), 4)]
     stages = [(covered, p.groups, p.dimension, p.groups * p.dimension) for p in subquantizers]
     stages += [(covered, -(-width // columns), columns, 0)] if columns else []
-    stages += [(n, -(-width // STAGE_COLUMNS), STAGE_COLUMNS, 0) for n in row_counts]
+    groups = -(-width // STAGE_COLUMNS)
+    latents = groups * STAGE_COLUMNS if dense_stages else 0
+    stages += [(n, groups, STAGE_COLUMNS, latents) for n in row_counts]
     for index, (n, groups, k, latents) in enumerate(stages):
         name = f"stages.{index}"
         tensors += [(f"{name}.codes", (n, groups), 1), (f"{name}.scale", (width,), 4)]

@@ -21,6 +21,7 @@ _ALIKE = 0.3
 # Sizes of a block that are tried: small ones follow counted frequencies closely, large ones cost
 # fewer bytes.
 BLOCKS = (8, 16, 32, 64, 128)
+SMALL_BLOCKS = (1, 2, 4)  # worth their bytes where importance was measured row by row
 
 
 def zipf_prior(rows: int) -> NDArray[np.float64]:

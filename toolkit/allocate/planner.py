@@ -30,6 +30,7 @@ def plan_allocation(
     budget: Budget,
     *,
     most_stages: int = MOST_STAGES,
+    dense_stages: bool = False,
 ) -> Allocation:
     """The allocation of least expected error within the budget.
 
@@ -39,6 +40,7 @@ def plan_allocation(
             importance of each position [V], falling: position 0 matters most.
         budget: what may be spent.
         most_stages: stages for frequent rows, at most.
+        dense_stages: give each of these a decoder of its own.
 
     Raises:
         BudgetError: nothing fits; the message names the largest ratio that does.
@@ -50,12 +52,15 @@ def plan_allocation(
     for block, weights in orders:
         covered = _covered(weights, width)
         weights = weights[:covered]
-        beside = RowCounts(weights, STAGE_ERROR[: most_stages + 1], width)
+        errors = STAGE_ERROR[: most_stages + 1]
+        beside = RowCounts(weights, errors, width, dense=dense_stages)
         # Residual stages on a code of as many columns to a byte are searched together with it.
         above = RowCounts(weights, (STACK_ERROR[1:] / STACK_ERROR[1])[: most_stages + 1], width)
         for spectrum, candidates in codes:
             for subquantizers, columns, error in candidates:
-                code = _Code(subquantizers, columns, covered, spectrum.gain, block)
+                if columns and dense_stages:
+                    continue  # columns are searched on their own, without a metric
+                code = _Code(subquantizers, columns, covered, spectrum.gain, block, dense_stages)
                 row_counts = above if columns == STAGE_COLUMNS else beside
                 best = _with_stages(rows, width, allowed, code, error, row_counts, best) or best
     if best is None:
@@ -73,6 +78,7 @@ class _Code:
     covered: int
     gain: bool
     block: int
+    dense_stages: bool
 
 
 def _with_stages(

@@ -15,18 +15,28 @@ STACK_ERROR = np.array([1.0, 0.3165, 0.0920, 0.0278, 0.0090, 0.0031, 0.0011])
 STAGE_ERROR = np.array([1.0, 0.3165, 0.0998, 0.0329, 0.0108, 0.0036, 0.0012])
 MOST_STAGES = len(STAGE_ERROR) - 1
 _STAGE_HEADER = 320  # bytes of a file's header that one more stage takes, at most
+_TENSOR_HEADER = 110  # the same of one more tensor: the stage's decoder
 
 
 class RowCounts:
     """Residual stages for the rows that matter most: where a byte removes most weighted error.
 
-    ``weights`` [n] of the rows, falling; ``errors`` what 0, 1, 2 ... stages leave of one.
+    ``weights`` [n] of the rows, falling; ``errors`` what 0, 1, 2 ... stages leave of one; ``dense``
+    if each stage has a decoder of its own.
     """
 
     def __init__(
-        self, weights: NDArray[np.float64], errors: NDArray[np.float64], width: int
+        self,
+        weights: NDArray[np.float64],
+        errors: NDArray[np.float64],
+        width: int,
+        *,
+        dense: bool = False,
     ) -> None:
         self._weights, self._errors, self._width = weights, errors, width
+        self._stage = 4 * width + 256 * STAGE_COLUMNS + _STAGE_HEADER
+        if dense:
+            self._stage += width * _stage_bytes(width) * STAGE_COLUMNS + _TENSOR_HEADER
         self._cumulative = np.concatenate([[0.0], np.cumsum(weights)])
         worth = [weights * gain for gain in -np.diff(errors)]
         self._rising = [-falling for falling in worth]
@@ -37,9 +47,8 @@ class RowCounts:
     def best(self, left: int) -> Iterator[tuple[tuple[int, ...], float]]:
         """Rows of each stage for ``left`` bytes, by number of stages, and the error they leave."""
         yield (), 1.0
-        stage = 4 * self._width + 256 * STAGE_COLUMNS + _STAGE_HEADER
         for stages, ranked in enumerate(self._ranked, start=1):
-            affordable = (left - stages * stage) // _stage_bytes(self._width)
+            affordable = (left - stages * self._stage) // _stage_bytes(self._width)
             if affordable <= 0:
                 return
             counts = self._counts(stages, ranked, int(min(affordable, len(ranked))))

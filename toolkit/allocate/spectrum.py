@@ -1,5 +1,7 @@
 """What there is to code: the table's variances, as they are and with classes of rows taken away."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,11 +18,18 @@ _SAMPLE = 32_768
 _CLASS_VALUES = (16, 32, 64)  # principal directions in which classes of rows have their means
 
 
-def measure_spectra(table: Float32, config: LightTokenConfig) -> list[Spectrum]:
-    """The spectra of ``table`` float32 [V, d] that the planner chooses from."""
+def measure_spectra(
+    table: Float32, config: LightTokenConfig, root: Float32 | None = None
+) -> list[Spectrum]:
+    """The spectra of ``table`` float32 [V, d] that the planner chooses from.
+
+    With ``root`` float32 [d, d] they are those of ``table @ root``.
+    """
     mean = table.mean(axis=0, dtype=np.float64).astype(np.float32)
     step = -(-len(table) // _SAMPLE)
     rows = table[::step] - mean
+    if root is not None:
+        rows = rows @ root
     unit = root_mean_square(rows)  # squares are those of values near 1
     rows /= np.float32(unit)
     gain = _lengths_differ(rows) if config.gain is None else config.gain
@@ -39,6 +48,21 @@ def measure_spectra(table: Float32, config: LightTokenConfig) -> list[Spectrum]:
                 left = power * _without_classes(variances / power, strongest[:, :values])
                 spectra.append(Spectrum(left, total, (Subquantizer(1, values),), gain))
     return spectra
+
+
+def metric_spectra(
+    table: Float32,
+    config: LightTokenConfig,
+    metric: NDArray[np.float64] | None,
+    unbiased: bool = False,
+) -> list[Spectrum]:
+    """The spectra where errors count in ``metric`` [d, d]; ``unbiased`` rows store a factor."""
+    if metric is None:
+        return measure_spectra(table, config)
+    values, vectors = np.linalg.eigh(metric)
+    root = ((vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T).astype(np.float32)
+    found = measure_spectra(table, config, root)
+    return [replace(spectrum, gain=spectrum.gain or unbiased) for spectrum in found]
 
 
 def covariance_spectrum(table: Float32) -> NDArray[np.float64]:

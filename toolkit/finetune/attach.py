@@ -77,15 +77,15 @@ def attach(
             f"{packed.rows} x {packed.width}; pack the table of this model"
         )
     weight = old.weight
-    factor = _factor(old)
+    factor = row_factor(old)
     layer = CompressedEmbedding(packed, factor, dtype=weight.dtype).to(weight.device)
     placed = False
     for parent, key, child in list(_children(model)):
         if isinstance(child, nn.Embedding) and child.weight is weight:
-            if _factor(child) != factor:
+            if row_factor(child) != factor:
                 raise InputError(
-                    f"two layers scale the rows of one table by {factor:g} and {_factor(child):g}; "
-                    "attach cannot stand for both"
+                    f"two layers scale the rows of one table by {factor:g} and "
+                    f"{row_factor(child):g}; attach cannot stand for both"
                 )
             setattr(parent, key, SharedEmbedding(layer) if placed else layer)
             placed = True
@@ -145,7 +145,7 @@ def find_table(
     return next(iter(fitting.values()))
 
 
-def _factor(layer: nn.Embedding) -> float:
+def row_factor(layer: nn.Embedding) -> float:
     """What the layer multiplies its rows with; 1 for a plain one."""
     if layer.max_norm is not None:
         raise InputError(

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..allocate.allocation import Allocation
 from ..allocate.budget import Budget
 from ..allocate.candidates import Spectrum
-from ..allocate.importance import BLOCKS, check_importance, order_rows
+from ..allocate.importance import BLOCKS, SMALL_BLOCKS, check_importance, order_rows
 from ..allocate.planner import plan_allocation
 from ..errors import BudgetError, InputError
 from ..extras import require
@@ -32,6 +32,8 @@ def compress(
     seed: int = 0,
     importance: ArrayLike | None = None,
     config: LightTokenConfig | PaperConfig | None = None,
+    metric: NDArray[np.floating] | None = None,
+    unbiased: bool = False,
     progress: Progress | None = None,
 ) -> CompressedEmbedding:
     """Compress a token-embedding table, without labels and without text.
@@ -48,13 +50,18 @@ def compress(
             in order of frequency, as they do in nearly every vocabulary.
         config: the recipe's constants: a :class:`LightTokenConfig`, or a :class:`PaperConfig` for
             ``lighttoken-paper``.
+        metric: M [d, d], symmetric and positive: an error e of a row counts e' M e. Without one
+            all directions count alike.
+        unbiased: store a factor a row that keeps logits as large as they were, for a table that is
+            read as an output head; with ``metric`` only.
         progress: told how far the work is.
 
     Returns:
         A table whose ``ratio`` meets the budget.
 
     Raises:
-        InputError: no matrix, NaN or infinite rows (named), an unknown method.
+        InputError: no matrix, NaN or infinite rows (named), an unknown method, a metric that is no
+            symmetric [d, d] or that the method has no use for.
         BudgetError: the budget is too small for any allocation.
         MissingDependencyError: the extra `export` is not installed.
     """
@@ -63,7 +70,8 @@ def compress(
     require("export")
     table = check_matrix(matrix)
     weights = check_importance(importance, len(table))
-    fitter = _fitter(table, method, seed, weights, config)
+    metric = _check_metric(metric, table.shape[1], method, unbiased)
+    fitter = _fitter(table, method, seed, weights, config, metric, unbiased)
 
     def fit(allowed: Budget, report: Progress | None) -> CompressedEmbedding:
         embedding = fitter(allowed, report)
@@ -83,6 +91,8 @@ def _fitter(
     seed: int,
     weights: NDArray[np.float64],
     config: LightTokenConfig | PaperConfig | None,
+    metric: NDArray[np.float64] | None,
+    unbiased: bool,
 ) -> Fit:
     """The method, with everything but the budget and the progress given."""
     # Imported here because torch is needed only where something is trained.
@@ -104,16 +114,27 @@ def _fitter(
     settings = config or LightTokenConfig()
     if not isinstance(settings, LightTokenConfig):
         raise InputError(f"method {method} takes a LightTokenConfig, got {type(settings).__name__}")
-    from ..allocate.spectrum import measure_spectra
+    from ..allocate.spectrum import metric_spectra
     from .lighttoken.recipe import train
 
-    spectra = measure_spectra(table, settings)
+    spectra = metric_spectra(table, settings, metric, unbiased)
 
     def fit(budget: Budget, report: Progress | None) -> CompressedEmbedding:
         allocation, order, ids, position_weights = best_allocation(
-            spectra, weights, budget, settings.most_stages
+            spectra, weights, budget, settings.most_stages, dense_stages=metric is not None
         )
-        return train(table, ids, position_weights, order, allocation, settings, seed, report)
+        return train(
+            table,
+            ids,
+            position_weights,
+            order,
+            allocation,
+            settings,
+            seed,
+            report,
+            metric=metric,
+            unbiased=unbiased,
+        )
 
     return fit
 
@@ -123,6 +144,8 @@ def best_allocation(
     weights: NDArray[np.float64],
     budget: Budget,
     most_stages: int = LightTokenConfig.most_stages,
+    *,
+    dense_stages: bool = False,
 ) -> tuple[Allocation, RowOrder | None, NDArray[np.int64], NDArray[np.float64]]:
     """The allocation of least expected error over all block sizes, with the row order it needs.
 
@@ -131,6 +154,7 @@ def best_allocation(
         weights: importance of each id [V].
         budget: bytes.
         most_stages: stages for frequent rows, at most.
+        dense_stages: give each of these a decoder of its own, as a metric wants it.
 
     Returns:
         Allocation, order, id at each position int64 [V], weight of each position [V].
@@ -139,7 +163,7 @@ def best_allocation(
         BudgetError: nothing fits.
     """
     orders = []
-    for block in BLOCKS:
+    for block in (*SMALL_BLOCKS, *BLOCKS) if dense_stages else BLOCKS:
         orders.append(order_rows(weights, block))
         if orders[-1][0] is None:
             break  # already sorted: no block size can matter
@@ -148,6 +172,7 @@ def best_allocation(
         [(order.block if order else 0, by_position) for order, _, by_position in orders],
         budget,
         most_stages=most_stages,
+        dense_stages=dense_stages,
     )
     chosen = next(o for o in orders if (o[0].block if o[0] else 0) == allocation.block)
     return allocation, *chosen
@@ -180,6 +205,27 @@ def check_matrix(matrix: NDArray[np.floating]) -> Float32:
             f"{_LARGEST:.0e} do not fit float32; scale the table down"
         )
     return table
+
+
+def _check_metric(
+    metric: NDArray[np.floating] | None, width: int, method: str, unbiased: bool
+) -> NDArray[np.float64] | None:
+    """The metric in float64, its mean eigenvalue 1."""
+    if metric is None:
+        if unbiased:
+            raise InputError("unbiased rows need a metric; give one, such as the identity")
+        return None
+    if method != "lighttoken":
+        raise InputError(f"method {method} has no use for a metric; leave it out")
+    found = np.asarray(metric, np.float64)
+    if found.shape != (width, width):
+        raise InputError(f"the metric must be [{width}, {width}], got {list(found.shape)}")
+    if not np.isfinite(found).all() or not np.allclose(found, found.T, atol=1e-6 * found.max()):
+        raise InputError("the metric must be finite and symmetric; give second moments")
+    mean = float(np.trace(found)) / width
+    if mean <= 0:
+        raise InputError(f"the metric's mean eigenvalue must be positive, got {mean:g}")
+    return found / mean
 
 
 def _check_budget(embedding: CompressedEmbedding, budget: Budget) -> None:

@@ -13,7 +13,7 @@ The decoder is rounded to int8 *before* the codes are searched, so the codes mak
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,33 @@ _TINY = 1e-12  # beside values near 1: lets even codes of nothing have a decoder
 _CODEBOOK_ROWS = 8192  # rows that the codebooks are fitted on
 _CODEBOOK_STEPS = 8  # of conjugate gradients
 _INT8 = 127
+_LEAST_METRIC = 1e-8  # of the largest eigenvalue: directions that do not matter can be inverted
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """A linear map of rows to where plain distances are what is to be small: x -> x @ root.
+
+    A decoder of least squares is the same wherever errors are measured, but codes are not, and
+    integers are columns of the table's own. So codes are searched in the space, and decoders are
+    rounded outside of it.
+
+    Attributes:
+        root: float [d, d], symmetric: a metric's square root.
+        inverse: float [d, d], its inverse.
+    """
+
+    root: Tensor
+    inverse: Tensor
+
+    @classmethod
+    def of(cls, metric: Tensor) -> "Space":
+        """The space of e -> e' M e, for a symmetric positive ``metric`` M [d, d]."""
+        values, vectors = torch.linalg.eigh(metric.double())
+        values = values.clamp_min(values.amax() * _LEAST_METRIC).sqrt()
+        return cls(
+            ((vectors * values) @ vectors.T).float(), ((vectors / values) @ vectors.T).float()
+        )
 
 
 @dataclass(eq=False)
@@ -41,8 +68,9 @@ class BaseCode:
             columns.
         codebooks: float [256, k] for each subquantizer.
         decoder: float [latents, d], what its int8 form stands for.
-        split: of each subquantizer, whether its codebook's entries are sums of two of sixteen; of
-            none where it is left out.
+        additive: of each subquantizer, whether its codebook's entries are sums of two of sixteen;
+            of none where it is left out.
+        space: where ``decoder`` and targets are, if not where decoders are stored.
     """
 
     subquantizers: tuple[Subquantizer, ...]
@@ -50,6 +78,7 @@ class BaseCode:
     codebooks: list[Tensor]
     decoder: Tensor
     additive: tuple[bool, ...] = ()
+    space: Space | None = None
 
     def __post_init__(self) -> None:
         self.additive = self.additive or (False,) * len(self.subquantizers)
@@ -97,6 +126,7 @@ def start_code(
     generator: torch.Generator,
     *,
     additive: bool = False,
+    space: Space | None = None,
 ) -> BaseCode:
     """Directions by variance, a random rotation within each subquantizer, k-means for its codebook.
 
@@ -132,7 +162,7 @@ def start_code(
         started = BaseCode((subquantizer,), subquantizer_codes, [book], residual[:0])
         started.decoder = _least_squares(started, residual, weights)
         started.add_to(residual, -1.0)
-    code = BaseCode(subquantizers, torch.cat(codes, dim=1), books, residual[:0], additives)
+    code = BaseCode(subquantizers, torch.cat(codes, dim=1), books, residual[:0], additives, space)
     fit_decoder(code, target, weights)
     return code
 
@@ -159,7 +189,7 @@ def encode(target: Tensor, like: BaseCode) -> BaseCode:
         for rows in row_blocks(len(target)):
             values = (target[rows] @ reader[latents].T).reshape(-1, subquantizer.dimension)
             codes[rows, columns] = nearest(values, book).reshape(-1, subquantizer.groups)
-    return BaseCode(like.subquantizers, codes, like.codebooks, like.decoder, like.additive)
+    return replace(like, codes=codes, codebooks=list(like.codebooks))
 
 
 def search(code: BaseCode, target: Tensor, sweeps: int = 1) -> None:
@@ -195,10 +225,15 @@ def search(code: BaseCode, target: Tensor, sweeps: int = 1) -> None:
 
 def fit_decoder(code: BaseCode, target: Tensor, weights: Tensor) -> None:
     """The decoder of least weighted squared error for the codes, as int8 can hold it."""
-    decoder = _least_squares(code, target, weights)
-    code.decoder = torch.cat(
-        [weight * scale for weight, scale in quantise_columns(decoder, code.subquantizers)]
-    )
+    code.decoder = _least_squares(code, target, weights)
+    decoder = torch.cat([weight * scale for weight, scale in stored_decoders(code)])
+    code.decoder = decoder if code.space is None else decoder @ code.space.root
+
+
+def stored_decoders(code: BaseCode) -> list[tuple[Tensor, Tensor]]:
+    """The decoder as it is stored, outside of the code's space: see :func:`quantise_columns`."""
+    decoder = code.decoder if code.space is None else code.decoder @ code.space.inverse
+    return quantise_columns(decoder, code.subquantizers)
 
 
 def quantise_columns(

@@ -22,6 +22,7 @@ from ...table.matrix import row_blocks
 from ..config import LightTokenConfig
 from .base_code import (
     BaseCode,
+    Space,
     encode,
     fit_decoder,
     quantise_columns,
@@ -32,6 +33,7 @@ from .base_code import (
     subquantizer_columns,
 )
 from .gain import nearest_levels, spread_levels
+from .in_metric import MetricTrainer
 from .residual_stages import ResidualStage, add_stages, fit_stages
 
 _LEAST_WEIGHT = 1e-3  # of the mean: rows that never occur still have a say where no other has
@@ -49,10 +51,25 @@ def train(
     config: LightTokenConfig,
     seed: int,
     progress: Progress | None,
+    *,
+    metric: NDArray[np.floating] | None = None,
+    unbiased: bool = False,
 ) -> CompressedEmbedding:
     """Fill ``allocation`` with the codes and decoders that fit ``table`` [V, d] best.
 
-    ``ids`` int64 [V] is the id at each position and ``position_weights`` [V] its importance.
+    Args:
+        table: float32 [V, d].
+        ids: the id at each position, int64 [V].
+        position_weights: importance of each position, [V].
+        order: from ids to positions.
+        allocation: of bytes; its stages have decoders of their own exactly where there is a metric.
+        config: the recipe's constants.
+        seed: of samples and starts.
+        progress: told how far the work is.
+        metric: M float [d, d]: an error e of a row counts e' M e; by default its square.
+        unbiased: store factors that make <x, x^> in the metric as large as <x, x>, where the least
+            error makes it smaller: an output head's logits then fall short of nothing. (As for
+            inner products in RaBitQ; Gao & Long 2024.)
     """
     coded, rest = ids[: allocation.covered], ids[allocation.covered :]
     # The square root keeps the frequent rows from taking the whole decoder for themselves.
@@ -62,8 +79,11 @@ def train(
     shared = len(rest) > 0 and bool(allocation.subquantizers or allocation.columns)
     tail = _mean(table, rest, np.ones(len(rest))) if shared else None
     residual = np.empty((len(coded), table.shape[1]), np.float32)  # the one full copy
+    space = None if metric is None else Space.of(torch.from_numpy(np.asarray(metric)))
     for rows in row_blocks(len(coded)):
         np.subtract(table[coded[rows]], mean, out=residual[rows])
+        if space is not None:
+            residual[rows] = residual[rows] @ space.root.numpy()
     unit = root_mean_square(residual)  # squares and tolerances are those of values near 1
     residual /= np.float32(unit)
     gain = None
@@ -75,10 +95,19 @@ def train(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     target = torch.from_numpy(residual).to(device)
     weights = torch.from_numpy(row_weights.astype(np.float32)).to(device)
-    trainer = _Trainer(target, weights, allocation, config, seed, progress)
-    stages = trainer.run(unit)
-    if gain is not None:
-        gain = trainer.fit_gain(gain)
+    if space is None:
+        trainer = _Trainer(target, weights, allocation, config, seed, progress)
+        stages = trainer.run(unit)
+        if gain is not None:
+            gain = trainer.fit_gain(gain)
+    else:
+        in_metric = MetricTrainer(target, weights, space, allocation, config, seed, progress)
+        in_metric.run()
+        stages = in_metric.stages(unit)
+        if gain is not None:
+            factors = in_metric.factors(unbiased=unbiased) * gain.levels[gain.codes]
+            levels = spread_levels(factors)
+            gain = Gain(nearest_levels(factors, levels), levels)
     return CompressedEmbedding(
         len(table), table.shape[1], mean, stages, order=order, gain=gain, tail=tail
     )

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import torch
+
+from toolkit.errors import InputError
+from toolkit.finetune.decoder_statistics import (
+    DecoderStatistics,
+    TextConfig,
+    measure_decoder,
+    measure_own_text,
+    own_text,
+)
+
+TEXT = TextConfig(texts=6, length=12)
+ARCHITECTURES = ("LlamaForCausalLM", "GPT2LMHeadModel", "Gemma3ForCausalLM")
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def decoder(request, tiny_model):
+    return tiny_model(request.param)
+
+
+def by_hand(model, texts):
+    """The same figures, a text at a time, with rows put in by the model's own argument."""
+    table = model.get_input_embeddings()
+    factor = float(getattr(table, "embed_scale", 1.0))
+    shares, hidden, looked_up = [], [], []
+    for text in texts:
+        rows = (table.weight[text[None]] * factor).detach().requires_grad_(True)
+        found = model(inputs_embeds=rows, output_hidden_states=True)
+        logits = found.logits[0, :-1]
+        log_shares = logits.log_softmax(-1)
+        log_shares.gather(1, text[1:, None]).sum().backward()
+        shares.append(log_shares.exp().detach())
+        hidden.append(found.hidden_states[-1][0, :-1].detach())
+        looked_up.append(rows.grad[0, 1:] * factor)
+    hidden, looked_up = torch.cat(hidden).double(), torch.cat(looked_up).double()
+    return (
+        torch.cat(shares).mean(0).double(),
+        hidden.T @ hidden / len(hidden),
+        looked_up.T @ looked_up / len(looked_up),
+    )
+
+
+def test_figures_are_those_of_each_text_alone(decoder):
+    texts = own_text(decoder, 1, TEXT)
+    found = measure_decoder(decoder, texts)
+    shares, hidden, looked_up = by_hand(decoder, texts)
+    assert np.allclose(found.probabilities, shares, atol=1e-7)
+    assert np.allclose(found.hidden, hidden, rtol=1e-3, atol=1e-4)
+    assert np.allclose(found.looked_up, looked_up, rtol=1e-3, atol=1e-6)
+    assert found.tokens == 6 * 11
+    assert found.starts == (1,)
+
+
+def test_text_is_drawn_from_the_models_own_distribution(decoder):
+    """Frequencies of second tokens are the probabilities after the first."""
+    config = TextConfig(texts=4000, length=2)
+    drawn = own_text(decoder, 1, config)[:, 1]
+    with torch.no_grad():
+        shares = decoder(input_ids=torch.tensor([[1]])).logits[0, 0].softmax(-1)
+    counts = torch.bincount(drawn, minlength=len(shares)) / 4000
+    noise = (shares * (1 - shares) / 4000).sqrt()
+    assert ((counts - shares).abs() < 5 * noise + 1e-3).all()
+
+
+def test_later_tokens_are_drawn_given_all_before(decoder):
+    """The cache carries the text: with it the model thinks what it thinks without."""
+    texts = own_text(decoder, 1, TEXT)
+    again = own_text(decoder, 1, TextConfig(texts=6, length=11))
+    assert torch.equal(texts[:, :11], again)
+    last = texts[:, -1:]
+    generator = torch.Generator().manual_seed(TEXT.seed)
+    rows = decoder.get_input_embeddings().weight.shape[0]
+    for _ in range(10):  # the draws before the last one
+        torch.multinomial(torch.ones(6, rows), 1, generator=generator)
+    with torch.no_grad():
+        logits = decoder(input_ids=texts[:, :-1], use_cache=False).logits[:, -1]
+    assert torch.equal(torch.multinomial(logits.softmax(-1), 1, generator=generator), last)
+
+
+def test_equal_seeds_give_equal_texts(decoder):
+    assert torch.equal(own_text(decoder, 1, TEXT), own_text(decoder, 1, TEXT))
+    other = TextConfig(texts=6, length=12, seed=1)
+    assert not torch.equal(own_text(decoder, 1, TEXT), own_text(decoder, 1, other))
+
+
+def test_forbidden_tokens_are_never_drawn(decoder):
+    rows = decoder.get_input_embeddings().weight.shape[0]
+    allowed = [5, 6, 7]
+    forbidden = [id_ for id_ in range(rows) if id_ not in allowed]
+    drawn = own_text(decoder, 1, TEXT, forbidden=forbidden)[:, 1:]
+    assert set(drawn.unique().tolist()) <= set(allowed)
+
+
+def test_progress_ends_at_one(tiny_model):
+    told = []
+    measure_own_text(
+        tiny_model("LlamaForCausalLM"), 1, TEXT, progress=lambda share, what: told.append(share)
+    )
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+
+
+def statistics(probabilities, starts=()):
+    width = 4
+    hidden, looked_up = np.diag([4.0, 0, 0, 0]), np.diag([0, 8.0, 0, 0])
+    assert hidden.shape == (width, width)
+    return DecoderStatistics(np.array(probabilities), hidden, looked_up, 1, starts)
+
+
+def test_every_row_has_some_importance():
+    found = statistics([0.9, 0.1, 0.0, 0.0]).importance()
+    assert found.sum() == pytest.approx(1)
+    assert found[0] > found[1] > found[2] == found[3] == pytest.approx(0.1 / 4)
+
+
+def test_special_tokens_count_though_no_text_holds_them():
+    probabilities = np.zeros(100_000)
+    probabilities[5] = 1.0
+    found = statistics(probabilities, starts=(1,)).importance([7, 200_000])
+    assert found[1] == found[7] == pytest.approx(1e-3, rel=0.01)
+    assert found[8] < 2e-6
+
+
+def test_a_metric_is_of_what_the_table_is_for():
+    found = statistics([1.0])
+    assert np.diag(found.metric(head=False)) == pytest.approx([0.06, 8.06, 0.06, 0.06])
+    assert np.diag(found.metric(head=True)) == pytest.approx([4.09, 8.09, 0.09, 0.09])
+    assert np.diag(found.metric(head=True, lookup=False)) == pytest.approx([4.03, 0.03, 0.03, 0.03])
+
+
+def test_too_little_text_and_no_head_are_refused(tiny_model):
+    with pytest.raises(InputError, match=r"texts of shape \[2, 1\]"):
+        measure_decoder(tiny_model("LlamaForCausalLM"), torch.ones(2, 1, dtype=torch.int64))
+    with pytest.raises(InputError, match="no output head"):
+        measure_decoder(tiny_model("BertModel"), torch.ones(2, 5, dtype=torch.int64))

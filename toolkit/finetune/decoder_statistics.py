@@ -1,0 +1,223 @@
+"""What a decoder reads and writes: which rows of its table matter, and which errors in them.
+
+An error e in a row v of an output head moves the model's distribution, in Kullback-Leibler
+divergence and to second order, by p(v) e' E[h h'] e / 2, where h is the last hidden state and p(v)
+the mean probability of the token. An error in a row that is looked up moves it by p(v) e' F e / 2,
+where F is the Fisher information of the text in that row: E[g g'], with g the gradient of a text's
+log-probability, for texts that the model drew itself. So three figures are enough to compress a
+decoder's table for what it does, and all of them come from text that the model writes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..progress import Progress
+from .attach import row_factor
+from .batches import has_bfloat16
+
+_EQUAL = 0.1  # share of the importance that all rows have alike: texts differ
+_PLAIN = 0.03  # of the mean eigenvalue: no direction is free
+_LOGITS = 1 << 27  # held at a time, numbers
+_WRITING = 0.6  # share of the time that writing takes
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """How much a decoder writes.
+
+    Attributes:
+        texts: written side by side.
+        length: tokens of each, the first one included.
+        seed: of the draws.
+    """
+
+    texts: int = 48
+    length: int = 192
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderStatistics:
+    """Figures of a decoder over some text.
+
+    Attributes:
+        probabilities: the mean probability of each token, float64 [V], sum 1.
+        hidden: E[h h'] of what the output head multiplies, float64 [d, d].
+        looked_up: E[g g'] of the text's log-probability by a looked-up row, float64 [d, d].
+        tokens: that these are means over.
+        starts: ids that texts begin with, which no model ever predicts.
+    """
+
+    probabilities: Float64
+    hidden: Float64 = field(repr=False)
+    looked_up: Float64 = field(repr=False)
+    tokens: int = 0
+    starts: tuple[int, ...] = ()
+
+    def importance(self, frames: Sequence[int] = ()) -> Float64:
+        """How much each row matters, float64 [V], sum 1.
+
+        ``frames``: special tokens that a user's texts hold and the model's own may not, such as
+        those of a chat; each counts as one token in a thousand, as do those that texts start with.
+        """
+        rows = len(self.probabilities)
+        found = (1 - _EQUAL) * self.probabilities + _EQUAL / rows
+        special = [id_ for id_ in {*self.starts, *frames} if 0 <= id_ < rows]
+        found[special] = np.maximum(found[special], 1e-3)
+        return found / found.sum()
+
+    def metric(self, *, head: bool, lookup: bool = True) -> Float64:
+        """M float64 [d, d] of a table that is looked up, read by the output ``head``, or both."""
+        found = self.hidden * head + self.looked_up * lookup
+        width = len(found)
+        return found + _PLAIN * np.trace(found) / width * np.eye(width)
+
+
+def own_text(
+    model: Any,
+    start: int,
+    config: TextConfig,
+    *,
+    forbidden: Sequence[int] = (),
+    progress: Progress | None = None,
+) -> Tensor:
+    """Texts that a causal model of transformers draws from itself, int64 [texts, length].
+
+    At temperature 1 and from all tokens, because that is the distribution the figures are of.
+
+    Args:
+        model: gives ``logits`` and ``past_key_values``.
+        start: the first token of every text.
+        config: how much.
+        forbidden: tokens that are never drawn, such as the end of a text.
+        progress: told how far the work is.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    texts = torch.full((config.texts, 1), start)
+    past, latest = None, texts
+    with torch.no_grad():
+        for drawn in range(1, config.length):
+            found = model(input_ids=latest, past_key_values=past, use_cache=True)
+            past = found.past_key_values
+            logits = found.logits[:, -1].float()
+            if forbidden:
+                logits[:, list(forbidden)] = -torch.inf
+            latest = torch.multinomial(logits.softmax(-1), 1, generator=generator)
+            texts = torch.cat([texts, latest], dim=1)
+            if progress is not None:
+                progress(drawn / config.length, "the decoder writes text to be measured on")
+    return texts
+
+
+def measure_decoder(
+    model: Any, texts: Tensor, *, progress: Progress | None = None
+) -> DecoderStatistics:
+    """The figures of ``model`` over ``texts`` int64 [n, length], of one length and unpadded.
+
+    Args:
+        model: a causal model of transformers, of any float type; its parameters get no gradients.
+        texts: each begins with the token that texts begin with; own text, or somebody's.
+        progress: told how far the work is.
+
+    Raises:
+        InputError: fewer than two tokens a text, or a model without an output head.
+    """
+    if texts.ndim != 2 or texts.shape[1] < 2 or not len(texts):
+        raise InputError(f"texts of shape {list(texts.shape)}; give some of two tokens or more")
+    head = model.get_output_embeddings()
+    if head is None:
+        raise InputError("the model has no output head; only a decoder has what is measured here")
+    table = model.get_input_embeddings()
+    factor, width = row_factor(table), table.weight.shape[1]
+    hidden, looked_up = torch.zeros(2, width, width, dtype=torch.float64)
+    probabilities: Tensor | None = None
+    at_once = max(1, _LOGITS // (table.weight.shape[0] * texts.shape[1]))
+    count = texts.shape[1] - 1
+    model.requires_grad_(False)
+    for start in range(0, len(texts), at_once):
+        batch = texts[start : start + at_once]
+        with _Watched(table, head) as watched:
+            logits = model(input_ids=batch, use_cache=False).logits[:, :-1].float()
+            loss = nn.functional.cross_entropy(
+                logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum"
+            )
+            (gradient,) = torch.autograd.grad(loss, watched.rows)
+        with torch.no_grad():
+            batch_mean = logits.softmax(-1).flatten(0, 1).sum(0).double()
+            probabilities = batch_mean if probabilities is None else probabilities + batch_mean
+            # The first token is the same in every text: what it does says nothing of the others.
+            states = watched.states[:, :-1].flatten(0, 1).float()
+            hidden += (states.T @ states).double()
+            pulls = gradient[:, 1:].flatten(0, 1).float() * factor
+            looked_up += (pulls.T @ pulls).double()
+        if progress is not None:
+            progress((start + len(batch)) / len(texts), "measuring what moves the decoder")
+    assert probabilities is not None
+    return DecoderStatistics(
+        (probabilities / probabilities.sum()).numpy(),
+        (hidden / (len(texts) * count)).numpy(),
+        (looked_up / (len(texts) * count)).numpy(),
+        len(texts) * count,
+        tuple(sorted(set(texts[:, 0].tolist()))),
+    )
+
+
+def measure_own_text(
+    model: Any,
+    start: int,
+    config: TextConfig | None = None,
+    *,
+    forbidden: Sequence[int] = (),
+    progress: Progress | None = None,
+) -> DecoderStatistics:
+    """:func:`measure_decoder` on :func:`own_text`; the model is turned to bfloat16 where that is
+    fast."""
+    chosen = config or TextConfig()
+    if has_bfloat16(next(model.parameters()).device.type):
+        model = model.to(torch.bfloat16)
+    texts = own_text(
+        model, start, chosen, forbidden=forbidden, progress=_part(progress, 0.0, _WRITING)
+    )
+    return measure_decoder(model, texts, progress=_part(progress, _WRITING, 1.0))
+
+
+class _Watched:
+    """While a model runs: the rows that were looked up, and what the output head was given."""
+
+    def __init__(self, table: nn.Module, head: nn.Module) -> None:
+        self.rows: Tensor
+        self.states: Tensor
+        self._hooks = [
+            table.register_forward_hook(self._look_up),
+            head.register_forward_pre_hook(self._read),
+        ]
+
+    def __enter__(self) -> "_Watched":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def _look_up(self, _module: nn.Module, _inputs: object, rows: Tensor) -> Tensor:
+        self.rows = rows.detach().requires_grad_(True)
+        return self.rows
+
+    def _read(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.states = inputs[0].detach()
+
+
+def _part(progress: Progress | None, start: float, stop: float) -> Callable[[float, str], None]:
+    """Progress of a part of the work, from one share of it to another."""
+    if progress is None:
+        return lambda share, what: None
+    return lambda share, what: progress(start + (stop - start) * share, what)
