@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .tasks.fill_mask import FillMask
     from .tasks.pipeline import Pipeline, open_pipeline
     from .tasks.question_answering import QuestionAnswering
+    from .tasks.sampling import Sampling
     from .tasks.text_classification import TextClassification
+    from .tasks.text_generation import TextGeneration
     from .tasks.tokenize import Tokenizer, open_tokenizer
 
 __all__ = [
@@ -27,8 +29,10 @@ __all__ = [
     "Pairs",
     "Pipeline",
     "QuestionAnswering",
+    "Sampling",
     "Session",
     "TextClassification",
+    "TextGeneration",
     "Tokenizer",
     "open_model",
     "open_pipeline",
@@ -46,8 +50,10 @@ _HOMES = {
     "Pairs": "evaluate.data.pairs",
     "Pipeline": "tasks.pipeline",
     "QuestionAnswering": "tasks.question_answering",
+    "Sampling": "tasks.sampling",
     "Session": "session",
     "TextClassification": "tasks.text_classification",
+    "TextGeneration": "tasks.text_generation",
     "Tokenizer": "tasks.tokenize",
     "open_model": "evaluate.model",
     "open_pipeline": "tasks.pipeline",

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from toolkit.bundle.feeds import DECODER_IDS
 
+from . import decoder_cache
 from .facts import Facts
 
 # The example that is traced: free dimensions must differ from each other, from 0 and from 1.
 _BATCH, _LENGTH, _DECODER_LENGTH = 2, 9, 7
+_FREE = torch.export.Dim.DYNAMIC
 _OUTPUTS = {
     "feature-extraction": ("last_hidden_state",),
     "fill-mask": ("logits",),
@@ -80,24 +82,73 @@ def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -
     return model
 
 
-def export(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -> ir.Model:
-    """Trace and translate; batch and sequence stay free dimensions."""
+def export(
+    folder: Path, facts: Facts, *, trust_remote_code: bool = False, with_past: bool = False
+) -> ir.Model:
+    """Trace and translate; batch and sequence stay free dimensions.
+
+    ``with_past``: a decoder takes and gives a cache, see :mod:`.decoder_cache`.
+    """
     model = load_model(folder, facts, trust_remote_code=trust_remote_code)
+    if with_past:
+        return _export_with_past(model)
     names = _input_names(model, folder, facts.task, trust_remote_code)
     outputs = _OUTPUTS[facts.task]
-    free = torch.export.Dim.DYNAMIC
-    program = torch.onnx.export(
+    graph = _trace(
         PositionalModel(model, names, outputs),
         _example(names, model.get_input_embeddings().weight.shape[0]),
+        list(names),
+        list(outputs),
+        [{0: _FREE, 1: _FREE} for _ in names],
+    )
+    _name_free_dimensions(graph)
+    return graph
+
+
+def _export_with_past(model: Any) -> ir.Model:
+    accepted = inspect.signature(model.forward).parameters
+    names = tuple(
+        name for name in ("input_ids", "attention_mask", "position_ids") if name in accepted
+    )
+    ids = _example(("input_ids",), model.get_input_embeddings().weight.shape[0])[0]
+    total = decoder_cache.example_length(ids.shape[1])
+    positions = torch.arange(total - ids.shape[1], total).repeat(len(ids), 1)
+    values = {
+        "input_ids": ids,
+        "attention_mask": torch.ones(len(ids), total, dtype=torch.long),
+        "position_ids": positions,
+    }
+    cache = decoder_cache.example_cache(model, len(ids))
+    graph = _trace(
+        decoder_cache.CachedModel(model, names),
+        (*(values[name] for name in names), *cache),
+        [*names, *decoder_cache.cache_names(len(cache), "past_key_values")],
+        ["logits", *decoder_cache.cache_names(len(cache), "present")],
+        [{0: _FREE, 1: _FREE} for _ in names] + [{0: _FREE, 2: _FREE} for _ in cache],
+    )
+    decoder_cache.name_dimensions(graph.graph)
+    return graph
+
+
+def _trace(
+    module: nn.Module,
+    example: tuple[Tensor, ...],
+    inputs: list[str],
+    outputs: list[str],
+    free: list[dict[int, Any]],
+) -> ir.Model:
+    """The graph of a module with positional inputs; ``free``: each one's free dimensions."""
+    program = torch.onnx.export(
+        module,
+        example,
         dynamo=True,
-        input_names=list(names),
-        output_names=list(outputs),
-        dynamic_shapes=(tuple({0: free, 1: free} for _ in names),),
+        input_names=inputs,
+        output_names=outputs,
+        dynamic_shapes=(tuple(free),),
         verbose=False,
     )
     assert program is not None
     graph: ir.Model = program.model
-    _name_free_dimensions(graph)
     return graph
 
 

@@ -31,8 +31,7 @@ def export_onnx(
 ) -> tuple[Path, str]:
     """Export the model in ``folder`` to ``out/model.onnx`` (weights in a file beside it).
 
-    ``with_past``: a decoder takes the keys and values of the tokens before, and gives those of all;
-    optimum alone makes such graphs.
+    ``with_past``: a decoder takes the keys and values of the tokens before, and gives those of all.
 
     Returns:
         The path, and the exporter that was used.
@@ -45,28 +44,24 @@ def export_onnx(
     trust = trust_remote_code
     if exporter not in EXPORTERS:
         raise InputError(f"exporter {exporter!r} is unknown; choose from {', '.join(EXPORTERS)}")
-    task = facts.task
-    if with_past:
-        task, exporter = _past_task(facts, exporter), "optimum"
+    task = _past_task(facts) if with_past else facts.task
     out.mkdir(parents=True, exist_ok=True)
     if exporter != "optimum":
         try:
-            return _save(_dynamo(folder, facts, trust), out), "dynamo"
+            return _save(_dynamo(folder, facts, trust, with_past), out), "dynamo"
         except InputError:
             if exporter == "dynamo" or not has_optimum():
                 raise
     return _save(_optimum(folder, task, out, trust), out), "optimum"
 
 
-def _past_task(facts: Facts, exporter: str) -> str:
+def _past_task(facts: Facts) -> str:
     """Optimum's word for a decoder with a cache."""
     if facts.task != "text-generation":
         raise InputError(
             f"--with-past is for decoders (text-generation), {facts.architecture or 'this model'} "
             f"is for {facts.task}; leave it out"
         )
-    if exporter == "dynamo":
-        raise InputError("the dynamo exporter makes no cache for --with-past; choose optimum")
     return f"{facts.task}-with-past"
 
 
@@ -75,12 +70,12 @@ def has_optimum() -> bool:
     return find_spec("optimum") is not None and find_spec("optimum.exporters.onnx") is not None
 
 
-def _dynamo(folder: Path, facts: Facts, trust: bool) -> ir.Model:
+def _dynamo(folder: Path, facts: Facts, trust: bool, with_past: bool) -> ir.Model:
     try:
         with quiet():
             from . import dynamo
 
-            return dynamo.export(folder, facts, trust_remote_code=trust)
+            return dynamo.export(folder, facts, trust_remote_code=trust, with_past=with_past)
     except Exception as error:  # whatever the traced model raises
         hint = "" if has_optimum() else "; pip install 'lighttoken[optimum]' adds another way"
         raise InputError(

@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 
+from toolkit.bundle.feeds import is_cache
 from toolkit.errors import InputError
 from toolkit.graph.load import load_graph
 from toolkit.graph.tables import find_token_table
@@ -12,6 +13,7 @@ from ..passes.fix_shapes import FixShapes
 from ..passes.fuse_attention import FuseAttention, fusions
 from ..passes.inline_functions import InlineFunctions
 from ..passes.int32_inputs import Int32Inputs
+from ..passes.keep_last_logits import KeepLastLogits
 from ..passes.quantized_gathers import QuantizedGathers
 from ..tables import describe
 from .state import Export, Report
@@ -46,6 +48,8 @@ def passes(state: Export) -> list[ir.passes.InPlacePass]:
         CompressTable(table.name, table.embedding, heads=bool(table.heads), floats=target.floats)
         for table in state.packed
     ]
+    if _writes_text(state) and not (target.int32 or target.static):
+        found.append(KeepLastLogits())
     if target.int32:
         found.append(Int32Inputs())
     if options.batch is not None and options.sequence is not None:
@@ -57,6 +61,13 @@ def passes(state: Export) -> list[ir.passes.InPlacePass]:
     if options.fuse:
         found += fusions(attention=bool(state.fused))
     return found
+
+
+def _writes_text(state: Export) -> bool:
+    """Whether it is a decoder with a cache, which is run a token at a time."""
+    inputs = {str(value.name) for value in state.model.graph.inputs}
+    decoder = state.loaded.facts.task == "text-generation"
+    return decoder and any(is_cache(name) for name in inputs)
 
 
 def _pooling(state: Export) -> AddPooling:

@@ -1,4 +1,4 @@
-"""Text in; vectors, tokens, labels or answers out."""
+"""Text in; vectors, tokens, labels, answers or more text out."""
 
 from pathlib import Path
 
@@ -10,11 +10,18 @@ from .feature_extraction import FeatureExtraction, feature_extraction
 from .fill_mask import FillMask, fill_mask
 from .question_answering import QuestionAnswering, question_answering
 from .text_classification import TextClassification, text_classification
+from .text_generation import TextGeneration, text_generation
 from .tokenize import open_tokenizer
 
-Pipeline = FeatureExtraction | FillMask | TextClassification | QuestionAnswering
+Pipeline = FeatureExtraction | FillMask | TextClassification | QuestionAnswering | TextGeneration
 
-TASKS = ("feature-extraction", "fill-mask", "text-classification", "question-answering")
+TASKS = (
+    "feature-extraction",
+    "fill-mask",
+    "text-classification",
+    "question-answering",
+    "text-generation",
+)
 
 
 def open_pipeline(
@@ -69,6 +76,8 @@ def open_pipeline(
         return text_classification(session, tokenizer, folder)
     if task == "question-answering":
         return question_answering(session, tokenizer)
+    if task == "text-generation":
+        return text_generation(session, tokenizer, folder)
     if pooling is None and manifest is not None:
         pooling = manifest.pooling
     return feature_extraction(session, tokenizer, pooling)

@@ -1,6 +1,6 @@
 """Text to token ids, with the tokenizer files of a bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,12 @@ class Backend(Protocol):
 
     def text_of(self, token_id: int) -> str:
         """A token as text."""
+
+    def bare(self, text: str) -> list[int]:
+        """Token ids of all of a text, without the special tokens that frame texts."""
+
+    def stream(self) -> Callable[[int], str]:
+        """A decoder of one token after another: the text that each one completes, or nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +192,16 @@ class _Fast:
         text = self._library.decode([token_id], skip_special_tokens=False)
         return text or self._library.id_to_token(token_id) or ""
 
+    def bare(self, text: str) -> list[int]:
+        self._library.no_truncation()
+        return list(self._library.encode(text, add_special_tokens=False).ids)
+
+    def stream(self) -> Callable[[int], str]:
+        from tokenizers.decoders import DecodeStream  # type: ignore[import-untyped,unused-ignore]
+
+        stream = DecodeStream(skip_special_tokens=True)
+        return lambda token_id: stream.step(self._library, token_id) or ""
+
 
 class _Slow:
     """Any other tokenizer files, read by transformers."""
@@ -238,3 +254,21 @@ class _Slow:
         return str(self._library.decode([token_id])) or str(
             self._library.convert_ids_to_tokens(token_id)
         )
+
+    def bare(self, text: str) -> list[int]:
+        return list(self._library(text, add_special_tokens=False)["input_ids"])
+
+    def stream(self) -> Callable[[int], str]:
+        ids: list[int] = []
+        said = ""
+
+        def step(token_id: int) -> str:
+            nonlocal said
+            ids.append(token_id)
+            text = str(self._library.decode(ids, skip_special_tokens=True))
+            if text.endswith("\ufffd"):  # the first bytes of a character
+                return ""
+            new, said = text[len(said) :], text
+            return new
+
+        return step

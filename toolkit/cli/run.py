@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,12 @@ import numpy as np
 
 from toolkit.errors import InputError
 
-from .console import json_option, no_op_option, out, plain_table, print_json, say
+from .console import err, json_option, no_op_option, out, plain_table, print_json, say
 
 if TYPE_CHECKING:
     from runtime import FeatureExtraction, FillMask, TextClassification
     from runtime.tasks.question_answering import QuestionAnswering
+    from runtime.tasks.text_generation import Generated
 
 _EXAMPLE = """\b
 Examples:
@@ -24,6 +27,8 @@ Examples:
   lighttoken run sentiment "What a lovely film."
   lighttoken run answers "Who sleeps?" "A cat sleeps by the river."
   cat texts.txt | lighttoken run minilm -
+  lighttoken run gemma "The lighthouse keeper" --max-tokens 60
+  lighttoken run gemma "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
 """
 _QUESTION = '{"question": "...", "context": "..."}'
 _LABEL_WIDTH = 44
@@ -33,24 +38,63 @@ _LABEL_WIDTH = 44
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, required=True)
 @click.option("--provider", default="cpu", show_default=True, help="Execution provider.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of one operator.")
 @no_op_option
+@click.option("--max-tokens", type=int, help="Decoders: tokens to write, at most [default: 256].")
+@click.option(
+    "--temperature",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Decoders: above 0 tokens are drawn; 0 takes the likeliest.",
+)
+@click.option("--top-k", type=int, default=0, help="Decoders: draw from so many of the likeliest.")
+@click.option(
+    "--top-p",
+    type=float,
+    default=1.0,
+    help="Decoders: draw from the likeliest that have this share together.",
+)
+@click.option("--seed", type=int, default=0, help="Decoders: equal seeds draw equal texts.")
+@click.option("--stop", multiple=True, help="Decoders: a text that ends the text; repeatable.")
+@click.option(
+    "--chat/--no-chat",
+    default=None,
+    help="Decoders: put the prompt into the tokenizer's chat template [default: if it has one].",
+)
 @json_option
 def command(
-    bundle: Path, texts: tuple[str, ...], provider: str, no_op: bool, as_json: bool
+    bundle: Path,
+    texts: tuple[str, ...],
+    provider: str,
+    threads: int | None,
+    no_op: bool,
+    max_tokens: int | None,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+    stop: tuple[str, ...],
+    chat: bool | None,
+    as_json: bool,
 ) -> None:
     """Run TEXTS through BUNDLE; - takes them from standard input, a line each.
 
-    Prints cosines between the sentences, the filled masks, the labels, or the answers, by the
-    model's task. For answers give a question and its context, or one or more TEXTS that are
-    {"question": "...", "context": "..."}.
+    Prints cosines between the sentences, the filled masks, the labels, the answers, or what a
+    decoder writes after each text, by the model's task. For answers give a question and its
+    context, or one or more TEXTS that are {"question": "...", "context": "..."}.
     """
-    from runtime import FeatureExtraction, FillMask, open_pipeline
+    from runtime import FeatureExtraction, FillMask, Sampling, TextGeneration, open_pipeline
     from runtime.tasks.question_answering import QuestionAnswering
 
+    sampling = Sampling(temperature, top_k, top_p, seed)
     if texts == ("-",):
         texts = _lines()
-    pipeline = open_pipeline(bundle, provider, op=not no_op)
-    if isinstance(pipeline, QuestionAnswering):
+    pipeline = open_pipeline(bundle, provider, threads=threads, op=not no_op)
+    if isinstance(pipeline, TextGeneration):
+        write = partial(pipeline, sampling=sampling, max_tokens=max_tokens, stop=stop, chat=chat)
+        _written(write, texts, as_json)
+    elif isinstance(pipeline, QuestionAnswering):
         _answers(pipeline, texts, as_json)
     elif isinstance(pipeline, FeatureExtraction):
         _vectors(pipeline, texts, as_json)
@@ -118,6 +162,24 @@ def _answers(pipeline: "QuestionAnswering", texts: tuple[str, ...], as_json: boo
     for (question, _), answers in zip(questions, results, strict=True):
         say(question)
         say("  " + (", ".join(f"{_plain(a.text)} {a.score:.1%}" for a in answers) or "no answer"))
+
+
+def _written(write: "Callable[..., Generated]", texts: tuple[str, ...], as_json: bool) -> None:
+    """What a decoder writes, as it writes it; speed goes to standard error."""
+    if as_json:
+        print_json([{"prompt": text, **asdict(write(text))} for text in texts])
+        return
+    for text in texts:
+        click.echo(text, nl=False)
+        found = write(text, on_text=lambda piece: click.echo(piece, nl=False))
+        click.echo()
+        rate = found.tokens_per_second
+        speed = "" if rate is None else f", {rate:.1f} tokens a second"
+        err.print(
+            f"{found.prompt_tokens} tokens read, {len(found.tokens)} written: first after "
+            f"{found.first_token_s * 1000:.0f} ms{speed}",
+            highlight=False,
+        )
 
 
 def _questions(texts: tuple[str, ...]) -> list[tuple[str, str]]:

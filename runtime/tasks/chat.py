@@ -1,0 +1,90 @@
+"""The template that turns what a user says into what a chat model was trained to read."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from toolkit.errors import FormatError, InputError, MissingDependencyError
+from toolkit.json_files import read_json
+from toolkit.ort import one_line
+
+_FILE = "chat_template.jinja"
+_CONFIG = "tokenizer_config.json"
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A template in Jinja, as tokenizers carry it.
+
+    Attributes:
+        source: the template.
+        tokens: what it knows by name, such as ``bos_token``.
+    """
+
+    source: str
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def user_turn(self, text: str) -> str:
+        """One message of a user, and the beginning of the answer.
+
+        Raises:
+            InputError: the template refuses it.
+            MissingDependencyError: Jinja is not installed.
+        """
+        try:
+            from jinja2.exceptions import TemplateError
+            from jinja2.sandbox import ImmutableSandboxedEnvironment
+        except ImportError as error:
+            raise MissingDependencyError(
+                "chat templates need jinja2; pip install jinja2, or leave the template out with "
+                "--no-chat"
+            ) from error
+        # A template is code that came with a model: the sandbox keeps it to text.
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        messages = [{"role": "user", "content": text}]
+        try:
+            return environment.from_string(self.source).render(
+                messages=messages, add_generation_prompt=True, **self.tokens
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the chat template refuses the prompt ({one_line(error)}); try --no-chat"
+            ) from error
+
+
+def chat_template(folder: Path) -> ChatTemplate | None:
+    """The template beside a tokenizer; None if there is none.
+
+    Raises:
+        FormatError: a damaged file.
+    """
+    config = read_json(folder / _CONFIG)
+    source = _source(folder / _FILE, config.get("chat_template"))
+    if source is None:
+        return None
+    tokens = {
+        name: token["content"] if isinstance(token, dict) else token
+        for name, token in config.items()
+        if name.endswith("_token") and isinstance(token, str | dict)
+    }
+    return ChatTemplate(source, tokens)
+
+
+def _source(path: Path, told: Any) -> str | None:
+    if path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{path} is damaged ({error.reason}); copy it again") from error
+    if isinstance(told, list):  # several by name
+        named = {each.get("name"): each.get("template") for each in told if isinstance(each, dict)}
+        told = named.get("default")
+    return told if isinstance(told, str) else None
+
+
+def _refuse(message: str) -> None:
+    """What templates call to refuse a conversation."""
+    raise ValueError(message)
