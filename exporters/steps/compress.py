@@ -24,6 +24,7 @@ def compress_tables(state: Export, report: Report) -> None:
         InputError: the packed table that was given is of another shape.
     """
     options, tables = state.options, state.tables
+    assert state.budget is not None
     state.embeddings = []
     if _is_measured(state):
         state.statistics = decoder_statistics(

@@ -1,5 +1,7 @@
 """The source becomes an ONNX model on disk, and the tables to pack are found in it."""
 
+from toolkit import Budget
+from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO
 from toolkit.graph.load import load_graph
 
 from ..bundle.structure import check_structure
@@ -28,6 +30,9 @@ def load(state: Export, report: Report) -> None:
     )
     if options.heal is not None:
         check_healable(state.loaded)
+    if state.budget is None:
+        decoder = state.loaded.facts.task == "text-generation"
+        state.budget = Budget(ratio=DECODER_RATIO if decoder else DEFAULT_RATIO)
     state.structure = check_structure(options.structure, state.loaded)
     state.weights_path = state.loaded.path
     state.model = load_graph(state.loaded.path)

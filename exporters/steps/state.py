@@ -34,7 +34,7 @@ class Export:
 
     Attributes:
         source: hub id, folder or .onnx file, as given.
-        budget: for the tables.
+        budget: for the tables; None until a step has decided it.
         options: with every default decided.
         folder: where the bundle grows; it gets its name when all is done.
         work: a folder for files on the way.
@@ -59,7 +59,7 @@ class Export:
     """
 
     source: str
-    budget: Budget
+    budget: Budget | None
     options: ExportOptions
     folder: Path
     work: Path

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 
+DEFAULT_RATIO = 25.0
+"""Of an encoder's table, which keeps what its vectors are good for."""
+DECODER_RATIO = 12.0
+"""Of a decoder's, whose every row is read at every step: docs/decoders.md has the figures."""
+
 
 @dataclass(frozen=True)
 class Budget:

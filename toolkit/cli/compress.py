@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from toolkit.allocate.budget import DEFAULT_RATIO, Budget
 from toolkit.errors import InputError
 from toolkit.extras import require
 
@@ -57,7 +58,7 @@ def command(
 
     Rows are assumed to be in order of frequency, as those of a vocabulary are.
     """
-    budget = read_budget(ratio, max_bytes, min_cosine)
+    budget = read_budget(ratio, max_bytes, min_cosine) or Budget(ratio=DEFAULT_RATIO)
     config = config_of(method, effort, additive_codebooks)
     require("export")
     if target.exists() and not force:

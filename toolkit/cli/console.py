@@ -11,12 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from toolkit.allocate.budget import Budget
+from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO, Budget
 from toolkit.errors import InputError
 from toolkit.methods.config import EFFORTS, LightTokenConfig
 from toolkit.progress import Progress as Report
-
-DEFAULT_RATIO = 25.0
 
 out = Console(highlight=False)
 if not out.is_terminal:  # a pipe or a file has no width of its own; 80 columns would cut names
@@ -66,7 +64,8 @@ def budget_options(command: Command) -> Command:
     ratio = click.option(
         "--ratio",
         type=float,
-        help=f"Times smaller than in float32 [default: {DEFAULT_RATIO:g}].",
+        help=f"Times smaller than in float32 [default: {DEFAULT_RATIO:g}; {DECODER_RATIO:g} where "
+        "a decoder is exported].",
     )
     max_bytes = click.option("--max-bytes", type=int, help="Bytes of the packed table, at most.")
     min_cosine = click.option(
@@ -77,10 +76,12 @@ def budget_options(command: Command) -> Command:
     return ratio(max_bytes(min_cosine(command)))
 
 
-def read_budget(ratio: float | None, max_bytes: int | None, min_cosine: float | None) -> Budget:
-    """The budget that the options ask for, 25x if they ask for none."""
+def read_budget(
+    ratio: float | None, max_bytes: int | None, min_cosine: float | None
+) -> Budget | None:
+    """The budget that the options ask for, None if they ask for none."""
     if ratio is None and max_bytes is None and min_cosine is None:
-        ratio = DEFAULT_RATIO
+        return None
     return Budget(ratio=ratio, max_bytes=max_bytes, min_cosine=min_cosine)
 
 

@@ -135,25 +135,55 @@ def test_an_unknown_exporter_is_refused(tiny_folder, tmp_path):
         export_onnx(folder, read_facts(folder), tmp_path, "tracer")
 
 
+def test_a_cache_is_for_decoders(tiny_folder, tmp_path):
+    folder = tiny_folder("BertModel")
+    with pytest.raises(InputError, match=r"for decoders .* BertModel is for feature-extraction"):
+        export_onnx(folder, read_facts(folder), tmp_path, "auto", with_past=True)
+
+
 @pytest.mark.parametrize(
-    ("architecture", "exporter", "line"),
-    [
-        ("BertModel", "auto", "for decoders .* BertModel is for feature-extraction; leave it out"),
-        ("LlamaForCausalLM", "dynamo", "dynamo exporter makes no cache .* choose optimum"),
-    ],
+    "architecture", ["LlamaForCausalLM", "GPT2LMHeadModel", "Gemma3ForCausalLM"]
 )
-def test_a_cache_that_cannot_be_made_is_refused(
-    tiny_folder, tmp_path, architecture, exporter, line
-):
+@pytest.mark.usefixtures("without_optimum")
+def test_a_cache_gives_what_the_whole_text_gives(tiny_folder, tiny_model, tmp_path, architecture):
+    """Step by step, several texts at once, with steps of one token and of more."""
     folder = tiny_folder(architecture)
-    with pytest.raises(InputError, match=line):
-        export_onnx(folder, read_facts(folder), tmp_path, exporter, with_past=True)
+    path, used = export_onnx(folder, read_facts(folder), tmp_path, "auto", with_past=True)
+    assert used == "dynamo"
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    assert names[:3] == ["input_ids", "attention_mask", "position_ids"]
+    assert names[3:5] == ["past_key_values.0.key", "past_key_values.0.value"]
+    outputs = [value.name for value in session.get_outputs()]
+    assert outputs[:3] == ["logits", "present.0.key", "present.0.value"]
+    assert session.get_inputs()[1].shape == [
+        "batch_size",
+        "past_sequence_length + sequence_length",
+    ]
+    model = tiny_model(architecture)
+    ids = torch.arange(36).reshape(3, 12) % model.get_input_embeddings().weight.shape[0]
+    with torch.no_grad():
+        wanted = model(input_ids=ids, use_cache=False).logits.numpy()
+    shape = session.get_inputs()[3].shape
+    past = {name: np.zeros((3, shape[1], 0, shape[3]), np.float32) for name in names[3:]}
+    given = []
+    for start, stop in ((0, 7), (7, 8), (8, 9), (9, 12)):
+        positions = np.broadcast_to(np.arange(start, stop), (3, stop - start))
+        feeds = {
+            "input_ids": ids[:, start:stop].numpy(),
+            "attention_mask": np.ones((3, stop), np.int64),
+            "position_ids": np.ascontiguousarray(positions),
+        }
+        found = dict(zip(outputs, session.run(None, feeds | past), strict=True))
+        given.append(found.pop("logits"))
+        past = {name.replace("present", "past_key_values"): v for name, v in found.items()}
+    assert np.allclose(np.concatenate(given, axis=1), wanted, atol=1e-5)
 
 
 @pytest.mark.usefixtures("without_optimum")
-def test_a_cache_needs_optimum(tiny_folder, tmp_path):
-    folder = tiny_folder("LlamaForCausalLM")
-    with pytest.raises(MissingDependencyError, match=r"pip install 'lighttoken\[optimum\]'"):
+def test_a_model_that_keeps_no_keys_and_values_has_no_cache(tiny_folder, tmp_path):
+    folder = tiny_folder("MambaForCausalLM")
+    with pytest.raises(InputError, match="keeps no keys and values of each token"):
         export_onnx(folder, read_facts(folder), tmp_path, "auto", with_past=True)
 
 

@@ -56,9 +56,11 @@ def test_task_without_a_pipeline(tmp_path, tiny):
         tmp_path / "b",
         graph=tiny.graphs["fill-mask"],
         values=tiny.table(10),
-        task="text-generation",
+        task="text2text-generation",
     )
-    with pytest.raises(InputError, match="'text-generation' has no pipeline; those that run are"):
+    with pytest.raises(
+        InputError, match="'text2text-generation' has no pipeline; those that run are"
+    ):
         open_pipeline(folder)
 
 

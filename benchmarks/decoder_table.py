@@ -1,0 +1,189 @@
+"""What a decoder loses when its table is packed: as it is looked up, as its output head, as both.
+
+Example:
+    python benchmarks/decoder_table.py ./gemma-3-270m wiki.valid.raw --ratio 8 --ratio 16
+
+Perplexity over the first windows of a text, the token that texts begin with before each; the table
+alone is replaced, in float32 PyTorch, so that the figures are of the table and of nothing else.
+Beside LightToken's tables stand roundings to the nearest, with a minimum and a scale in half
+precision for each group of 32 numbers, as onnxruntime and GGUF store them. Tables are compressed on
+text that the model writes itself, as `lighttoken export` does it, with its codebooks for heads.
+"""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from one_line import run
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from exporters.decoders import decoder_statistics
+from exporters.sources.dynamo import load_model
+from exporters.sources.facts import TOKENIZER, read_facts
+from exporters.sources.prior import special_tokens
+from exporters.sources.source import LoadedModel
+from toolkit import Budget, LightTokenConfig, compress
+from toolkit.bundle.manifest import Source
+from toolkit.errors import InputError
+
+_GROUP = 32  # numbers that share a scale and a minimum
+_SCALES = 32  # bits of both
+_CHARACTERS = 20  # of the text that are read for each token that is wanted: enough in any language
+
+
+@dataclass(frozen=True)
+class Row:
+    """One table: bits a parameter, perplexities, share of tokens that both models expect most."""
+
+    name: str
+    bits: float
+    looked_up: float
+    head: float
+    both: float
+    agreement: float
+    seconds: float
+
+
+class Judge:
+    """A decoder over windows of text, with one table or another."""
+
+    @torch.no_grad()
+    def __init__(self, model: Any, windows: Tensor) -> None:
+        self._model, self._windows = model, windows
+        self.table: Tensor = model.get_input_embeddings().weight.detach().clone()
+        self._states = self._hidden(self.table)
+        self._tops = [self._logits(states, self.table).argmax(-1) for states in self._states]
+
+    @torch.no_grad()
+    def row(self, name: str, bits: float, table: Tensor, seconds: float = 0.0) -> Row:
+        """All figures of ``table`` float32 [V, d]."""
+        states = self._hidden(table)
+        tops = [self._logits(each, table).argmax(-1) for each in states]
+        same = [(one == two).float().mean() for one, two in zip(tops, self._tops, strict=True)]
+        return Row(
+            name,
+            bits,
+            self._perplexity(states, self.table),
+            self._perplexity(self._states, table),
+            self._perplexity(states, table),
+            100 * float(torch.stack(same).mean()),
+            seconds,
+        )
+
+    def _hidden(self, table: Tensor) -> list[Tensor]:
+        weight = self._model.get_input_embeddings().weight
+        own, weight.data = weight.data, table
+        try:
+            body = self._model.get_decoder()
+            return [body(input_ids=window[None]).last_hidden_state[0] for window in self._windows]
+        finally:
+            weight.data = own
+
+    @staticmethod
+    def _logits(states: Tensor, table: Tensor) -> Tensor:
+        return states[:-1] @ table.T
+
+    def _perplexity(self, states: list[Tensor], table: Tensor) -> float:
+        losses = [
+            torch.nn.functional.cross_entropy(self._logits(each, table), window[1:])
+            for each, window in zip(states, self._windows, strict=True)
+        ]
+        return math.exp(float(torch.stack(losses).mean()))
+
+
+def rounded(table: NDArray[np.float32], bits: int) -> Tensor:
+    """The nearest of 2 ** bits values between the least and the greatest of each group."""
+    groups = table.reshape(len(table), -1, _GROUP)
+    least = groups.min(-1, keepdims=True).astype(np.float16).astype(np.float32)
+    step = (groups.max(-1, keepdims=True) - least) / (2**bits - 1)
+    step = np.maximum(step.astype(np.float16).astype(np.float32), 1e-8)
+    codes = np.clip(np.rint((groups - least) / step), 0, 2**bits - 1)
+    return torch.from_numpy((least + codes * step).reshape(table.shape))
+
+
+def rows(
+    folder: Path, judge: Judge, ratios: tuple[float, ...], corpus: Path | None
+) -> Iterator[Row]:
+    """The original, the roundings, and LightToken at each ratio."""
+    table = judge.table.numpy()
+    yield judge.row("float32", 32, judge.table)
+    for bits in (4, 3, 2):
+        yield judge.row(f"int{bits}, nearest", bits + _SCALES / _GROUP, rounded(table, bits))
+    loaded = LoadedModel(folder, folder, read_facts(folder), Source(folder.name, "folder", ""), "")
+    started = time.monotonic()
+    found = decoder_statistics(loaded, corpus=corpus)
+    click.echo(
+        f"statistics of {found.tokens:,} tokens in {time.monotonic() - started:.0f} s", err=True
+    )
+    for ratio in ratios:
+        started = time.monotonic()
+        packed = compress(
+            table,
+            Budget(ratio=ratio),
+            importance=found.importance(special_tokens(folder / TOKENIZER)),
+            metric=found.metric(head=True),
+            unbiased=True,
+            config=LightTokenConfig(additive=True),
+        )
+        seconds = time.monotonic() - started
+        name = f"LightToken {packed.ratio:.1f}x"
+        yield judge.row(name, packed.bits_per_parameter, torch.from_numpy(packed.dense()), seconds)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("text", type=click.Path(path_type=Path))
+@click.option("--ratio", "ratios", type=float, multiple=True, default=(8, 12, 16, 25))
+@click.option("--windows", default=12, show_default=True)
+@click.option("--length", default=256, show_default=True, help="Tokens of a window.")
+@click.option("--corpus", type=click.Path(path_type=Path), help="In place of the model's own text.")
+def command(
+    folder: Path,
+    text: Path,
+    ratios: tuple[float, ...],
+    windows: int,
+    length: int,
+    corpus: Path | None,
+) -> None:
+    """Perplexity of the decoder in FOLDER over TEXT with its table in several forms."""
+    facts = read_facts(folder)
+    model = load_model(folder, facts)
+    start = model.config.bos_token_id if model.config.bos_token_id is not None else 0
+    count = windows * (length - 1)
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    words = text.read_text(encoding="utf-8")[: _CHARACTERS * count]
+    ids = np.array(tokenizer.encode(words, add_special_tokens=False).ids[:count])
+    if len(ids) < count:
+        raise InputError(f"{text} holds {len(ids)} tokens, {count} are wanted; give a longer text")
+    ids = ids.reshape(windows, length - 1)
+    judge = Judge(model, torch.from_numpy(np.pad(ids, ((0, 0), (1, 0)), constant_values=start)))
+    click.echo("| table | bits a parameter | input | head | both | top-1 | seconds |")
+    click.echo("|---|--:|--:|--:|--:|--:|--:|")
+    for row in rows(folder, judge, ratios, corpus):
+        figures = (row.looked_up, row.head, row.both)
+        perplexities = " | ".join(f"{figure:.2f}" for figure in figures)
+        click.echo(
+            f"| {row.name} | {row.bits:.2f} | {perplexities} | {row.agreement:.1f}% | "
+            f"{row.seconds:.0f} |"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    click.echo(f"peak memory of all of it: {peak:.2f} GB", err=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run(command, __file__, arguments, kept="tables")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
