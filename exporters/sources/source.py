@@ -22,10 +22,11 @@ from .facts import TOKENIZER, Facts, read_facts
 
 @dataclass(frozen=True)
 class SourceTable:
-    """``values`` [V, d], and where the tokenizer would be."""
+    """``values`` [V, d], where the tokenizer would be, and the model's task where it is known."""
 
     values: NDArray[np.floating]
     tokenizer: Path
+    task: str | None = None
 
 
 def read_table(source: str, revision: str | None = None) -> SourceTable:
@@ -50,7 +51,11 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(f"transformers cannot load {source} ({reason})") from error
     weight = model.get_input_embeddings().weight.detach().float().numpy()
-    return SourceTable(weight, folder / TOKENIZER)
+    try:
+        task: str | None = read_facts(folder).task
+    except InputError:  # it has a table all the same
+        task = None
+    return SourceTable(weight, folder / TOKENIZER, task)
 
 
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json"]

@@ -8,7 +8,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.allocate.budget import Budget
+from toolkit.allocate.budget import DECODER_RATIO, Budget
 from toolkit.allocate.candidates import Spectrum
 from toolkit.allocate.importance import check_importance
 from toolkit.allocate.spectrum import measure_spectra
@@ -112,6 +112,11 @@ def command(
     out.print(view)
     say("expected cosine of a row to its decoded form, rows weighted by frequency; last column:")
     say(f"how many frequent rows get {-(-table.shape[1] // 8)} bytes more, once, twice, …")
+    if found.task == "text-generation":
+        say(
+            f"this is a decoder: `export` takes {DECODER_RATIO:g}x by default and measures what "
+            "matters on the model's own text, which keeps more than this says (docs/decoders.md)"
+        )
     if refusal is not None:
         say(f"left out: {refusal}")
 

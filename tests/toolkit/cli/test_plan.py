@@ -61,3 +61,18 @@ def test_bad_input(fails, tiny_model: Path, tmp_path: Path):
     assert "ratio" in fails("plan", tiny_model, "--ratios", "0")
     assert "nearest" in fails("plan", tiny_model, "--ratios", "900")
     assert "not here" in fails("plan", tmp_path / "no.onnx")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "said"), [("LlamaForCausalLM", True), ("LlamaModel", False)]
+)
+def test_a_decoder_is_told_its_default(lighttoken, tmp_path: Path, architecture: str, said: bool):
+    import transformers
+
+    sizes = {"vocab_size": 500, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    config = transformers.LlamaConfig(**sizes, num_attention_heads=4)
+    getattr(transformers, architecture)(config).save_pretrained(tmp_path / "model")
+    outcome = lighttoken("plan", tmp_path / "model", "--ratios", "4")
+    assert outcome.code == 0
+    told = " ".join((outcome.out + outcome.err).split())
+    assert ("this is a decoder: `export` takes 12x by default" in told) == said
