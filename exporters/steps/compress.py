@@ -57,16 +57,18 @@ def compress_tables(state: Export, report: Report) -> None:
 
 
 def _is_measured(state: Export) -> bool:
-    """Whether the table is compressed for what a decoder's own text says."""
+    """Whether a decoder's own text says what to compress its table or round its weights for."""
     options = state.options
     ours = options.method == "lighttoken" and not isinstance(options.config, PaperConfig)
-    return ours and options.packed is None and writes_text(state.loaded)
+    table = ours and options.packed is None
+    return (table or options.weights == "int4") and writes_text(state.loaded)
 
 
 def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]:
     """Importance of the rows of a token table, and the metric of errors where it was measured."""
     found = state.statistics
-    if found is None or len(found.probabilities) != table.rows:
+    ours = state.options.method == "lighttoken"
+    if found is None or not ours or len(found.probabilities) != table.rows:
         return {"importance": state.importance(table.rows)}
     return {
         "importance": found.importance(special_tokens(state.tokenizer)),

@@ -29,6 +29,8 @@ def shrink(state: Export, report: Report) -> None:
         importance = zipf_prior(rows)
     if options.corpus is not None:
         text = corpus_ids(state.tokenizer, options.corpus, rows, _TEXT_IDS)
+    elif state.statistics is not None:
+        text = state.statistics.texts
     ids_inputs = {look.ids_input for table in tables for look in table.lookups}
     names = frozenset(table.name for table in tables)
     kept = names | {

@@ -40,7 +40,8 @@ def second_moments(
         widths: k of each value wanted.
         ids_inputs: the graph's inputs that take token ids.
         importance: of each id, float64 [V].
-        text: running ids to feed in place of drawn ones.
+        text: ids to feed in place of drawn ones: running ones [n], or texts [n, length], which are
+            fed from their beginning on.
         seed: of the draws.
 
     Yields:
@@ -76,6 +77,9 @@ def _run(
                 shape = _shape(next(info for info in inputs if info.name == name))
                 if text is None:
                     ids = rng.choice(len(weights), shape, p=weights)
+                elif text.ndim == 2:  # a model may be lost without the token that texts begin with
+                    chosen = rng.integers(len(text), size=shape[:-1])
+                    ids = np.take(text[chosen], np.arange(shape[-1]), axis=-1, mode="wrap")
                 else:
                     starts = rng.integers(max(1, len(text) - shape[-1]), size=shape[:-1])
                     ids = np.take(text, starts[..., None] + np.arange(shape[-1]), mode="wrap")

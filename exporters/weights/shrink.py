@@ -30,7 +30,7 @@ class Inputs:
     Attributes:
         ids_inputs: the graph's inputs that take token ids.
         importance: of each id, float64 [V].
-        text: running ids, to feed in place of drawn ones.
+        text: running ids [n], or texts [n, length], to feed in place of drawn ones.
         seed: of the draws.
     """
 

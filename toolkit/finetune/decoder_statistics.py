@@ -55,6 +55,7 @@ class DecoderStatistics:
         looked_up: E[g g'] of the text's log-probability by a looked-up row, float64 [d, d].
         tokens: that these are means over.
         starts: ids that texts begin with, which no model ever predicts.
+        texts: the text, int64 [n, length].
     """
 
     probabilities: Float64
@@ -62,6 +63,7 @@ class DecoderStatistics:
     looked_up: Float64 = field(repr=False)
     tokens: int = 0
     starts: tuple[int, ...] = ()
+    texts: NDArray[np.int64] | None = field(default=None, repr=False)
 
     def importance(self, frames: Sequence[int] = ()) -> Float64:
         """How much each row matters, float64 [V], sum 1.
@@ -168,6 +170,7 @@ def measure_decoder(
         (looked_up / (len(texts) * count)).numpy(),
         len(texts) * count,
         tuple(sorted(set(texts[:, 0].tolist()))),
+        texts.numpy(),
     )
 
 

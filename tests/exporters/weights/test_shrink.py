@@ -207,6 +207,16 @@ def test_moments_of_a_text_are_of_its_windows(path):
     np.testing.assert_allclose(moments, rows.T @ rows / 2, atol=1e-3)
 
 
+def test_texts_are_fed_from_their_beginning_on(path):
+    """A decoder is lost without the token that texts begin with."""
+    texts = np.tile(np.array([9] + [4] * 127), (3, 1))
+    (moments,) = second_moments(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=texts)
+    table = weights()["table"].astype(np.float64)
+    first, later = (np.outer(table[id_], table[id_]) for id_ in (9, 4))
+    calls = moments["tokens"].trace() / (first.trace() + 63 * later.trace())
+    assert np.allclose(moments["tokens"], calls * (first + 63 * later), rtol=1e-4)
+
+
 def test_a_text_shorter_than_a_window_is_repeated(path):
     parts = second_moments(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=np.array([5]))
     row = weights()["table"][[5]]
