@@ -10,7 +10,7 @@ _log = logging.getLogger(__name__)
 
 
 class Mismatch(Exception):  # noqa: N818 (no error: the graph is as good as before)
-    """A place in a graph has not the form that a pass replaces; the text says what is different."""
+    """A place in a graph lacks the form that a pass replaces; the text says what is different."""
 
 
 class Pass(ir.passes.InPlacePass):

@@ -1,4 +1,4 @@
-"""Logits of the last tokens only, for whoever asks for it."""
+"""Logits of the last tokens only, on request."""
 
 import numpy as np
 import onnx_ir as ir

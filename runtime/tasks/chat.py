@@ -1,4 +1,4 @@
-"""The template that turns what a user says into what a chat model was trained to read."""
+"""A tokenizer's chat template: a user's message to the prompt that a chat model expects."""
 
 from dataclasses import dataclass, field
 from datetime import datetime

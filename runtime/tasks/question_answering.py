@@ -1,4 +1,4 @@
-"""Questions about a text to the span of it that answers them."""
+"""Questions about a text to the span that answers them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What a table is made of, and the bytes that takes, before there is any table."""
+"""The parts of a packed table and their bytes, planned before any table is trained."""
 
 import math
 from collections.abc import Sequence

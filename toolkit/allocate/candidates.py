@@ -1,4 +1,4 @@
-"""Codes that every row could have: what each costs and the error it is expected to leave."""
+"""Candidate base codes: the bytes each costs and the error it is expected to leave."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How much each row matters, when nobody has counted.
+"""How much each row matters, where no counts are given.
 
 In nearly every vocabulary the id order follows frequency (WordPiece and BPE by the order of
 merges, unigram models by score), and frequencies of words follow Zipf's law. That gives a prior

@@ -1,4 +1,4 @@
-"""What there is to code: the table's variances, as they are and with classes of rows taken away."""
+"""The table's variances by direction, as they are and with classes of rows taken away."""
 
 from dataclasses import replace
 

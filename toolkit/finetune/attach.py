@@ -1,4 +1,4 @@
-"""A packed table in the place of a model's dense one, and back."""
+"""Replace a model's dense table by a packed one, and back."""
 
 import copy
 from collections.abc import Iterator

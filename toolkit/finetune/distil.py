@@ -1,4 +1,4 @@
-"""Distillation on plain text: a model on its packed table learns to do what it did on its own.
+"""Distillation on plain text: a model with a packed table learns to give the original's outputs.
 
 Hidden states and outputs of the original are the teacher (Hinton et al. 2015; hidden states as in
 Jiao et al. 2020, TinyBERT), so no labels are needed. What is trained are the floats of the packed
@@ -121,7 +121,7 @@ def distil(
         held_out: text that is not trained on.
         config: how long.
         parameters: parameters of ``student`` beside the table that are trained with it, in place.
-        guard: keeps the rows that the text has not.
+        guard: keeps rows that the text lacks near the original's.
         state: a file to go on from, if it is there, and to note the work in; of the same call.
         on_step: told the steps done.
     """

@@ -1,4 +1,4 @@
-"""Rows that a text has not are not forgotten."""
+"""Keep rows that the training text lacks near the original's."""
 
 from dataclasses import dataclass
 

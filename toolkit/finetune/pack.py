@@ -1,4 +1,4 @@
-"""Trained floats back to the integers and scales that they came from."""
+"""Turn trained floats back into the stored integers and scales."""
 
 import numpy as np
 

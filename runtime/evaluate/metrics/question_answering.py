@@ -87,7 +87,7 @@ def exact_match(found: str, answer: str) -> float:
 def f1(found: str, answer: str) -> float:
     """Harmonic mean of precision and recall of the words, each as often as it occurs.
 
-    Where either has no words, as no answer has not: 1 if both have none, else 0.
+    Where either has no words, as an empty answer: 1 if both have none, else 0.
     """
     ours, theirs = normalised(found).split(), normalised(answer).split()
     if not ours or not theirs:
