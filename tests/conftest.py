@@ -95,15 +95,15 @@ class Kept:
             shutil.copyfile(path, out / path.name)
         return out / "model.onnx", (found / "exporter").read_text()
 
-    def train(self, *given):
+    def train(self, *given, **options):
         *what, _report = given
         if not self.on or what[0].size < LARGE:
-            return self._train(*given)
+            return self._train(*given, **options)
 
         def make(aside):
-            (aside / "table").write_bytes(pickle.dumps(self._train(*given)))
+            (aside / "table").write_bytes(pickle.dumps(self._train(*given, **options)))
 
-        return pickle.loads((self.once(what, make) / "table").read_bytes())
+        return pickle.loads((self.once((what, options), make) / "table").read_bytes())
 
 
 @pytest.fixture(scope="session")
