@@ -3,7 +3,6 @@
 Only a model folder can write text; an .onnx file is compressed by what its tokenizer knows.
 """
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,7 @@ def decoder_statistics(
         progress: told how far the work is.
 
     Raises:
-        InputError: a model that names no token to begin with, or a corpus of too little text.
+        InputError: a corpus of too little text.
     """
     import torch
 
@@ -54,35 +53,39 @@ def decoder_statistics(
 
     from .sources.dynamo import load_model
 
-    config = read_json(loaded.folder / CONFIG)
-    start, ends = _first_token(config), _ids(config.get("eos_token_id"))
     model = load_model(loaded.folder, loaded.facts, trust_remote_code=trust_remote_code)
-    if corpus is None:
-        return measure_own_text(
-            model, start, TextConfig(seed=seed), forbidden=ends, progress=progress
-        )
     rows = model.get_input_embeddings().weight.shape[0]
+    config = read_json(loaded.folder / CONFIG)
+    start, ends = _first_token(config, rows), _ids(config.get("eos_token_id"), rows)
+    limits = [loaded.facts.max_length, getattr(model.config, "max_position_embeddings", None)]
+    longest = min([limit for limit in limits if limit] or [_CORPUS_LENGTH])
+    if corpus is None:
+        text = TextConfig(length=min(TextConfig.length, longest), seed=seed)
+        return measure_own_text(model, start, text, forbidden=ends, progress=progress)
+    length = min(_CORPUS_LENGTH, longest) - 1  # beside the first token
     ids = corpus_ids(loaded.folder / TOKENIZER, corpus, rows, _CORPUS_TOKENS)
-    pieces = len(ids) // (_CORPUS_LENGTH - 1)
+    pieces = len(ids) // length
     if not pieces:
         raise InputError(f"{corpus} holds {len(ids)} tokens; give some thousand")
-    text = ids[: pieces * (_CORPUS_LENGTH - 1)].reshape(pieces, -1)
-    texts = np.pad(text, ((0, 0), (1, 0)), constant_values=start)
+    whole = ids[: pieces * length].reshape(pieces, length)
+    texts = np.pad(whole, ((0, 0), (1, 0)), constant_values=start)
     return measure_decoder(model, torch.from_numpy(texts), progress=progress)
 
 
-def _first_token(config: dict[str, object]) -> int:
-    """What texts begin with: the beginning of a text, or the end of the one before."""
+def _first_token(config: dict[str, object], rows: int) -> int:
+    """What texts begin with: the beginning of a text, or the end of the one before.
+
+    Where config.json names neither, or one beyond the table, any token will do: the model draws
+    all others.
+    """
     for name in ("bos_token_id", "eos_token_id", "decoder_start_token_id"):
-        if found := _ids(config.get(name)):
+        if found := _ids(config.get(name), rows):
             return found[0]
-    raise InputError(
-        f"config.json names no bos_token_id and no eos_token_id, got {json.dumps(sorted(config))}; "
-        "add the token that texts begin with"
-    )
+    return 0
 
 
-def _ids(value: object) -> list[int]:
-    """One id, several, or none, as config.json has them."""
+def _ids(value: object, rows: int) -> list[int]:
+    """One id, several, or none, as config.json has them; those that the table holds."""
     found = value if isinstance(value, list) else [value]
-    return [id_ for id_ in found if isinstance(id_, int) and not isinstance(id_, bool)]
+    whole = [id_ for id_ in found if isinstance(id_, int) and not isinstance(id_, bool)]
+    return [id_ for id_ in whole if 0 <= id_ < rows]

@@ -114,7 +114,7 @@ def test_a_corpus_takes_the_place_of_own_text(decoder, tmp_path):
     folder, corpus = decoder(), tmp_path / "corpus.txt"
     corpus.write_text("\n".join(f"w{index % 50 + 3} w7" for index in range(400)))
     found = decoder_statistics(loaded(folder), corpus=corpus)
-    assert found.tokens == 800 // 255 * 255
+    assert found.tokens == 800 // 63 * 63  # the model reads 64
     corpus.write_text("w7 w8")
     with pytest.raises(InputError, match=r"corpus.txt holds 2 tokens; give some thousand"):
         decoder_statistics(loaded(folder), corpus=corpus)
@@ -126,13 +126,19 @@ def test_equal_seeds_give_equal_figures(decoder):
     assert not np.array_equal(one.hidden, other.hidden)
 
 
-def test_text_has_to_begin_with_something(decoder):
+@pytest.mark.parametrize("named", [None, ROWS, [ROWS + 5, -1]])
+def test_without_a_token_that_the_table_holds_texts_begin_with_any(decoder, named):
+    """GPT-2's config names 50256 by default, whatever its vocabulary."""
     folder = decoder()
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps(config | dict.fromkeys(NAMES)))
-    with pytest.raises(InputError, match="names no bos_token_id and no eos_token_id"):
-        decoder_statistics(loaded(folder))
+    path.write_text(json.dumps(config | dict.fromkeys(NAMES, named)))
+    assert decoder_statistics(loaded(folder)).starts == (0,)
+
+
+def test_texts_are_no_longer_than_the_model_reads(decoder):
+    folder = decoder("GPT2LMHeadModel", n_positions=16)
+    assert decoder_statistics(loaded(folder)).texts.shape == (48, 16)
 
 
 def test_special_tokens(decoder, tmp_path):

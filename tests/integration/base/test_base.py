@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 SOURCES = (
     "toolkit", "exporters", "runtime", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE",
 )  # fmt: skip
-EXTRA = ("torch", "transformers", "onnxscript", "scipy", "sklearn", "jinja2", "matplotlib")
+EXTRA = ("torch", "transformers", "onnxscript", "scipy", "sklearn", "matplotlib")
 EXTRA_DISTRIBUTIONS = {"torch", "transformers", "onnxscript", "scipy", "scikit-learn", "matplotlib"}
 UNREACHABLE = ("No matching distribution", "Could not find a version", "Retrying", "Connection")
 
@@ -163,7 +163,7 @@ def test_the_base_serves_every_verb_that_needs_no_extra(base, exported, data, ca
         ),
         (
             ["profile", "BUNDLE", "--report", "page.html"],
-            "jinja2 is not installed; pip install 'lighttoken[report]'",
+            "matplotlib is not installed; pip install 'lighttoken[report]'",
         ),
     ],
 )
