@@ -9,7 +9,7 @@ from toolkit import Budget
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import InputError
 from toolkit.files import folder_aside
-from toolkit.progress import Progress
+from toolkit.progress import Progress, part
 
 from .options import ExportOptions, decided
 from .steps.compress import compress_tables
@@ -107,12 +107,7 @@ def _run(state: Export, progress: Progress) -> None:
     steps = [step for step in STEPS if step.wanted(state.options)]
     total, done = sum(step.weight for step in steps), 0.0
     for step in steps:
-
-        def report(
-            share: float, what: str, start: float = done, weight: float = step.weight
-        ) -> None:
-            progress((start + share * weight) / total, what)
-
+        report = part(progress, done / total, (done + step.weight) / total)
         report(0.0, step.what)
         step.run(state, report)
         done += step.weight

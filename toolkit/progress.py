@@ -6,6 +6,13 @@ Progress = Callable[[float, str], None]
 """Called with the share done (0 .. 1) and a word on what is being done."""
 
 
+def part(progress: Progress | None, start: float, stop: float) -> Progress:
+    """Progress of a part of the work, from the share ``start`` of the whole to ``stop``."""
+    if progress is None:
+        return lambda share, what: None
+    return lambda share, what: progress(start + (stop - start) * share, what)
+
+
 class Meter:
     """Turns finished rounds into a share of the whole."""
 

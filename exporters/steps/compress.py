@@ -8,6 +8,7 @@ from toolkit import CompressedEmbedding, LightTokenConfig, PaperConfig, compress
 from toolkit.errors import BudgetError, InputError
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import TableUse
+from toolkit.progress import part
 
 from ..decoders import decoder_statistics, writes_text
 from ..options import ExportOptions
@@ -32,10 +33,9 @@ def compress_tables(state: Export, report: Report) -> None:
             corpus=options.corpus or options.heal,
             seed=options.seed,
             trust_remote_code=options.trust_remote_code,
-            progress=_of(report, 0, 2),
+            progress=part(report, 0, 1 / 2),
         )
-        whole = report
-        report = lambda share, what: whole((1 + share) / 2, what)  # noqa: E731
+        report = part(report, 1 / 2, 1)
     for index, (table, share) in enumerate(
         zip(tables, share_out(state.budget, tables), strict=True)
     ):
@@ -48,7 +48,7 @@ def compress_tables(state: Export, report: Report) -> None:
                 method=options.method,
                 seed=options.seed,
                 config=_for_heads(options) if heads else options.config,
-                progress=_of(report, index, len(tables)),
+                progress=part(report, index / len(tables), (index + 1) / len(tables)),
                 **(_what_matters(state, table, heads) if of_tokens else {}),
             )
         except BudgetError as error:
@@ -95,8 +95,3 @@ def _for_heads(options: ExportOptions) -> LightTokenConfig | PaperConfig | None:
     if options.method != "lighttoken" or isinstance(options.config, PaperConfig):
         return options.config
     return replace(options.config or LightTokenConfig(), additive=True)
-
-
-def _of(report: Report, index: int, count: int) -> Report:
-    """Progress of one of several equal parts."""
-    return lambda share, what: report((index + share) / count, what)

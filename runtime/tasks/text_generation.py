@@ -16,7 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from toolkit import json_files
-from toolkit.bundle.feeds import is_cache
+from toolkit.bundle.feeds import build_feeds, is_cache
 from toolkit.errors import FormatError, InputError
 from toolkit.graph.contract import LOGITS_TO_KEEP
 from toolkit.ort import ORT_ERRORS, one_line
@@ -149,11 +149,8 @@ class _Graph:
         self._session = session
         self._wanted = [_LOGITS, *(i.name for i in session.outputs if i.name.startswith("present"))]
         self._others = [info for info in session.inputs if not is_cache(info.name)]
-        self._cache = {
-            info.name: _value(np.zeros(_empty(info.shape), info.numpy_dtype))
-            for info in session.inputs
-            if is_cache(info.name)
-        }
+        empty = build_feeds(session.inputs, session.ids_input, np.zeros((1, 1), np.int64))
+        self._cache = {name: _value(v) for name, v in empty.items() if is_cache(name)}
         optional = {value.name for value in session.raw.get_overridable_initializers()}
         one = {LOGITS_TO_KEEP: _value(np.array(1, np.int64))}
         self._last = one if LOGITS_TO_KEEP in optional else {}
@@ -263,14 +260,6 @@ def text_generation(session: Session, tokenizer: Tokenizer, folder: Path) -> Tex
 
 def _value(array: NDArray[Any]) -> onnxruntime.OrtValue:
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)
-
-
-def _empty(shape: Sequence[int | str | None]) -> tuple[int, ...]:
-    """A cache [1, heads, 0, d]: one text, no tokens."""
-    return tuple(
-        size if isinstance(size, int) else (1 if axis == 0 else 0)
-        for axis, size in enumerate(shape)
-    )
 
 
 def _past(name: str) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from toolkit.progress import Meter
+from toolkit.progress import Meter, part
 
 
 def shares(rounds, *, done):
@@ -37,3 +37,12 @@ def test_there_is_a_word_for_it_by_default():
 
 def test_nobody_has_to_listen():
     Meter(None, 1).round_done()
+
+
+def test_a_part_of_the_work_goes_from_one_share_to_another():
+    told = []
+    report = part(lambda share, what: told.append((share, what)), 0.5, 0.75)
+    for share in (0.0, 0.5, 1.0):
+        report(share, "packing")
+    assert told == [(0.5, "packing"), (0.625, "packing"), (0.75, "packing")]
+    part(None, 0, 1)(0.5, "packing")  # nobody is told

@@ -8,7 +8,7 @@ log-probability, for texts that the model drew itself. So three figures are enou
 decoder's table for what it does, and all of them come from text that the model writes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..progress import Progress
+from ..progress import Progress, part
 from .attach import row_factor
 from .batches import has_bfloat16
 
@@ -188,9 +188,9 @@ def measure_own_text(
     if has_bfloat16(next(model.parameters()).device.type):
         model = model.to(torch.bfloat16)
     texts = own_text(
-        model, start, chosen, forbidden=forbidden, progress=_part(progress, 0.0, _WRITING)
+        model, start, chosen, forbidden=forbidden, progress=part(progress, 0.0, _WRITING)
     )
-    return measure_decoder(model, texts, progress=_part(progress, _WRITING, 1.0))
+    return measure_decoder(model, texts, progress=part(progress, _WRITING, 1.0))
 
 
 class _Watched:
@@ -217,10 +217,3 @@ class _Watched:
 
     def _read(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         self.states = inputs[0].detach()
-
-
-def _part(progress: Progress | None, start: float, stop: float) -> Callable[[float, str], None]:
-    """Progress of a part of the work, from one share of it to another."""
-    if progress is None:
-        return lambda share, what: None
-    return lambda share, what: progress(start + (stop - start) * share, what)

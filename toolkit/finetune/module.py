@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
+from ..methods.lighttoken.gain import as_gain
 from ..table import bitpack, components, embedding
-from .pack import as_gain, as_lowrank, as_weight
+from .pack import as_lowrank, as_weight
 
 _HEAD_ROWS = 8192  # of the table unpacked at a time for logits
 

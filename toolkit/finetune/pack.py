@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from ..methods.lighttoken.gain import nearest_levels, spread_levels
-from ..table.components import DenseDecoder, Float32, Gain, LowRank
+from ..table.components import DenseDecoder, Float32, LowRank
 
 _INT8 = 127
 _TINY = 1e-30  # a column of zeros has a scale too
@@ -32,10 +31,3 @@ def as_lowrank(left: Float32, right: Float32, like: LowRank) -> LowRank:
         np.rint(right / right_scale[:, None]).astype(np.int8),
         (left_scale * right_scale).astype(np.float32),
     )
-
-
-def as_gain(factors: Float32) -> Gain:
-    """A factor for each row, float32 [rows], as one byte of 256 levels; none is below 0."""
-    factors = np.maximum(factors, 0)
-    levels = spread_levels(factors)
-    return Gain(nearest_levels(factors, levels), levels)

@@ -8,6 +8,8 @@ row's own length.
 import numpy as np
 from numpy.typing import NDArray
 
+from ...table.components import Gain
+
 _LEVELS = 256
 _WIDEST = 1e6  # of the longest to the shortest level; shorter rows count as zero
 
@@ -25,3 +27,10 @@ def nearest_levels(lengths: NDArray[np.float32], levels: NDArray[np.float32]) ->
     """The nearest level of each length, uint8 [n]."""
     edges = (levels[1:] + levels[:-1]) / 2
     return np.searchsorted(edges, lengths, side="right").astype(np.uint8)
+
+
+def as_gain(factors: NDArray[np.float32]) -> Gain:
+    """A factor for each row, float32 [n], as one byte of 256 levels; none is below 0."""
+    factors = np.maximum(factors, 0)
+    levels = spread_levels(factors)
+    return Gain(nearest_levels(factors, levels), levels)

@@ -32,7 +32,7 @@ from .base_code import (
     start_code,
     subquantizer_columns,
 )
-from .gain import nearest_levels, spread_levels
+from .gain import as_gain
 from .in_metric import MetricTrainer
 from .residual_stages import ResidualStage, add_stages, fit_stages
 
@@ -105,9 +105,7 @@ def train(
         in_metric.run()
         stages = in_metric.stages(unit)
         if gain is not None:
-            factors = in_metric.factors(unbiased=unbiased) * gain.levels[gain.codes]
-            levels = spread_levels(factors)
-            gain = Gain(nearest_levels(factors, levels), levels)
+            gain = as_gain(in_metric.factors(unbiased=unbiased) * gain.levels[gain.codes])
     return CompressedEmbedding(
         len(table), table.shape[1], mean, stages, order=order, gain=gain, tail=tail
     )
@@ -126,10 +124,9 @@ def _in_unit(scale: Tensor, unit: float) -> Float32:
 
 def _bring_to_one_length(residual: Float32, lengths: NDArray[np.float32]) -> Gain:
     """Divide the rows by their (coded) lengths, in place; rows of no length stay zero."""
-    levels = spread_levels(lengths)
-    gain = Gain(nearest_levels(lengths, levels), levels)
+    gain = as_gain(lengths)
     for rows in row_blocks(len(residual)):
-        residual[rows] /= np.maximum(levels[gain.codes[rows]], 1e-30)[:, None]
+        residual[rows] /= np.maximum(gain.levels[gain.codes[rows]], 1e-30)[:, None]
     return gain
 
 
@@ -233,8 +230,7 @@ class _Trainer:
             power = (decoded**2).sum(1).clamp_min(1e-30)
             ratio = ((self._target[rows] * decoded).sum(1) / power).clamp_min(0)
             factors[rows] *= ratio.cpu().numpy()
-        levels = spread_levels(factors)
-        return Gain(nearest_levels(factors, levels), levels)
+        return as_gain(factors)
 
     def _decoded(self, rows: slice) -> Tensor:
         """What code and stages stand for, float [n, d]: a block at a time, as memory is short."""
