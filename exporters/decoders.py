@@ -3,8 +3,9 @@
 Only a model folder can write text; an .onnx file is compressed by what its tokenizer knows.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from .sources.prior import corpus_ids
 from .sources.source import LoadedModel
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from toolkit.finetune.decoder_statistics import DecoderStatistics
 
 _CORPUS_TOKENS = 16_384
@@ -25,6 +28,78 @@ _CORPUS_LENGTH = 256  # tokens of a piece of the corpus
 def writes_text(loaded: LoadedModel) -> bool:
     """Whether the original is a decoder in PyTorch, which can write."""
     return loaded.exporter != "none" and loaded.facts.task == "text-generation"
+
+
+@dataclass(frozen=True, eq=False)
+class Decoder:
+    """A decoder in PyTorch and what has to be known to let it write.
+
+    Attributes:
+        model: a causal model of transformers.
+        start: the token that texts begin with.
+        ends: tokens that end a text.
+        longest: tokens of a text that it can read.
+        tokenizer: its tokenizer.json, whether or not it is there.
+    """
+
+    model: Any
+    start: int
+    ends: tuple[int, ...]
+    longest: int
+    tokenizer: Path
+
+    @property
+    def rows(self) -> int:
+        """Of its table."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    def write(
+        self, texts: int, length: int, seed: int, progress: Progress | None = None
+    ) -> "Tensor":
+        """Texts that it draws from itself, int64 [texts, length], or as long as it can read."""
+        from toolkit.finetune.decoder_statistics import TextConfig, own_text
+
+        config = TextConfig(texts, min(length, self.longest), seed)
+        return own_text(self.model, self.start, config, forbidden=self.ends, progress=progress)
+
+    def read(self, corpus: Path, tokens: int, length: int, *, option: str = "--corpus") -> "Tensor":
+        """Pieces of a text file, int64 [pieces, length], each behind the first token.
+
+        Args:
+            corpus: UTF-8 text, one text a line.
+            tokens: of it that are read, about.
+            length: tokens of a piece, where the model can read so many.
+            option: what asked for the text, for errors.
+
+        Raises:
+            InputError: no text file, or one that holds no piece.
+        """
+        import torch
+
+        length = min(length, self.longest) - 1  # beside the first token
+        ids = corpus_ids(self.tokenizer, corpus, self.rows, tokens, option=option)
+        pieces = len(ids) // length
+        if not pieces:
+            raise InputError(f"{corpus} holds {len(ids)} tokens; give some thousand")
+        whole = ids[: pieces * length].reshape(pieces, length)
+        return torch.from_numpy(np.pad(whole, ((0, 0), (1, 0)), constant_values=self.start))
+
+
+def open_decoder(loaded: LoadedModel, *, trust_remote_code: bool = False) -> Decoder:
+    """The original in PyTorch, float32."""
+    from .sources.dynamo import load_model
+
+    model = load_model(loaded.folder, loaded.facts, trust_remote_code=trust_remote_code)
+    rows = model.get_input_embeddings().weight.shape[0]
+    config = read_json(loaded.folder / CONFIG)
+    limits = [loaded.facts.max_length, getattr(model.config, "max_position_embeddings", None)]
+    return Decoder(
+        model,
+        _first_token(config, rows),
+        tuple(_ids(config.get("eos_token_id"), rows)),
+        min([limit for limit in limits if limit] or [_CORPUS_LENGTH]),
+        loaded.folder / TOKENIZER,
+    )
 
 
 def decoder_statistics(
@@ -47,29 +122,16 @@ def decoder_statistics(
     Raises:
         InputError: a corpus of too little text.
     """
-    import torch
-
     from toolkit.finetune.decoder_statistics import TextConfig, measure_decoder, measure_own_text
 
-    from .sources.dynamo import load_model
-
-    model = load_model(loaded.folder, loaded.facts, trust_remote_code=trust_remote_code)
-    rows = model.get_input_embeddings().weight.shape[0]
-    config = read_json(loaded.folder / CONFIG)
-    start, ends = _first_token(config, rows), _ids(config.get("eos_token_id"), rows)
-    limits = [loaded.facts.max_length, getattr(model.config, "max_position_embeddings", None)]
-    longest = min([limit for limit in limits if limit] or [_CORPUS_LENGTH])
-    if corpus is None:
-        text = TextConfig(length=min(TextConfig.length, longest), seed=seed)
-        return measure_own_text(model, start, text, forbidden=ends, progress=progress)
-    length = min(_CORPUS_LENGTH, longest) - 1  # beside the first token
-    ids = corpus_ids(loaded.folder / TOKENIZER, corpus, rows, _CORPUS_TOKENS)
-    pieces = len(ids) // length
-    if not pieces:
-        raise InputError(f"{corpus} holds {len(ids)} tokens; give some thousand")
-    whole = ids[: pieces * length].reshape(pieces, length)
-    texts = np.pad(whole, ((0, 0), (1, 0)), constant_values=start)
-    return measure_decoder(model, torch.from_numpy(texts), progress=progress)
+    decoder = open_decoder(loaded, trust_remote_code=trust_remote_code)
+    if corpus is not None:
+        texts = decoder.read(corpus, _CORPUS_TOKENS, _CORPUS_LENGTH)
+        return measure_decoder(decoder.model, texts, progress=progress)
+    text = TextConfig(length=min(TextConfig.length, decoder.longest), seed=seed)
+    return measure_own_text(
+        decoder.model, decoder.start, text, forbidden=decoder.ends, progress=progress
+    )
 
 
 def _first_token(config: dict[str, object], rows: int) -> int:

@@ -149,8 +149,9 @@ def read_texts(
     return lines
 
 
-def check_healable(loaded: LoadedModel) -> None:
-    """Raise InputError for an original that is .onnx already, or a task without a teacher."""
+def check_healable(loaded: LoadedModel, text: Path | None) -> None:
+    """Raise InputError for an original that is .onnx already, a task without a teacher, or no
+    ``text`` for a model that writes none."""
     if loaded.exporter == "none":
         raise InputError(
             f"{loaded.path.name} is ONNX already, which nothing can be trained in; heal with the "
@@ -159,6 +160,10 @@ def check_healable(loaded: LoadedModel) -> None:
     if loaded.facts.task not in _TASKS:
         raise InputError(
             f"healing knows no {loaded.facts.task} models, only {', '.join(_TASKS)}; leave it out"
+        )
+    if text is None and loaded.facts.task != "text-generation":
+        raise InputError(
+            f"a {loaded.facts.task} model writes no text of its own to heal on; give a text file"
         )
 
 

@@ -22,6 +22,7 @@ HEADS = ("packed", "nbits", "dense")
 WEIGHTS = ("fp32", "fp16", "int8", "int4")
 GROUP_SIZES = (16, 32, 64, 128, 256)
 STRUCTURES = ("flat", "transformers-js")
+OWN_TEXT = "own"  # what heal calls text that a decoder writes itself
 _STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
 _CLI = "cli"  # key of a field's metadata
 
@@ -183,17 +184,18 @@ class ExportOptions:
     heal: Path | None = field(
         default=None,
         metadata=_cli(
-            "Text file, one text a line, to fit the packed table to the model on; the bytes stay "
-            "the same."
+            "Text file, one text a line, to fit the packed table to the model on, or `own`: text "
+            "that a decoder writes itself. The bytes stay the same."
         ),
     )
     heal_steps: int = field(
         default=250, metadata=_cli("Training steps of --heal, at most; 0 only chooses codes again.")
     )
-    heal_train: str = field(
-        default="table",
+    heal_train: str | None = field(
+        default=None,
         metadata=_cli(
-            "What --heal trains: the table; the model's LayerNorms and biases too; or all weights.",
+            "What --heal trains: the table; the model's LayerNorms and biases too; or all weights "
+            "[default: table; of a decoder norms, and weights with --weights int4].",
             choices=("table", "norms", "weights"),
             hidden=("body",),
         ),
@@ -227,6 +229,11 @@ class ExportOptions:
             raise InputError("packed and heal are for one table; leave all_tables out")
         if self.heal_steps < 0:
             raise InputError(f"heal_steps must be at least 0, got {self.heal_steps}")
+
+    @property
+    def heal_text(self) -> Path | None:
+        """The file to heal on; None without one, also where a decoder writes the text itself."""
+        return None if self.heal is None or str(self.heal) == OWN_TEXT else self.heal
 
 
 def cli_options() -> dict[str, CliOption]:

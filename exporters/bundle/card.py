@@ -141,12 +141,19 @@ def _made(manifest: Manifest) -> str:
     if healed is not None:
         return (
             f"without labels. On {healed.texts:,} plain texts {_HEALED[healed.trained]} came "
-            f"nearer to the original:\non texts held out, the distance to its outputs fell from "
+            f"nearer to the original:\non texts held out, {_distance(manifest)} fell from "
             f"{healed.before:.3g} to {healed.after:.3g}"
         )
     if manifest.method == "given":
         return "from a table that was packed before"
     return "without labels and without text"
+
+
+def _distance(manifest: Manifest) -> str:
+    """What healing measured."""
+    if manifest.task == "text-generation":
+        return "the divergence from what it expects next (Kullback-Leibler, in nats)"
+    return "the distance to its outputs"
 
 
 def _inputs(manifest: Manifest) -> str:

@@ -1,14 +1,14 @@
 """Products with weights become onnxruntime's MatMulNBits: a few bits a number, a scale a group."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from exporters.weights.rounding import GroupedWeight, round_by_outputs, round_to_nearest
 from toolkit.graph.forms import MICROSOFT
+from toolkit.rounding import GroupedWeight, round_by_outputs, round_to_nearest
 
 from ..weights.calibration import SecondMoments
 from ..weights.products import Product
@@ -25,6 +25,7 @@ class QuantizeProducts(Pass):
         products: with float32 weights, found in the model that the pass is called on.
         calibration: second moments of their inputs, by the values' names, a few at a time; a
             product whose inputs never come is rounded to nearest.
+        known: matrices that are rounded already.
         bits: of a number, 4 or 8.
         group_size: numbers that share a scale; less where a product sums fewer.
     """
@@ -34,18 +35,22 @@ class QuantizeProducts(Pass):
         products: Iterable[Product],
         calibration: Iterable[SecondMoments] = (),
         *,
+        known: Mapping[Product, GroupedWeight] | None = None,
         bits: int = 4,
         group_size: int = 128,
     ) -> None:
         super().__init__()
         self.products = list(products)
         self.calibration = calibration
+        self.known = known or {}
         self.bits = bits
         self.group_size = group_size
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite ``model`` in place."""
-        left = list(self.products)
+        left = [product for product in self.products if product not in self.known]
+        for product, weight in self.known.items():
+            _replace(model, product, weight)
         for part in self.calibration:
             for product in [p for p in left if p.inputs.name in part]:
                 known = part[str(product.inputs.name)]
@@ -61,7 +66,7 @@ class QuantizeProducts(Pass):
 def _rounded(
     product: Product, second_moments: NDArray[np.float64] | None, bits: int, group_size: int
 ) -> GroupedWeight:
-    weight = _matrix(product)
+    weight = product.matrix()
     size = _group_size(group_size, weight.shape[1])
     if second_moments is None:
         return round_to_nearest(weight, bits=bits, group_size=size)
@@ -73,13 +78,6 @@ def _group_size(wanted: int, columns: int) -> int:
     while wanted > _LEAST_GROUP and wanted >= 2 * columns:
         wanted //= 2
     return wanted
-
-
-def _matrix(product: Product) -> NDArray[np.float32]:
-    """float32 [n, k]."""
-    assert product.weight.const_value is not None
-    values = product.weight.const_value.numpy()
-    return np.ascontiguousarray(values if product.by_rows else values.T)
 
 
 def _replace(model: ir.Model, product: Product, weight: GroupedWeight) -> None:

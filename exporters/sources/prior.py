@@ -124,15 +124,19 @@ def importance_of(
     return prior
 
 
-def corpus_ids(tokenizer: Path, corpus: Path, rows: int, count: int) -> NDArray[np.int64]:
+def corpus_ids(
+    tokenizer: Path, corpus: Path, rows: int, count: int, *, option: str = "--corpus"
+) -> NDArray[np.int64]:
     """At most ``count`` token ids from the beginning of a text file, int64, as they follow.
+
+    ``option``: what asked for the text, for errors.
 
     Raises:
         InputError: as ``corpus_importance``.
     """
     found: list[NDArray[np.int64]] = []
     held = 0
-    for ids in corpus_lines(tokenizer, corpus):
+    for ids in corpus_lines(tokenizer, corpus, option=option):
         found.append(ids[ids < rows])
         held += len(found[-1])
         if held >= count:

@@ -30,7 +30,7 @@ def compress_tables(state: Export, report: Report) -> None:
     if _is_measured(state):
         state.statistics = decoder_statistics(
             state.loaded,
-            corpus=options.corpus or options.heal,
+            corpus=options.corpus or options.heal_text,
             seed=options.seed,
             trust_remote_code=options.trust_remote_code,
             progress=part(report, 0, 1 / 2),

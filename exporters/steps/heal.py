@@ -1,46 +1,87 @@
 """The packed table is fitted to its model on plain text, in the same bytes."""
 
+from typing import TYPE_CHECKING
+
 from toolkit.bundle.manifest import Healed
 from toolkit.graph.rows import table_values
+from toolkit.progress import part
 
+from ..decoders import writes_text
 from ..healing import export_trained, heal_table
+from ..healing_decoder import Rounding, heal_decoder
 from .state import Export, Report
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_HEALED = 0.95  # of the work, before the model is exported anew
+_INT4 = 4
 
 
 def heal(state: Export, report: Report) -> None:
     """Heal the one table; export the model anew if its own parameters were trained too.
 
     Raises:
-        InputError: as :func:`exporters.healing.heal_table`.
+        InputError: as :func:`exporters.healing.heal_table` and
+            :func:`exporters.healing_decoder.heal_decoder`.
     """
+    healing = _decoder if writes_text(state.loaded) else _encoder
+    parameters = healing(state, part(report, 0.0, _HEALED))
+    if parameters:
+        state.trained = export_trained(
+            state.loaded,
+            parameters,
+            state.work / "healed",
+            trust_remote_code=state.options.trust_remote_code,
+            with_past=state.options.with_past,
+        )
+        state.weights_path = state.trained.path
+
+
+def _encoder(state: Export, report: Report) -> dict[str, "Tensor"]:
+    """Heal the table of a model that gives hidden states; what else was trained, by name."""
     from toolkit.finetune.distil import DistilConfig
     from toolkit.finetune.heal import HealConfig
 
     options = state.options
-    assert options.heal is not None
+    assert options.heal_text is not None
     (embedding,) = state.embeddings
     dense = table_values(state.tables[0])
     steps = DistilConfig(steps=options.heal_steps // HealConfig.rounds)
+    train = options.heal_train or "table"
     embedding, healing = heal_table(
         state.loaded,
         embedding,
         dense,
-        options.heal,
-        HealConfig(steps, HealConfig.rounds, seed=options.seed, train=options.heal_train),
+        options.heal_text,
+        HealConfig(steps, HealConfig.rounds, seed=options.seed, train=train),
         importance=state.importance(len(dense)),
         trust_remote_code=options.trust_remote_code,
         progress=report,
     )
     state.embeddings = [embedding]
-    state.healed = Healed(
-        healing.texts, healing.before, healing.after, healing.steps, options.heal_train
+    state.healed = Healed(healing.texts, healing.before, healing.after, healing.steps, train)
+    return dict(healing.parameters)
+
+
+def _decoder(state: Export, report: Report) -> dict[str, "Tensor"]:
+    """Heal a decoder's table and weights by what it expects next; those, by name."""
+    from toolkit.finetune.heal_decoder import DecoderHealConfig
+
+    options = state.options
+    (embedding,) = state.embeddings
+    few_bits = options.weights == "int4"
+    train = options.heal_train or ("body" if few_bits else "norms")
+    found = heal_decoder(
+        state.loaded,
+        embedding,
+        options.heal_text,
+        DecoderHealConfig(options.heal_steps, seed=options.seed, train=train),
+        statistics=state.statistics,
+        rounding=Rounding(_INT4, options.group_size) if few_bits else None,
+        trust_remote_code=options.trust_remote_code,
+        progress=report,
     )
-    if healing.parameters:
-        state.trained = export_trained(
-            state.loaded,
-            healing.parameters,
-            state.work / "healed",
-            trust_remote_code=options.trust_remote_code,
-            with_past=options.with_past,
-        )
-        state.weights_path = state.trained.path
+    state.embeddings = [found.packed]
+    state.healed, state.rounded = found.healed, found.rounded
+    return found.parameters

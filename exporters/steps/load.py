@@ -29,7 +29,7 @@ def load(state: Export, report: Report) -> None:
         with_past=options.with_past,
     )
     if options.heal is not None:
-        check_healable(state.loaded)
+        check_healable(state.loaded, options.heal_text)
     if state.budget is None:
         decoder = state.loaded.facts.task == "text-generation"
         state.budget = Budget(ratio=DECODER_RATIO if decoder else DEFAULT_RATIO)

@@ -44,6 +44,7 @@ def shrink(state: Export, report: Report) -> None:
         kept=kept,
         heads=(lambda model: head_products(model, names)) if options.head == "nbits" else None,
         group_size=options.group_size,
+        rounded=state.rounded,
     )
 
 

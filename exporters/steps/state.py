@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from toolkit import Budget, CompressedEmbedding
 from toolkit.bundle.manifest import Healed, Manifest, Parity
 from toolkit.graph.tables import TableUse
+from toolkit.rounding import GroupedWeight
 
 from ..bundle.structure import Structure
 from ..options import ExportOptions
@@ -49,6 +50,7 @@ class Export:
         statistics: what a decoder's own text says about its table; None where it was not asked.
         embeddings: a packed table for each of ``tables``.
         healed: what healing gained, if it was asked for.
+        rounded: matrices of few bits as healing left them; none without it.
         trained: the model that the weights come from; ``loaded`` unless healing trained them.
         weights_path: the .onnx file before the rewrite, its weights in their final form.
         model: that file's graph, rewritten in place.
@@ -72,6 +74,7 @@ class Export:
     statistics: "DecoderStatistics | None" = None
     embeddings: list[CompressedEmbedding] = field(init=False)
     healed: Healed | None = None
+    rounded: tuple[GroupedWeight, ...] = ()
     trained: LoadedModel = field(init=False)
     weights_path: Path = field(init=False)
     model: ir.Model = field(init=False)
@@ -101,6 +104,6 @@ class Export:
         if rows not in self._importance:
             options = self.options
             self._importance[rows] = importance_of(
-                self.tokenizer, rows, options.corpus, options.heal
+                self.tokenizer, rows, options.corpus, options.heal_text
             )
         return self._importance[rows]

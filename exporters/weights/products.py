@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from toolkit.graph.forms import is_op, is_plain_gemm
 
@@ -35,6 +37,12 @@ class Product:
         assert self.weight.const_value is not None
         rows, columns = (int(size) for size in self.weight.const_value.shape.numpy())
         return (rows, columns) if self.by_rows else (columns, rows)
+
+    def matrix(self) -> NDArray[np.float32]:
+        """The weight, float32 [n, k], contiguous."""
+        assert self.weight.const_value is not None
+        values = self.weight.const_value.numpy()
+        return np.ascontiguousarray(values if self.by_rows else values.T)
 
 
 def find_products(model: ir.Model, kept: frozenset[str] = frozenset()) -> list[Product]:

@@ -1,6 +1,6 @@
 """What is left beside the token table, made smaller: fp16, int8 or int4."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import onnx_ir.passes.common as common_passes
 from numpy.typing import NDArray
 
 from toolkit.errors import InputError
+from toolkit.rounding import GroupedWeight
 
 from ..options import GROUP_SIZES, WEIGHTS
 from ..passes.quantize_products import QuantizeProducts
@@ -49,6 +50,7 @@ def shrink_weights(
     kept: frozenset[str],
     heads: Callable[[ir.Model], list[Product]] | None = None,
     group_size: int = 128,
+    rounded: Sequence[GroupedWeight] = (),
 ) -> Path:
     """Make all but the token tables smaller.
 
@@ -57,7 +59,7 @@ def shrink_weights(
     - int8: products with weights become MatMulInteger on activations scaled as they come
       (onnxruntime's dynamic quantization, a scale for each column of weights).
     - int4: products with weights become MatMulNBits, rounded by what they do to outputs
-      (``exporters.weights.rounding.round_by_outputs``).
+      (``toolkit.rounding.round_by_outputs``).
 
     With int8 and int4 the other tables that are looked up (positions, types) hold bytes.
 
@@ -69,6 +71,7 @@ def shrink_weights(
         kept: initializers that stay as they are: the tables to pack, and what heads read of them.
         heads: finds output heads to turn into MatMulNBits of 4 bits too, whatever the form.
         group_size: numbers that share a scale, with int4.
+        rounded: matrices of the model that were rounded before, as training left them.
 
     Returns:
         The new model's path; ``path`` itself where there is nothing to do.
@@ -93,9 +96,30 @@ def shrink_weights(
         QuantizeTables(kept)(model)
         if form == "int4":
             found = _some_products(model, kept)
-            QuantizeProducts(found, _calibrate(path, found, inputs), group_size=group_size)(model)
+            known = _known(found, rounded)
+            left = [product for product in found if product not in known]
+            calibration = _calibrate(path, left, inputs) if left else ()
+            QuantizeProducts(found, calibration, known=known, group_size=group_size)(model)
         path = _save(model, work, form)
     return path
+
+
+def _known(
+    products: list[Product], rounded: Sequence[GroupedWeight]
+) -> dict[Product, GroupedWeight]:
+    """Which of ``rounded`` each product multiplies by: the one of equal values."""
+    by_values = {weight.dense().tobytes(): weight for weight in rounded}
+    known = {
+        product: by_values[values]
+        for product in products
+        if rounded and (values := product.matrix().tobytes()) in by_values
+    }
+    if len(set(map(id, known.values()))) < len(by_values):
+        raise InputError(
+            f"{len(by_values)} matrices were trained in few bits, and the exported graph has only "
+            f"{len(known)} of them as they are; export without --heal, or with --heal-train norms"
+        )
+    return known
 
 
 def _some_products(model: ir.Model, kept: frozenset[str]) -> list[Product]:

@@ -148,8 +148,11 @@ def print_export(manifest: Manifest, target: Path) -> None:
         f"off by {max(parity.lookup, parity.rewrite):.2g} at most"
     )
     if (healed := manifest.healed) is not None:
+        writes = manifest.task == "text-generation"
+        what = "the next token's divergence" if writes else "the outputs' distance"
+        what += " from the original's" if writes else " to the original's"
         say(
-            f"healed on {healed.texts:,} texts: the outputs' distance to the original's went from "
+            f"healed on {healed.texts:,} texts: {what} went from "
             f"{healed.before:.4f} to {healed.after:.4f} on held-out texts"
             f"{_TRAINED_TOO.get(healed.trained, '')}"
         )

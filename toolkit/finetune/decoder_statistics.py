@@ -25,6 +25,7 @@ from .batches import has_bfloat16
 _EQUAL = 0.1  # share of the importance that all rows have alike: texts differ
 _PLAIN = 0.03  # of the mean eigenvalue: no direction is free
 _LOGITS = 1 << 27  # held at a time, numbers
+_BLOCK = 256  # tokens of a large vocabulary that are drawn from together
 _WRITING = 0.6  # share of the time that writing takes
 
 Float64 = NDArray[np.float64]
@@ -113,11 +114,27 @@ def own_text(
             logits = found.logits[:, -1].float()
             if forbidden:
                 logits[:, list(forbidden)] = -torch.inf
-            latest = torch.multinomial(logits.softmax(-1), 1, generator=generator)
+            latest = _draw(logits.softmax(-1), generator)
             texts = torch.cat([texts, latest], dim=1)
             if progress is not None:
                 progress(drawn / config.length, "the decoder writes text to be measured on")
     return texts
+
+
+def _draw(shares: Tensor, generator: torch.Generator) -> Tensor:
+    """A token a row, int64 [n, 1], from probabilities float [n, V].
+
+    torch.multinomial takes a random number for every token. So a block of a large vocabulary is
+    drawn first, and then a token of the block.
+    """
+    rows = shares.shape[1]
+    if rows <= _BLOCK**2:
+        return torch.multinomial(shares, 1, generator=generator)
+    padded = nn.functional.pad(shares, (0, -rows % _BLOCK))
+    blocks = padded.reshape(len(shares), -1, _BLOCK)
+    block = torch.multinomial(blocks.sum(-1), 1, generator=generator)
+    inside = torch.take_along_dim(blocks, block[:, :, None], dim=1)[:, 0]
+    return block * _BLOCK + torch.multinomial(inside, 1, generator=generator)
 
 
 def measure_decoder(

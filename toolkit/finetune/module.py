@@ -64,7 +64,7 @@ class CompressedEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """``ids`` integer [...] -> float [..., d]."""
-        rows = self._rows(ids.reshape(-1).long())
+        rows = self.rows(ids.reshape(-1).long())
         if self.factor != 1.0:
             rows = rows * self.factor
         return rows.reshape(*ids.shape, self.embedding_dim).to(self.dtype)
@@ -84,9 +84,10 @@ class CompressedEmbedding(nn.Module):
         return torch.arange(self.num_embeddings, device=self.mean.device).split(_HEAD_ROWS)  # type: ignore[no-untyped-call]
 
     def _some_logits(self, hidden: Tensor, ids: Tensor) -> Tensor:
-        return hidden @ self._rows(ids).to(hidden.dtype).T
+        return hidden @ self.rows(ids).to(hidden.dtype).T
 
-    def _rows(self, ids: Tensor) -> Tensor:
+    def rows(self, ids: Tensor) -> Tensor:
+        """``ids`` int64 [n] -> float [n, d], without ``factor``."""
         # Like a dense table's, the rows keep their precision where the model's products lose it.
         with torch.autocast(self.mean.device.type, enabled=False):
             return self._sum(ids)
@@ -117,7 +118,7 @@ class CompressedEmbedding(nn.Module):
     @torch.no_grad()
     def dense(self) -> Tensor:
         """The table as floats [V, d], without a gradient and without ``factor``."""
-        return torch.cat([self._rows(ids) for ids in self._every()])
+        return torch.cat([self.rows(ids) for ids in self._every()])
 
     def pack(self) -> embedding.CompressedEmbedding:
         """The table as it is now, in as many bytes as it came in.

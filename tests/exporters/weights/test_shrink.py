@@ -179,7 +179,7 @@ def test_onnxruntime_reads_what_the_codes_stand_for(graph, columns, bits):
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
     x = rng.normal(size=(5, columns)).astype(np.float32)
     size = node.attributes["block_size"].as_int()
-    from exporters.weights.rounding import round_to_nearest
+    from toolkit.rounding import round_to_nearest
 
     wanted = x @ round_to_nearest(np.ascontiguousarray(w.T), bits=bits, group_size=size).dense().T
     np.testing.assert_allclose(session.run(None, {"x": x})[0], wanted, atol=1e-4)

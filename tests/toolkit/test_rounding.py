@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.weights.rounding import GroupedWeight, round_by_outputs, round_to_nearest
+from toolkit.rounding import GroupedWeight, round_by_outputs, round_to_nearest
 
 
 def matrix(rows, columns, seed=0):
