@@ -21,6 +21,7 @@ FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
 WEIGHTS = ("fp32", "fp16", "int8", "int4")
 GROUP_SIZES = (16, 32, 64, 128, 256)
+DECODER_GROUP, GROUP = 32, 128  # by default
 STRUCTURES = ("flat", "transformers-js")
 OWN_TEXT = "own"  # what heal calls text that a decoder writes itself
 _STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
@@ -117,11 +118,11 @@ class ExportOptions:
             "Form of the weights beside the table.", choices=WEIGHTS, aliases=("--body",)
         ),
     )
-    group_size: int = field(
-        default=128,
+    group_size: int | None = field(
+        default=None,
         metadata=_cli(
             "Numbers that share a scale in int4 weights: smaller groups are more exact, and take "
-            "more bytes.",
+            "more bytes [default: 32 in decoders, 128 else].",
             choices=GROUP_SIZES,
             aliases=("--body-block",),
         ),

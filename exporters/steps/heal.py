@@ -70,15 +70,18 @@ def _decoder(state: Export, report: Report) -> dict[str, "Tensor"]:
 
     options = state.options
     (embedding,) = state.embeddings
-    few_bits = options.weights == "int4"
-    train = options.heal_train or ("body" if few_bits else "norms")
+    rounding = None
+    if options.weights == "int4":
+        assert options.group_size is not None
+        rounding = Rounding(_INT4, options.group_size)
+    train = options.heal_train or ("norms" if rounding is None else "body")
     found = heal_decoder(
         state.loaded,
         embedding,
         options.heal_text,
         DecoderHealConfig(options.heal_steps, seed=options.seed, train=train),
         statistics=state.statistics,
-        rounding=Rounding(_INT4, options.group_size) if few_bits else None,
+        rounding=rounding,
         trust_remote_code=options.trust_remote_code,
         progress=report,
     )

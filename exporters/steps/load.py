@@ -1,11 +1,14 @@
 """The source becomes an ONNX model on disk, and the tables to pack are found in it."""
 
+from dataclasses import replace
+
 from toolkit import Budget
 from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO
 from toolkit.graph.load import load_graph
 
 from ..bundle.structure import check_structure
 from ..healing import check_healable
+from ..options import DECODER_GROUP, GROUP
 from ..passes.compress_table import check_opset
 from ..passes.fuse_attention import count_fusible
 from ..sources.source import load_source
@@ -30,8 +33,10 @@ def load(state: Export, report: Report) -> None:
     )
     if options.heal is not None:
         check_healable(state.loaded, options.heal_text)
+    decoder = state.loaded.facts.task == "text-generation"
+    if options.group_size is None:
+        state.options = replace(options, group_size=DECODER_GROUP if decoder else GROUP)
     if state.budget is None:
-        decoder = state.loaded.facts.task == "text-generation"
         state.budget = Budget(ratio=DECODER_RATIO if decoder else DEFAULT_RATIO)
     state.structure = check_structure(options.structure, state.loaded)
     state.weights_path = state.loaded.path

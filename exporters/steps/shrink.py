@@ -6,6 +6,7 @@ from toolkit.allocate.importance import zipf_prior
 from toolkit.graph.heads import find_heads
 from toolkit.graph.tables import find_tables
 
+from ..options import GROUP
 from ..sources.prior import corpus_ids
 from ..weights.products import Product
 from ..weights.shrink import Inputs, shrink_weights
@@ -43,7 +44,7 @@ def shrink(state: Export, report: Report) -> None:
         Inputs(tuple(sorted(ids_inputs)), importance, text, options.seed),
         kept=kept,
         heads=(lambda model: head_products(model, names)) if options.head == "nbits" else None,
-        group_size=options.group_size,
+        group_size=options.group_size or GROUP,
         rounded=state.rounded,
     )
 

@@ -1,5 +1,7 @@
 """Bodies in fewer bits: which weights, how well, and that the tables to pack stay as they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -13,6 +15,7 @@ from exporters.weights.calibration import second_moments
 from exporters.weights.products import Product, find_products
 from exporters.weights.shrink import Inputs, shrink_weights
 from toolkit.errors import InputError
+from toolkit.rounding import round_to_nearest
 
 ROWS, WIDTH, INNER = 300, 32, 48
 INPUTS = Inputs(("ids",), np.ones(ROWS))
@@ -173,16 +176,34 @@ def test_onnxruntime_reads_what_the_codes_stand_for(graph, columns, bits):
     w = rng.normal(size=(columns, 24)).astype(np.float32)
     model = graph(f"(float[n, {columns}] x) => (float[n, 24] y)", "y = MatMul(x, w)", w=w)
     QuantizeProducts(find_products(model), bits=bits, group_size=32)(model)
-    node = model.graph[0]
-    for key in ("accuracy_level",):  # sums in float32 here, so that the codes alone are compared
-        node.attributes[key] = ir.AttrInt64(key, 1)
+    (node,) = [node for node in model.graph if node.op_type == "MatMulNBits"]
+    # Sums in float32 here, so that the codes alone are compared.
+    node.attributes["accuracy_level"] = ir.AttrInt64("accuracy_level", 1)
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
     x = rng.normal(size=(5, columns)).astype(np.float32)
     size = node.attributes["block_size"].as_int()
-    from toolkit.rounding import round_to_nearest
+    weight = round_to_nearest(np.ascontiguousarray(w.T), bits=bits, group_size=size)
+    half = replace(weight, scales=weight.scales.astype(np.float16).astype(np.float32))
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], x @ half.dense().T, atol=1e-4)
 
-    wanted = x @ round_to_nearest(np.ascontiguousarray(w.T), bits=bits, group_size=size).dense().T
-    np.testing.assert_allclose(session.run(None, {"x": x})[0], wanted, atol=1e-4)
+
+def test_scales_are_stored_in_half_precision_and_read_in_float32(graph, tmp_path):
+    w = np.random.default_rng(0).normal(size=(32, 24)).astype(np.float32)
+    model = graph("(float[n, 32] x) => (float[n, 24] y)", "y = MatMul(x, w)", w=w)
+    QuantizeProducts(find_products(model), bits=4, group_size=32)(model)
+    assert model.graph.initializers["w.scales"].const_value.dtype == ir.DataType.FLOAT16
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(ir.to_proto(model).SerializeToString(), options)
+    assert [node.op_type for node in ir.load(tmp_path / "optimized.onnx").graph] == ["MatMulNBits"]
+
+
+def test_scales_that_half_precision_cannot_hold_stay_as_they_are(graph):
+    w = np.random.default_rng(0).normal(size=(32, 24)).astype(np.float32) * np.float32(1e-8)
+    model = graph("(float[n, 32] x) => (float[n, 24] y)", "y = MatMul(x, w)", w=w)
+    QuantizeProducts(find_products(model), bits=4, group_size=32)(model)
+    assert model.graph.initializers["w.scales"].const_value.dtype == ir.DataType.FLOAT
+    assert [node.op_type for node in model.graph] == ["MatMulNBits"]
 
 
 def test_moments_are_those_of_what_products_read(path, tmp_path):
