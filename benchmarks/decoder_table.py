@@ -8,6 +8,7 @@ alone is replaced, in float32 PyTorch, so that the figures are of the table and 
 Beside LightToken's tables stand roundings to the nearest, with a minimum and a scale in half
 precision for each group of 32 numbers, as onnxruntime and GGUF store them. Tables are compressed on
 text that the model writes itself, as `lighttoken export` does it, with its codebooks for heads.
+`--heal STEPS` heals each of them too, with the model's norms, as `lighttoken export --heal own`.
 """
 
 import math
@@ -15,7 +16,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,20 @@ from one_line import run
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from exporters.decoders import decoder_statistics
+from exporters.decoders import decoder_statistics, open_decoder
 from exporters.sources.dynamo import load_model
 from exporters.sources.facts import TOKENIZER, read_facts
 from exporters.sources.prior import special_tokens
 from exporters.sources.source import LoadedModel
-from toolkit import Budget, LightTokenConfig, compress
+from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
 from toolkit.bundle.manifest import Source
 from toolkit.errors import InputError
+from toolkit.finetune.distil import copied, put_back
+from toolkit.finetune.heal_decoder import DecoderHealConfig, heal_decoder
 
 _GROUP = 32  # numbers that share a scale and a minimum
 _SCALES = 32  # bits of both
+_TEXTS, _LENGTH = 256, 192  # to heal on
 _CHARACTERS = 20  # of the text that are read for each token that is wanted: enough in any language
 
 
@@ -80,6 +84,19 @@ class Judge:
             seconds,
         )
 
+    def healed(self, name: str, packed: CompressedEmbedding, texts: Tensor, steps: int) -> Row:
+        """The figures of ``packed`` after healing, the model's norms with it."""
+        config = DecoderHealConfig(steps, train="norms")
+        found = heal_decoder(self._model, packed, texts, config=config)
+        own = dict(self._model.named_parameters())
+        before = copied({at: own[at] for at in found.parameters})
+        put_back(own, found.parameters)
+        table = torch.from_numpy(found.packed.dense())
+        row = self.row(name, found.packed.bits_per_parameter, table, found.seconds)
+        put_back(own, before)
+        # With other norms the original table is not looked up, and no original state comes in.
+        return replace(row, looked_up=math.nan, head=math.nan)
+
     def _hidden(self, table: Tensor) -> list[Tensor]:
         weight = self._model.get_input_embeddings().weight
         own, weight.data = weight.data, table
@@ -111,21 +128,31 @@ def rounded(table: NDArray[np.float32], bits: int) -> Tensor:
     return torch.from_numpy((least + codes * step).reshape(table.shape))
 
 
-def rows(
-    folder: Path, judge: Judge, ratios: tuple[float, ...], corpus: Path | None
-) -> Iterator[Row]:
+@dataclass(frozen=True)
+class Asked:
+    """What LightToken's tables are made for and of."""
+
+    folder: Path
+    ratios: tuple[float, ...]
+    corpus: Path | None
+    heal: int
+
+
+def rows(judge: Judge, asked: Asked) -> Iterator[Row]:
     """The original, the roundings, and LightToken at each ratio."""
+    folder = asked.folder
     table = judge.table.numpy()
     yield judge.row("float32", 32, judge.table)
     for bits in (4, 3, 2):
         yield judge.row(f"int{bits}, nearest", bits + _SCALES / _GROUP, rounded(table, bits))
     loaded = LoadedModel(folder, folder, read_facts(folder), Source(folder.name, "folder", ""), "")
     started = time.monotonic()
-    found = decoder_statistics(loaded, corpus=corpus)
+    found = decoder_statistics(loaded, corpus=asked.corpus)
+    texts = _healing_texts(loaded, asked) if asked.heal else None
     click.echo(
         f"statistics of {found.tokens:,} tokens in {time.monotonic() - started:.0f} s", err=True
     )
-    for ratio in ratios:
+    for ratio in asked.ratios:
         started = time.monotonic()
         packed = compress(
             table,
@@ -138,6 +165,15 @@ def rows(
         seconds = time.monotonic() - started
         name = f"LightToken {packed.ratio:.1f}x"
         yield judge.row(name, packed.bits_per_parameter, torch.from_numpy(packed.dense()), seconds)
+        if texts is not None:
+            yield judge.healed(f"{name}, healed", packed, texts, asked.heal)
+
+
+def _healing_texts(loaded: LoadedModel, asked: Asked) -> Tensor:
+    decoder = open_decoder(loaded)
+    if asked.corpus is not None:
+        return decoder.read(asked.corpus, _TEXTS * _LENGTH, _LENGTH)
+    return decoder.write(_TEXTS, _LENGTH, seed=1)
 
 
 @click.command()
@@ -146,6 +182,7 @@ def rows(
 @click.option("--ratio", "ratios", type=float, multiple=True, default=(8, 12, 16, 25))
 @click.option("--windows", default=12, show_default=True)
 @click.option("--length", default=256, show_default=True, help="Tokens of a window.")
+@click.option("--heal", default=0, metavar="STEPS", help="Heal each table too, in so many steps.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="In place of the model's own text.")
 def command(
     folder: Path,
@@ -153,6 +190,7 @@ def command(
     ratios: tuple[float, ...],
     windows: int,
     length: int,
+    heal: int,
     corpus: Path | None,
 ) -> None:
     """Perplexity of the decoder in FOLDER over TEXT with its table in several forms."""
@@ -169,9 +207,11 @@ def command(
     judge = Judge(model, torch.from_numpy(np.pad(ids, ((0, 0), (1, 0)), constant_values=start)))
     click.echo("| table | bits a parameter | input | head | both | top-1 | seconds |")
     click.echo("|---|--:|--:|--:|--:|--:|--:|")
-    for row in rows(folder, judge, ratios, corpus):
+    for row in rows(judge, Asked(folder, ratios, corpus, heal)):
         figures = (row.looked_up, row.head, row.both)
-        perplexities = " | ".join(f"{figure:.2f}" for figure in figures)
+        perplexities = " | ".join(
+            "" if math.isnan(figure) else f"{figure:.2f}" for figure in figures
+        )
         click.echo(
             f"| {row.name} | {row.bits:.2f} | {perplexities} | {row.agreement:.1f}% | "
             f"{row.seconds:.0f} |"
