@@ -8,7 +8,7 @@ the table stay; what they are read by is trained, and of the model around it wha
 import copy
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from .distil import copied
 from .rounded import attach_rounded
 from .training import Rates, Training
 
+_LEAST_VARIANCE = 1e-6  # of a column
 _ASKING = 0.15  # of the work, for the progress
 
 
@@ -41,6 +42,7 @@ class DecoderHealConfig:
         batch: texts of a step.
         held_out: texts that are not trained on.
         check_every: steps between looks at the texts held out, after which the work is noted.
+        hidden: weight of the states between the layers beside the next token.
         rates: how fast each kind of parameter learns.
         train: the floats of the ``table`` alone; or with it the ``norms``, which is all vectors; or
             with both the ``body``, which is all other weights: as codes and scales where they are
@@ -52,9 +54,10 @@ class DecoderHealConfig:
     """
 
     steps: int = 250
-    batch: int = 10
+    batch: int = 12
     held_out: int = 8
     check_every: int = 25
+    hidden: float = 1.0
     rates: Rates = field(default_factory=Rates)
     train: str = "norms"
     seed: int = 0
@@ -128,7 +131,7 @@ def heal_decoder(
     student = _Student(model, packed, rounded or {}, chosen)
     own = original.of(student.model)
 
-    def divergence(some: Tensor, seed: int) -> Tensor:
+    def divergence(some: Tensor, seed: int, states: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         candidates = Candidates.draw(teacher, some, generator)
         # The first token is the same in every text: what follows it says nothing of the others.
@@ -136,17 +139,25 @@ def heal_decoder(
         with torch.no_grad():
             given = original.logits(wanted, candidates.ids)
         with fast_products(student.model):
-            states = body_of(student.model)(input_ids=texts[some], use_cache=False)
-            states = states.last_hidden_state[:, 1:].flatten(0, 1)
-            got = own.logits(states, candidates.ids)
+            got = own.logits(states[:, 1:].flatten(0, 1), candidates.ids)
         return candidates.divergence(given, got)
+
+    def loss(some: Tensor, seed: int) -> Tensor:
+        found = _run(student.model, texts[some], hidden=True)
+        with torch.no_grad():
+            wanted = _run(model, texts[some], hidden=True)
+        apart = _hidden_distance(found.hidden_states, wanted.hidden_states)
+        return divergence(some, seed, found.last_hidden_state) + chosen.hidden * apart
 
     held_out = torch.split(torch.arange(chosen.held_out), chosen.batch)
 
     @torch.no_grad()
     def judge() -> float:
-        losses = [float(divergence(some, chosen.seed)) * len(some) for some in held_out]
-        return sum(losses) / chosen.held_out
+        total = 0.0
+        for some in held_out:
+            states = _run(student.model, texts[some]).last_hidden_state
+            total += float(divergence(some, chosen.seed, states)) * len(some)
+        return total / chosen.held_out
 
     before = judge()
     training = Training(student.groups, chosen.steps, before)
@@ -156,7 +167,7 @@ def heal_decoder(
     say = part(progress, _ASKING, 1.0)
     while training.done < chosen.steps:
         some = _batch(len(texts), chosen, training.done)
-        training.step(divergence(some, chosen.seed + 1 + training.done))
+        training.step(loss(some, chosen.seed + 1 + training.done))
         if training.done % chosen.check_every == 0 or training.done == chosen.steps:
             training.look(judge())
             if notes is not None:
@@ -218,6 +229,27 @@ class _Student:
                 self.beside[name] = tensor
                 rate = rates.vectors if tensor.dim() == 1 else rates.matrices
                 self.groups[name] = tensor, rate
+
+
+def _run(model: Any, ids: Tensor, *, hidden: bool = False) -> Any:
+    """What the body of a causal model gives for ids int64 [n, length]."""
+    with fast_products(model):
+        return body_of(model)(input_ids=ids, use_cache=False, output_hidden_states=hidden)
+
+
+def _hidden_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Mean squared error of the states between the layers, as a share of each column's variance.
+
+    A few thousand tokens say little through one distribution each, and more through every layer
+    (Jiao et al. 2020, TinyBERT, section 3). Columns count alike: a few of them are a hundred times
+    as large as the others. The first token is left out here too.
+    """
+    total = torch.zeros(())
+    for own, given in zip(found[1:], wanted[1:], strict=True):
+        goal = given[:, 1:].float()
+        error = (own[:, 1:].float() - goal).square().mean((0, 1))
+        total = total + (error / (goal.var((0, 1)) + _LEAST_VARIANCE)).mean()
+    return total / max(len(wanted) - 1, 1)
 
 
 def _batch(texts: int, config: DecoderHealConfig, step: int) -> Tensor:

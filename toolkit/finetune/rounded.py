@@ -32,7 +32,7 @@ class RoundedLinear(nn.Module):
 
     scales: Tensor
 
-    def __init__(self, linear: nn.Linear, rounded: GroupedWeight, memory: float = 0.9) -> None:
+    def __init__(self, linear: nn.Linear, rounded: GroupedWeight, memory: float = 0.5) -> None:
         super().__init__()
         self.bits, self.group_size = rounded.bits, rounded.group_size
         self.columns = linear.in_features

@@ -27,10 +27,10 @@ class Rates:
         matrices: of matrices that are not rounded.
     """
 
-    table: float = 0.003
-    positions: float = 0.01
-    factors: float = 0.001
-    vectors: float = 3e-4
+    table: float = 0.001
+    positions: float = 0.003
+    factors: float = 5e-4
+    vectors: float = 1e-4
     matrices: float = 2e-5
 
 

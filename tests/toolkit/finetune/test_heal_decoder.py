@@ -7,8 +7,10 @@ from toolkit.errors import InputError
 from toolkit.finetune import heal_decoder as module
 from toolkit.finetune.decoder_statistics import TextConfig, own_text
 from toolkit.finetune.heal_decoder import DecoderHealConfig, heal_decoder
+from toolkit.finetune.training import Rates
 from toolkit.rounding import round_to_nearest
 
+FAST = Rates(0.01, 0.05, 0.005, 3e-3, 1e-3)  # a tiny model in few steps
 SHORT = DecoderHealConfig(steps=12, batch=4, held_out=4, check_every=4)
 
 
@@ -40,7 +42,7 @@ def linears(decoder):
 def test_comes_nearer_to_the_original_in_as_many_bytes(decoder, packed, texts, train):
     before = {name: tensor.clone() for name, tensor in decoder.named_parameters()}
     rounded = linears(decoder)
-    config = DecoderHealConfig(steps=40, batch=8, held_out=4, check_every=10, train=train)
+    config = DecoderHealConfig(40, 8, 4, 10, rates=FAST, train=train)
     found = heal_decoder(decoder, packed, texts, rounded=rounded, config=config)
     assert found.after < 0.97 * found.before
     assert found.packed.nbytes == packed.nbytes
