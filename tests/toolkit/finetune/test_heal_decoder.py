@@ -49,7 +49,7 @@ def test_comes_nearer_to_the_original_in_as_many_bytes(decoder, packed, texts, t
     assert all(torch.equal(before[name], now) for name, now in decoder.named_parameters())
     vectors = {name for name, tensor in before.items() if tensor.dim() == 1}
     assert set(found.parameters) == (set() if train == "table" else vectors)
-    moved = any((found.rounded[name].codes != rounded[name].codes).any() for name in rounded)
+    moved = any((found.rounded[at].scales != rounded[at].scales).any() for at in rounded)
     assert moved == (train == "body")
 
 
