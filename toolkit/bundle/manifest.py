@@ -112,30 +112,16 @@ class StoredTable:
 
 
 @dataclass(frozen=True)
-class StoredHead:
+class StoredHead(StoredTable):
     """An output head of the model, a matrix of its own, that was packed.
 
     Attributes:
-        name: of the matrix in the original graph.
-        rows: of the vocabulary.
-        width: of the hidden states.
-        bytes: packed.
-        dense_bytes: in float32, which ratios count from.
-        original_bytes: in the original file, which may have held it quantised.
-        form: how it stood there: ``float``, or ``uint8, DequantizeLinear``.
         by_part: bytes of each tensor that the head reads.
         parity: largest absolute difference between the file's logits and
             ``CompressedEmbedding.logits``, of random hidden states; None where the head is no node
             of its own and only the whole model was checked.
     """
 
-    name: str
-    rows: int
-    width: int
-    bytes: int
-    dense_bytes: int
-    original_bytes: int
-    form: str
     by_part: dict[str, int]
     parity: float | None = None
 

@@ -39,12 +39,17 @@ class OwnHead:
         return self.value.name or ""
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the matrix as stored in the graph, scales and zero points included."""
+    def tensors(self) -> set[ir.Value]:
+        """The matrix as stored, and what it is scaled by."""
         nodes = _above(self.heads[0].weight)
         held = {value for node in nodes for value in node.inputs if value is not None}
-        tensors = [constant(value) for value in held | {self.value}]
-        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+        return {value for value in held | {self.value} if constant(value) is not None}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of :attr:`tensors`."""
+        held = [constant(value) for value in self.tensors]
+        return sum(tensor.nbytes for tensor in held if tensor is not None)
 
     @property
     def form(self) -> str:
@@ -55,15 +60,17 @@ class OwnHead:
         return ", ".join([tensor.dtype.name.lower(), *reversed(through)])
 
 
-def find_own_heads(graph: ir.Graph) -> list[OwnHead]:
+def find_own_heads(graph: ir.Graph, *, compare: bool = True) -> list[OwnHead]:
     """Every head of the output ``logits`` with a matrix of its own, one entry for each matrix.
 
     A head has as many rows as a table has that ids look up: tokens that come in can go out. Labels
     of a classifier are as a rule fewer, and are none. Not found are heads that share a table or
-    hold the same values, and matrices that anything else reads: they have to stay.
+    hold the same values, and matrices that anything else reads: they have to stay. Without
+    ``compare`` no values are read, and a matrix with a table's values counts as another.
     """
     tables = find_tables(graph)
-    shared = {head.node for table in tables for head in find_heads(graph, table)}
+    every = [find_heads(graph, table) for table in tables] if compare else []
+    shared = {head.node for heads in every for head in heads}
     looked_up = {table.value for table in tables}
     sizes = {table.rows for table in tables if table.rows >= MIN_ROWS}
     found: dict[ir.Value, list[Head]] = {}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..ort import cpu_session
-from .contract import LOOKUP, is_lookup
+from .contract import HEAD, LOOKUP, is_head, is_lookup, packed_head_tensors
 from .forms import FLOATS, constant
 from .load import load_graph
 from .tables import TableUse
@@ -70,6 +70,30 @@ def packed_rows(model: Path, rows: int) -> NDArray[np.float32]:
     raise InputError(
         f"{model} has no {LOOKUP} node of {rows} rows, whose table could be read back; "
         "export it with `--decode function`"
+    )
+
+
+def packed_head(model: Path, rows: int) -> NDArray[np.float32]:
+    """Every row of a packed head's own matrix with ``rows`` rows, float32 [rows, d].
+
+    Raises:
+        InputError: no .onnx file, or none with such a head in a node of its own.
+    """
+    loaded = load_graph(model)
+    own = packed_head_tensors(loaded.graph)
+    for node in loaded.graph.all_nodes():
+        hidden, logits = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if not is_head(node) or hidden is None or not own.issuperset(node.inputs[1:]):
+            continue
+        if node.attributes.get_int("rows", 0) != rows:
+            continue
+        dtype = ir.DataType(node.attributes.get_int("to", int(ir.DataType.FLOAT)))
+        unit = np.eye(node.attributes.get_int("width", 0), dtype=dtype.numpy())
+        functions = tuple(loaded.functions.values())
+        return np.ascontiguousarray(computed(loaded.graph, hidden, logits, unit, functions).T)
+    raise InputError(
+        f"{model} has no {HEAD} node of {rows} rows with a matrix of its own, which could be read "
+        "back; export it with `--decode function`"
     )
 
 

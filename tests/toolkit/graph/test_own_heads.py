@@ -16,6 +16,7 @@ TABLE = RNG.normal(size=(ROWS, WIDTH)).astype(np.float32)
 HEAD = RNG.normal(size=(ROWS, STATES)).astype(np.float32)
 WHOLE = RNG.integers(-127, 128, (ROWS, STATES)).astype(np.int8)
 SCALES = RNG.uniform(0.01, 0.02, ROWS).astype(np.float32)
+TURNED = HEAD.T.copy()
 OTHERS = {
     "w": RNG.normal(size=(WIDTH, STATES)).astype(np.float32),
     "bias": RNG.normal(size=ROWS).astype(np.float32),
@@ -60,7 +61,7 @@ FORMS = {  # body, the stored matrix, and what it stands for
 
 @pytest.fixture
 def model(graph):
-    def build(body, matrix=HEAD.T.copy(), output="logits", **more):
+    def build(body, matrix=TURNED, output="logits", **more):
         tensors = {n: v for n, v in OTHERS.items() if n in START + body} | more
         signature = f"(int64[b,s] ids) => (float[b,s,{ROWS}] {output})"
         return graph(signature, START + body, t=TABLE, m=matrix, **tensors)
