@@ -123,7 +123,7 @@ def test_table_and_head_are_packed_apart(bundles, architecture, exporter):
 @pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "PhiForCausalLM"])
 def test_the_bundle_is_the_model_with_both_replaced(bundles, untied, architecture):
     """In torch, which knows nothing of the graph."""
-    out, manifest = bundles(architecture)
+    out, _ = bundles(architecture)
     model = getattr(transformers, architecture).from_pretrained(untied(architecture)).eval()
     path = out / "model.onnx"
     with torch.no_grad():
@@ -147,8 +147,16 @@ def test_the_bundle_is_the_model_with_both_replaced(bundles, untied, architectur
     np.testing.assert_allclose(last, wanted[:, -1:], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{"weights": "fp16"}, {"weights": "int8"}, {"weights": "int4"},
-                                     {"decode": "inline"}, {"format": "ort"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weights": "fp16", "target": "webgpu", "head": "packed"},
+        {"weights": "int8"},
+        {"weights": "int4"},
+        {"decode": "inline"},
+        {"format": "ort"},
+    ],
+)
 def test_beside_other_forms_of_weights(untied, quick, tmp_path, options):
     small = {"group_size": 16} if options.get("weights") == "int4" else {}
     manifest = export(
@@ -250,9 +258,9 @@ def test_a_size_is_for_a_head_of_its_own(untied, tiny_folder, quick, tmp_path):
         InputError, match=r"give head_ratio \(9\) or head_bytes \(10\), one of them"
     ):
         quick(head_ratio=9, head_bytes=10)
-    with pytest.raises(InputError, match="^head: ratio must be a number from 1 up, got 0.5"):
+    with pytest.raises(InputError, match=r"^head: ratio must be a number from 1 up, got 0.5"):
         quick(head_ratio=0.5)
-    with pytest.raises(BudgetError, match="^output head .*, 400 x 32: .*it has --head-ratio"):
+    with pytest.raises(BudgetError, match=r"^output head .*, 400 x 32: .*it has --head-ratio"):
         export(str(untied(LLAMA)), tmp_path / "out", Budget(ratio=5), options=quick(head_ratio=900))
     assert not (tmp_path / "out").exists()
 
@@ -294,7 +302,7 @@ def test_two_that_differ_are_never_tied(called_tied, quick, tmp_path):
 
 
 def test_two_that_are_equal_are_one(called_tied, untied, quick, tmp_path):
-    folder, tensors = called_tied(lambda table: table)
+    folder, _ = called_tied(lambda table: table)
     manifest = export(str(folder), tmp_path / "out", Budget(ratio=5), options=quick())
     assert (manifest.heads, manifest.packed_heads) == ((), 1)
     assert read_table(str(folder)).head is None
