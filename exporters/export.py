@@ -13,6 +13,7 @@ from toolkit.progress import Progress, part
 
 from .options import ExportOptions, decided
 from .steps.compress import compress_tables
+from .steps.compress_heads import compress_heads
 from .steps.heal import heal
 from .steps.load import find_attentions, load
 from .steps.rewrite import rewrite
@@ -45,6 +46,7 @@ STEPS = (
     Step("looking for attentions to fuse", 2, find_attentions, lambda options: bool(options.fuse)),
     Step("compressing the table", 50, compress_tables),
     Step("healing the table", 450, heal, lambda options: options.heal is not None),
+    Step("compressing the output head", 5, compress_heads, lambda o: o.head == "packed"),
     Step(
         "making the weights smaller",
         10,

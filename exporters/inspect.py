@@ -8,6 +8,7 @@ import onnx_ir as ir
 from toolkit.graph.contract import DOMAIN
 from toolkit.graph.files import model_nbytes
 from toolkit.graph.load import load_graph
+from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.tables import find_tables
 
 
@@ -41,8 +42,23 @@ class Table:
 
 
 @dataclass(frozen=True)
+class DenseHead:
+    """An output head that is not packed, a matrix of its own.
+
+    Attributes:
+        form: how it is stored: ``float``, or ``uint8, DequantizeLinear``.
+    """
+
+    name: str
+    rows: int
+    width: int
+    nbytes: int
+    form: str
+
+
+@dataclass(frozen=True)
 class Inspection:
-    """All of a model's weights by size, its tables, and its packed layers.
+    """All of a model's weights by size, its tables and heads, and its packed layers.
 
     Attributes:
         packed: bytes that each ``ai.lighttoken`` node reads, by node name.
@@ -55,6 +71,7 @@ class Inspection:
     graph_bytes: int
     parts: tuple[Part, ...]
     tables: tuple[Table, ...]
+    heads: tuple[DenseHead, ...]
     packed: dict[str, int]
 
 
@@ -96,6 +113,10 @@ def inspect_model(path: Path) -> Inspection:
                 use.form,
             )
             for use in find_tables(model.graph)
+        ),
+        heads=tuple(
+            DenseHead(own.name, own.rows, own.width, own.nbytes, own.form)
+            for own in find_own_heads(model.graph)
         ),
         packed={
             node.name or node.op_type: sum(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from toolkit.allocate.budget import Budget
 from toolkit.bundle.manifest import TRAINED
 from toolkit.errors import InputError
 from toolkit.methods.compress import METHODS
@@ -89,9 +90,20 @@ class ExportOptions:
         default=None,
         metadata=_cli(
             "What an output head reads that shares the table: the packed table, a copy in 4 bits "
-            "(nbits), or a copy in float32 (dense) [default: packed on the CPU, elsewhere nbits].",
+            "(nbits), or a copy in float32 (dense) [default: packed on the CPU, elsewhere nbits]. "
+            "With packed, a head that is a matrix of its own is packed too.",
             choices=HEADS,
         ),
+    )
+    head_ratio: float | None = field(
+        default=None,
+        metadata=_cli(
+            "How many times smaller a head of its own has to be than in float32 [default: 12 for "
+            "decoders, 25 for all others]."
+        ),
+    )
+    head_bytes: int | None = field(
+        default=None, metadata=_cli("Bytes of a packed head of its own, at most.")
     )
     fuse: bool | None = field(
         default=None,
@@ -228,6 +240,12 @@ class ExportOptions:
             raise InputError(f"give table ({self.table}) or all_tables, one of them")
         if self.all_tables and (self.packed is not None or self.heal is not None):
             raise InputError("packed and heal are for one table; leave all_tables out")
+        if self.head_ratio is not None and self.head_bytes is not None:
+            raise InputError(
+                f"give head_ratio ({self.head_ratio:g}) or head_bytes ({self.head_bytes}), one of "
+                "them"
+            )
+        self._head_budget()  # refuses what is none
         if self.heal_steps < 0:
             raise InputError(f"heal_steps must be at least 0, got {self.heal_steps}")
 
@@ -235,6 +253,23 @@ class ExportOptions:
     def heal_text(self) -> Path | None:
         """The file to heal on; None without one, also where a decoder writes the text itself."""
         return None if self.heal is None or str(self.heal) == OWN_TEXT else self.heal
+
+    @property
+    def asks_for_own_head(self) -> bool:
+        """Whether a head of its own was given a size."""
+        return self.head_ratio is not None or self.head_bytes is not None
+
+    def head_budget(self, ratio: float) -> Budget:
+        """What a head of its own may take; ``ratio`` where nothing else was asked for."""
+        return self._head_budget() or Budget(ratio=ratio)
+
+    def _head_budget(self) -> Budget | None:
+        if self.head_ratio is None and self.head_bytes is None:
+            return None
+        try:
+            return Budget(ratio=self.head_ratio, max_bytes=self.head_bytes)
+        except InputError as error:
+            raise InputError(f"head: {error}") from error
 
 
 def cli_options() -> dict[str, CliOption]:
@@ -259,6 +294,11 @@ def decided(options: ExportOptions) -> ExportOptions:
     if options.format == "ort" and options.structure != "flat":
         raise InputError(
             f"structure {options.structure} is for .onnx files; leave one of the two out"
+        )
+    if options.asks_for_own_head and head != "packed":
+        raise InputError(
+            f"head_ratio and head_bytes are for a packed head, and this one is {head}; "
+            "add --head packed"
         )
     batch, sequence = sizes
     return replace(options, decode=decode, head=head, fuse=fuse, batch=batch, sequence=sequence)

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from toolkit import Budget, CompressedEmbedding
-from toolkit.bundle.manifest import StoredTable
-from toolkit.errors import BudgetError
-from toolkit.graph.heads import Head, find_heads, serves_heads_alone
-from toolkit.graph.tables import TableUse, find_large_tables, find_token_table
+from toolkit.bundle.manifest import StoredHead, StoredTable
+from toolkit.errors import BudgetError, InputError
+from toolkit.graph.heads import find_heads, serves_heads_alone
+from toolkit.graph.own_heads import OwnHead, find_own_heads
+from toolkit.graph.products import Head
+from toolkit.graph.tables import TableUse, find_large_tables, find_tables, find_token_table
 
 from .ops.layer import graph_tensors
 from .options import ExportOptions
@@ -16,12 +18,12 @@ from .options import ExportOptions
 
 @dataclass(frozen=True, eq=False)
 class PackedTable:
-    """A table and its compressed form.
+    """A table, or an output head's matrix of its own, and its compressed form.
 
     Attributes:
         name: of the stored table in the original graph.
         embedding: what it is replaced by.
-        heads: output heads that read the packed table too.
+        heads: output heads that read the packed table too; of a head's own matrix the products.
         tied: the table stays in the graph for another reader.
         original_nbytes: bytes that it takes in the original file.
         form: how it stands there, for people.
@@ -49,6 +51,21 @@ class PackedTable:
             dense_bytes=self.embedding.dense_nbytes,
             original_bytes=self.original_nbytes,
             form=self.form,
+        )
+
+    def described_head(self, parity: float | None) -> StoredHead:
+        """For the manifest, of a head; ``parity`` as the checks found it."""
+        parts = self.parts()
+        return StoredHead(
+            name=self.name,
+            rows=self.embedding.rows,
+            width=self.embedding.width,
+            bytes=sum(parts.values()),
+            dense_bytes=self.embedding.dense_nbytes,
+            original_bytes=self.original_nbytes,
+            form=self.form,
+            by_part=parts,
+            parity=parity,
         )
 
 
@@ -101,3 +118,45 @@ def describe(
             PackedTable(table.name, embedding, len(heads), tied, stood.nbytes, stood.form)
         )
     return packed
+
+
+def choose_own_heads(graph: ir.Graph, options: ExportOptions) -> list[OwnHead]:
+    """The output heads with a matrix of their own that are to be packed.
+
+    Raises:
+        InputError: a size was asked for, and there is no such head.
+    """
+    found = find_own_heads(graph) if options.head == "packed" else []
+    if not found and options.asks_for_own_head:
+        shared = any(find_heads(graph, table) for table in find_tables(graph))
+        why = "its head reads the table, which has --ratio" if shared else "it has none"
+        raise InputError(
+            "--head-ratio and --head-bytes are for an output head that is a matrix of its own, and "
+            f"of this model {why}; leave them out"
+        )
+    return found
+
+
+def own_head(graph: ir.Graph, name: str) -> OwnHead:
+    """The head whose matrix has this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    for own in find_own_heads(graph):
+        if own.name == name:
+            return own
+    raise InputError(
+        f"the output head {name} is no product of floats any more once the other weights are "
+        "smaller; use other --weights, or --head dense"
+    )
+
+
+def describe_heads(
+    heads: list[OwnHead], embeddings: list[CompressedEmbedding]
+) -> list[PackedTable]:
+    """What becomes of each head, as it stands in the uncompressed model."""
+    return [
+        PackedTable(own.name, embedding, len(own.heads), False, own.nbytes, own.form)
+        for own, embedding in zip(heads, embeddings, strict=True)
+    ]

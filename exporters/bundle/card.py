@@ -1,6 +1,6 @@
 """The bundle's README.md: what it is, what was measured, how to run it."""
 
-from toolkit.bundle.manifest import Manifest
+from toolkit.bundle.manifest import Manifest, StoredHead
 
 from ..targets import TARGETS
 from .snippets import snippets
@@ -93,6 +93,12 @@ The output head shares the table and reads the packed table too (`ai.lighttoken:
 Without LightToken's native kernel its standard operators take longer than a dense product.
 """
 
+_OWN_HEAD = """
+The output head is a matrix of its own. It is packed beside the table, in {bits:.2f} bits a
+parameter (`ai.lighttoken::CompressedHead`). Without LightToken's native kernel its standard
+operators take longer than a dense product.
+"""
+
 
 _HEALED = {
     "table": "the table",
@@ -125,7 +131,7 @@ def model_card(manifest: Manifest) -> str:
         compression=parity.compression,
         tables=_tables(manifest),
         body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
-        tied=_PACKED_HEAD if manifest.packed_heads else _TIED if manifest.tied_head else "",
+        tied=_heads(manifest),
         model_path=structure.model,
         files=(_FILES if structure.data else _ORT_FILES).format(**names),
         create=(_CREATE if structure.data else _ORT_CREATE).format(**names),
@@ -166,11 +172,25 @@ def _inputs(manifest: Manifest) -> str:
     )
 
 
+def _heads(manifest: Manifest) -> str:
+    """What became of output heads."""
+    shared = _PACKED_HEAD if manifest.packed_heads else _TIED if manifest.tied_head else ""
+    if not manifest.heads:
+        return shared
+    numbers = sum(head.rows * head.width for head in manifest.heads)
+    held = sum(head.bytes for head in manifest.heads)
+    return shared + _OWN_HEAD.format(bits=8 * held / numbers)
+
+
 def _tables(manifest: Manifest) -> str:
-    """A line of the figures for each table; the original's bytes where it held it quantised."""
+    """A line of the figures for each table and head; the original's bytes where it held it
+    quantised."""
     lines = []
-    for table in manifest.tables:
-        name = f"table {table.name}" if len(manifest.tables) > 1 else "token table"
+    for table in (*manifest.tables, *manifest.heads):
+        if isinstance(table, StoredHead):
+            name = f"output head {table.name}" if len(manifest.heads) > 1 else "output head"
+        else:
+            name = f"table {table.name}" if len(manifest.tables) > 1 else "token table"
         before = _mega(table.dense_bytes)
         if table.original_bytes < table.dense_bytes:
             before += f" as float32, {_mega(table.original_bytes)} as {table.form}"

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit import CompressedEmbedding
-from toolkit.bundle.manifest import MANIFEST_NAME, Pooling, read_manifest
+from toolkit.bundle.manifest import MANIFEST_NAME, Pooling, StoredHead, read_manifest
 from toolkit.errors import InputError
 from toolkit.graph.files import model_nbytes
 from toolkit.graph.heads import find_heads
 from toolkit.graph.load import load_graph
-from toolkit.graph.rows import packed_rows
+from toolkit.graph.own_heads import find_own_heads
+from toolkit.graph.rows import packed_head, packed_rows
 from toolkit.graph.tables import TableUse, find_tables
 
 from ..sources.facts import read_facts
@@ -170,14 +171,14 @@ class _Models:
     def add_bundle(self, folder: Path, *, with_parts: bool = False) -> None:
         """A bundle with its own tokenizer.
 
-        ``with_parts``: where its output head reads the packed table too, also the original with
-        its input table alone replaced, to tell what either costs.
+        ``with_parts``: where its output head is packed too, also the original with its input table
+        alone replaced, and with a head's own matrix alone, to tell what either costs.
         """
         manifest = read_manifest(folder)
-        shared = with_parts and manifest.packed_heads > 0
+        several = with_parts and (manifest.packed_heads > 0 or bool(manifest.heads))
         name = folder.name or folder.resolve().name
-        self._add(ModelFiles(folder, f"{name}: input table and head" if shared else name))
-        if not shared:
+        self._add(ModelFiles(folder, f"{name}: input table and head" if several else name))
+        if not several:
             return
         try:
             rows = packed_rows(folder / manifest.model, manifest.rows)
@@ -187,6 +188,26 @@ class _Models:
         use = self._table_like(rows.shape, manifest.table)
         packed = manifest.tables[0].bytes if manifest.tables else None
         self._add_replaced(f"{name}: input table alone", use, rows, head=False, packed=packed)
+        for head in manifest.heads[:1]:  # of several, in branches, one is none of the model's
+            self._add_head(f"{name}: head alone", folder / manifest.model, head)
+
+    def _add_head(self, name: str, bundle: Path, head: StoredHead) -> None:
+        """The original with a bundle's packed head in place of its own."""
+        original = self._base.files.model
+        found = find_own_heads(load_graph(original).graph)
+        fitting = [own for own in found if (own.rows, own.width) == (head.rows, head.width)]
+        if not fitting:
+            self.notes.append(
+                f"the head alone is not measured: {self._base.given} has no head of its own, "
+                f"{head.rows} x {head.width}"
+            )
+            return
+        own, path = fitting[0], self._new_path()
+        save_replaced(
+            original, {}, set(), path, own_heads={own.name: packed_head(bundle, own.rows)}
+        )
+        nbytes = model_nbytes(original) + head.bytes - own.nbytes
+        self._add(replace(self._base.files, model=path, name=name, nbytes=nbytes))
 
     def add_table(self, file: Path) -> None:
         """The original with this table; where a head shares it, also in the input alone."""
@@ -272,16 +293,20 @@ class _Models:
         Its bytes are those of a model that holds the table in ``packed`` bytes: the dense one goes
         unless a head keeps it.
         """
-        original = self._base.files.model
-        # Beside it there will be links to the original's files, which no new file may replace.
-        path = self._asked.work / f"replaced{len(self.models)}" / f"{token_hex(8)}.onnx"
-        path.parent.mkdir(parents=True)
+        original, path = self._base.files.model, self._new_path()
         save_replaced(original, {use.name: rows}, {use.name} if head else set(), path)
         nbytes = None
         if packed is not None:
             kept = not head and bool(find_heads(use.graph, use))
             nbytes = model_nbytes(original) + packed - (0 if kept else use.nbytes)
         self._add(replace(self._base.files, model=path, name=name, nbytes=nbytes))
+
+    def _new_path(self) -> Path:
+        """For a replaced model. Beside it there will be links to the original's files, which no new
+        file may replace."""
+        path = self._asked.work / f"replaced{len(self.models)}" / f"{token_hex(8)}.onnx"
+        path.parent.mkdir(parents=True)
+        return path
 
 
 def _files(loaded: LoadedModel, name: str) -> ModelFiles:

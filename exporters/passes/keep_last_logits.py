@@ -3,13 +3,11 @@
 import numpy as np
 import onnx_ir as ir
 
-from toolkit.graph.contract import LOGITS_TO_KEEP, is_head
+from toolkit.graph.contract import LOGITS_TO_KEEP
+from toolkit.graph.products import LOGITS, is_product, logits_makers
 
 from .base import Pass, store
 
-_LOGITS = "logits"
-_ELEMENTWISE = ("Cast", "Identity", "Mul", "Div", "Tanh", "Add", "Where")  # behind a head
-_PRODUCTS = ("MatMul", "MatMulNBits")
 _TO_THE_END = np.iinfo(np.int64).max
 
 
@@ -51,19 +49,20 @@ class KeepLastLogits(Pass):
 
     def _find_head(self, graph: ir.Graph) -> ir.Node | None:
         """The product that makes the output ``logits``, of hidden states [batch, sequence, d]."""
-        value = next((value for value in graph.outputs if value.name == _LOGITS), None)
-        node = None if value is None else value.producer()
-        while node is not None and node.op_type in _ELEMENTWISE and node.domain == "":
-            makers = [each.producer() for each in node.inputs if each is not None]
-            made = [maker for maker in makers if maker is not None]
-            node = made[0] if len(made) == 1 else None
-        if node is None:
+        makers = list(logits_makers(graph, reshaped=False))
+        if not makers:
             return None
-        hidden = node.inputs[0]
-        if not is_head(node) and node.op_type not in _PRODUCTS:
+        node = makers[0]
+        if node.graph is not graph:
+            self.leave(node, "makes the logits in a branch of the graph")
+            return None
+        if not is_product(node):
             self.leave(node, "makes the logits and is no product with a matrix")
             return None
-        rank = None if hidden is None or hidden.shape is None else len(hidden.shape)
+        hidden = node.inputs[0]
+        logits = next(value for value in graph.outputs if value.name == LOGITS)
+        shapes = [value.shape for value in (hidden, logits) if value is not None]
+        rank = next((len(shape) for shape in shapes if shape is not None), None)
         if rank not in (None, 3):
             self.leave(node, f"reads hidden states of {rank} dimensions, not 3")
             return None

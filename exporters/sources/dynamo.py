@@ -14,6 +14,7 @@ from toolkit.bundle.feeds import DECODER_IDS
 
 from . import decoder_cache
 from .facts import Facts
+from .tied import keep_two
 
 # The example that is traced: free dimensions must differ from each other, from 0 and from 1.
 _BATCH, _LENGTH, _DECODER_LENGTH = 2, 9, 7
@@ -61,7 +62,11 @@ _AUTO_CLASSES = {
 
 
 def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -> Any:
-    """The model of a folder in float32, with the head that its task has, for one pass a call."""
+    """The model of a folder in float32, with the head that its task has, for one pass a call.
+
+    Raises:
+        InputError: as :func:`.tied.keep_two`.
+    """
     name = facts.architecture or "AutoModel"
     if facts.task == "feature-extraction" and not name.endswith("Model"):
         name = "AutoModel"  # the encoder below a head: its hidden states are wanted
@@ -79,6 +84,7 @@ def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -
     ).eval()
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
+    keep_two(model, folder)
     return model
 
 

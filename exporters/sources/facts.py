@@ -21,6 +21,8 @@ _TASKS = {
 }
 # The same of models that have an encoder and a decoder.
 _TEXT_TO_TEXT = ("ForConditionalGeneration", "MTModel")
+WITH_HEADS = ("text-generation", "fill-mask", "text2text-generation")
+"""Tasks whose models end in a head over the vocabulary."""
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
 # Their first position is the one after the padding id's, so some of the positions go unused.
 _POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xmod"}

@@ -12,21 +12,30 @@ from toolkit.errors import InputError
 from toolkit.extras import require
 from toolkit.files import sha256
 from toolkit.graph.load import load_graph
+from toolkit.graph.own_heads import find_own_heads, head_values
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
 from toolkit.table.matrix import read_matrix
 
 from . import to_onnx as backends
-from .facts import TOKENIZER, Facts, read_facts
+from .facts import TOKENIZER, WITH_HEADS, Facts, read_facts
 
 
 @dataclass(frozen=True)
 class SourceTable:
-    """``values`` [V, d], where the tokenizer would be, and the model's task where it is known."""
+    """A model's table, and an output head where that is a matrix of its own.
+
+    Attributes:
+        values: [V, d].
+        tokenizer: where the tokenizer would be.
+        task: the model's, where it is known.
+        head: [V, d]; None for none, or one that is the table.
+    """
 
     values: NDArray[np.floating]
     tokenizer: Path
     task: str | None = None
+    head: NDArray[np.floating] | None = None
 
 
 def read_table(source: str, revision: str | None = None) -> SourceTable:
@@ -39,23 +48,34 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     if path.suffix in (".npy", ".safetensors"):
         return SourceTable(read_matrix(path), path.parent / TOKENIZER)
     if path.suffix == ".onnx":
-        table = find_token_table(load_graph(path).graph)
-        return SourceTable(table_values(table), path.parent / TOKENIZER)
+        graph = load_graph(path).graph
+        values = table_values(find_token_table(graph))
+        heads = [head_values(own) for own in find_own_heads(graph)]
+        return SourceTable(values, path.parent / TOKENIZER, head=next(iter(heads), None))
     require("export")
     folder = find_folder(source, revision)
     import transformers
 
     try:
-        model = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+        facts: Facts | None = read_facts(folder)
+    except InputError:  # it has a table all the same
+        facts = None
+    try:
+        if facts is not None and facts.task in WITH_HEADS and _is_known(facts):
+            from .dynamo import load_model
+
+            model = load_model(folder, facts)
+        else:
+            model = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(f"transformers cannot load {source} ({reason})") from error
     weight = model.get_input_embeddings().weight.detach().float().numpy()
-    try:
-        task: str | None = read_facts(folder).task
-    except InputError:  # it has a table all the same
-        task = None
-    return SourceTable(weight, folder / TOKENIZER, task)
+    head = model.get_output_embeddings()
+    matrix = None if head is None else head.weight.detach().float().numpy()
+    own = matrix is not None and not np.array_equal(matrix, weight)
+    task = None if facts is None else facts.task
+    return SourceTable(weight, folder / TOKENIZER, task, matrix if own else None)
 
 
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json"]

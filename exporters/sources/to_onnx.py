@@ -13,7 +13,7 @@ import onnx_ir.passes.common as common_passes
 from toolkit.errors import InputError, MissingDependencyError
 
 from ..quiet import quiet, reason
-from .facts import Facts
+from .facts import WITH_HEADS, Facts
 
 EXPORTERS = ("auto", "dynamo", "optimum")
 _MODEL = "model.onnx"
@@ -52,7 +52,7 @@ def export_onnx(
         except InputError:
             if exporter == "dynamo" or not has_optimum():
                 raise
-    return _save(_optimum(folder, task, out, trust), out), "optimum"
+    return _save(_optimum(folder, facts, task, out, trust), out), "optimum"
 
 
 def _past_task(facts: Facts) -> str:
@@ -83,11 +83,12 @@ def _dynamo(folder: Path, facts: Facts, trust: bool, with_past: bool) -> ir.Mode
         ) from error
 
 
-def _optimum(folder: Path, task: str, out: Path, trust: bool) -> ir.Model:
+def _optimum(folder: Path, facts: Facts, task: str, out: Path, trust: bool) -> ir.Model:
     if not has_optimum():
         raise MissingDependencyError(
             "the optimum exporter is not installed; pip install 'lighttoken[optimum]'"
         )
+    _refuse_two(folder, facts)
     try:
         with quiet():
             from optimum.exporters.onnx import main_export
@@ -105,6 +106,23 @@ def _optimum(folder: Path, task: str, out: Path, trust: bool) -> ir.Model:
     except Exception as error:  # whatever the traced model raises
         raise InputError(f"optimum cannot export {folder.name} ({reason(error)})") from error
     return ir.load(out / "optimum" / _MODEL)
+
+
+def _refuse_two(folder: Path, facts: Facts) -> None:
+    """Optimum loads the model itself, and errs where config.json and files differ on a head."""
+    import transformers
+
+    from .tied import refuse_two
+
+    kind = getattr(transformers, facts.architecture or "", None)
+    if kind is not None and facts.task in WITH_HEADS:
+        with quiet():
+            refuse_two(
+                kind,
+                folder,
+                "optimum would take one for both: leave --exporter optimum out, or set "
+                "tie_word_embeddings to false",
+            )
 
 
 def _save(model: ir.Model, out: Path) -> Path:

@@ -47,7 +47,7 @@ def compress_tables(state: Export, report: Report) -> None:
                 share,
                 method=options.method,
                 seed=options.seed,
-                config=_for_heads(options) if heads else options.config,
+                config=for_heads(options) if heads else options.config,
                 progress=part(report, index / len(tables), (index + 1) / len(tables)),
                 **(_what_matters(state, table, heads) if of_tokens else {}),
             )
@@ -60,8 +60,8 @@ def _is_measured(state: Export) -> bool:
     """Whether a decoder's own text says what to compress its table or round its weights for."""
     options = state.options
     ours = options.method == "lighttoken" and not isinstance(options.config, PaperConfig)
-    table = ours and options.packed is None
-    return (table or options.weights == "int4") and writes_text(state.loaded)
+    packs = ours and (options.packed is None or bool(state.own_heads))
+    return (packs or options.weights == "int4") and writes_text(state.loaded)
 
 
 def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]
     if found is None or not ours or len(found.probabilities) != table.rows:
         return {"importance": state.importance(table.rows)}
     return {
-        "importance": found.importance(special_tokens(state.tokenizer)),
+        "importance": found.importance(special_tokens(state.tokenizer), head=heads),
         "metric": found.metric(head=heads),
         "unbiased": heads,
     }
@@ -90,7 +90,7 @@ def _given(path: Path | None, table: TableUse) -> CompressedEmbedding | None:
     return embedding
 
 
-def _for_heads(options: ExportOptions) -> LightTokenConfig | PaperConfig | None:
+def for_heads(options: ExportOptions) -> LightTokenConfig | PaperConfig | None:
     """Codebooks that output heads read fast: their entries are sums."""
     if options.method != "lighttoken" or isinstance(options.config, PaperConfig):
         return options.config

@@ -9,10 +9,10 @@ from toolkit.graph.load import load_graph
 from ..bundle.structure import check_structure
 from ..healing import check_healable
 from ..options import DECODER_GROUP, GROUP
-from ..passes.compress_table import check_opset
 from ..passes.fuse_attention import count_fusible
+from ..passes.packed_layers import check_opset
 from ..sources.source import load_source
-from ..tables import choose_tables
+from ..tables import choose_own_heads, choose_tables
 from .state import Export, Report
 
 
@@ -36,14 +36,17 @@ def load(state: Export, report: Report) -> None:
     decoder = state.loaded.facts.task == "text-generation"
     if options.group_size is None:
         state.options = replace(options, group_size=DECODER_GROUP if decoder else GROUP)
+    ratio = DECODER_RATIO if decoder else DEFAULT_RATIO
     if state.budget is None:
-        state.budget = Budget(ratio=DECODER_RATIO if decoder else DEFAULT_RATIO)
+        state.budget = Budget(ratio=ratio)
+    state.head_budget = options.head_budget(ratio)
     state.structure = check_structure(options.structure, state.loaded)
     state.weights_path = state.loaded.path
     state.model = load_graph(state.loaded.path)
     check_opset(state.model)
     state.tables = choose_tables(state.model.graph, options.table, options.all_tables)
     state.stored = {table.name: table for table in state.tables}
+    state.own_heads = choose_own_heads(state.model.graph, options)
 
 
 def find_attentions(state: Export, report: Report) -> None:

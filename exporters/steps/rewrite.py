@@ -8,6 +8,7 @@ from toolkit.graph.load import load_graph
 from toolkit.graph.tables import find_token_table
 
 from ..passes.add_pooling import AddPooling
+from ..passes.compress_head import CompressHead
 from ..passes.compress_table import CompressTable
 from ..passes.fix_shapes import FixShapes
 from ..passes.fuse_attention import FuseAttention, fusions
@@ -15,7 +16,7 @@ from ..passes.inline_functions import InlineFunctions
 from ..passes.int32_inputs import Int32Inputs
 from ..passes.keep_last_logits import KeepLastLogits
 from ..passes.quantized_gathers import QuantizedGathers
-from ..tables import describe
+from ..tables import describe, describe_heads, own_head
 from .state import Export, Report
 
 
@@ -28,7 +29,10 @@ def rewrite(state: Export, report: Report) -> None:
     if state.weights_path != state.loaded.path:
         state.model = load_graph(state.weights_path)
         state.tables = [find_token_table(state.model.graph, name) for name in state.stored]
+        for own in state.own_heads:
+            own_head(state.model.graph, own.name)  # says where it is no longer one
     state.packed = describe(state.tables, state.embeddings, state.stored, state.options)
+    state.packed_heads = describe_heads(state.own_heads, state.head_embeddings)
     for each in passes(state):
         each(state.model)
         if isinstance(each, FuseAttention):
@@ -44,6 +48,8 @@ def passes(state: Export) -> list[ir.passes.InPlacePass]:
     found: list[ir.passes.InPlacePass] = []
     if options.with_pooling:
         found.append(_pooling(state))
+    # Before the tables, whose number of rows tells a head.
+    found += [CompressHead(head.name, head.embedding) for head in state.packed_heads]
     found += [
         CompressTable(table.name, table.embedding, heads=bool(table.heads), floats=target.floats)
         for table in state.packed

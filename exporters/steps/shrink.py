@@ -37,6 +37,7 @@ def shrink(state: Export, report: Report) -> None:
     kept = names | {
         str(head.weight.name) for table in tables for head in find_heads(table.graph, table)
     }
+    kept |= {own.name for own in state.own_heads}
     state.weights_path = shrink_weights(
         state.weights_path,
         work,
@@ -61,5 +62,6 @@ def head_products(model: ir.Model, names: frozenset[str]) -> list[Product]:
         for head in find_heads(table.graph, table):
             own = head.weight.is_initializer() and head.weight is not table.value
             weight = head.weight if own else table.value
-            products.append(Product(head.node, weight, by_rows=not own, bias=head.bias))
+            by_rows = not own or bool(head.node.attributes.get_int("transB", 0))
+            products.append(Product(head.node, weight, by_rows, bias=head.bias))
     return products

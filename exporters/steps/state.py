@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from toolkit import Budget, CompressedEmbedding
 from toolkit.bundle.manifest import Healed, Manifest, Parity
+from toolkit.graph.own_heads import OwnHead
 from toolkit.graph.tables import TableUse
 from toolkit.rounding import GroupedWeight
 
@@ -46,17 +47,22 @@ class Export:
         structure: where the bundle's files go.
         tables: those to pack, as they stand in ``model``.
         stored: the same tables as they stand in the uncompressed model, by name.
+        own_heads: output heads to pack that are matrices of their own, as they stand there.
+        head_budget: for each of them.
         fused: attentions that may become one node; None unless the options ask for that.
         statistics: what a decoder's own text says about its table; None where it was not asked.
         embeddings: a packed table for each of ``tables``.
+        head_embeddings: and for each of ``own_heads``.
         healed: what healing gained, if it was asked for.
         rounded: matrices of few bits as healing left them; none without it.
         trained: the model that the weights come from; ``loaded`` unless healing trained them.
         weights_path: the .onnx file before the rewrite, its weights in their final form.
         model: that file's graph, rewritten in place.
         packed: what became of each table.
+        packed_heads: and of each head with a matrix of its own.
         model_path: the bundle's model file.
         parity: what the checks measured.
+        head_parity: and of each of ``packed_heads``.
         manifest: of the complete bundle.
     """
 
@@ -70,17 +76,22 @@ class Export:
     structure: Structure = field(init=False)
     tables: list[TableUse] = field(init=False)
     stored: dict[str, TableUse] = field(init=False)
+    own_heads: list[OwnHead] = field(init=False)
+    head_budget: Budget = field(init=False)
     fused: int | None = None
     statistics: "DecoderStatistics | None" = None
     embeddings: list[CompressedEmbedding] = field(init=False)
+    head_embeddings: list[CompressedEmbedding] = field(default_factory=list)
     healed: Healed | None = None
     rounded: tuple[GroupedWeight, ...] = ()
     trained: LoadedModel = field(init=False)
     weights_path: Path = field(init=False)
     model: ir.Model = field(init=False)
     packed: list[PackedTable] = field(init=False)
+    packed_heads: list[PackedTable] = field(init=False)
     model_path: Path = field(init=False)
     parity: Parity = field(init=False)
+    head_parity: list[float | None] = field(init=False)
     manifest: Manifest = field(init=False)
     _importance: dict[int, NDArray[np.float64] | None] = field(default_factory=dict)
 

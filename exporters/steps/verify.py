@@ -5,6 +5,7 @@ import onnx_ir as ir
 from ..bundle.ort_format import to_ort
 from ..passes.fuse_attention import fusions
 from ..verify.check import check_model, check_same
+from ..verify.heads import check_heads
 from .state import Export, Report
 
 
@@ -24,9 +25,11 @@ def verify(state: Export, report: Report) -> None:
         state.model_path,
         state.weights_path,
         state.packed,
+        heads=state.packed_heads,
         uncompressed=state.loaded.path,
         fusing=fuse if state.options.fuse else None,
     )
+    state.head_parity = check_heads(state.model_path, state.packed_heads)
     if state.options.format == "ort":
         path = to_ort(state.model_path)
         check_same(state.model_path, path)

@@ -50,6 +50,10 @@ def describe_bundle(state: Export) -> Manifest:
         cached=any((value.name or "").startswith("past") for value in inputs),
         pooled=options.with_pooling,
         tables=tuple(table.described() for table in state.packed),
+        heads=tuple(
+            head.described_head(parity)
+            for head, parity in zip(state.packed_heads, state.head_parity, strict=True)
+        ),
         made_with=_versions(),
     )
 

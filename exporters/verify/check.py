@@ -28,7 +28,7 @@ from .replaced import save_replaced
 # Largest difference allowed, times the largest output: float additions in another order. Shorter
 # floats may round to a neighbour, so that they get some units in the last place.
 TOLERANCE = 1e-4
-_LAST_PLACES = 4
+LAST_PLACES = 4
 _FEW_ROWS = 2  # that any table has
 _FEW = 1e-3  # of outputs, that may differ by a step where activations are rounded
 _SHAPES = ((1, 8), (3, 21))  # batch and length; neither is what the exporters trace with
@@ -47,15 +47,17 @@ def check_model(
     original: Path,
     tables: Sequence[PackedTable],
     *,
+    heads: Sequence[PackedTable] = (),
     uncompressed: Path | None = None,
     fusing: Callable[[ir.Model], object] | None = None,
 ) -> Parity:
-    """Run every check.
+    """Run every check but that of :func:`.heads.check_heads`.
 
     Args:
         compressed: the rewritten model.
         original: the model before the rewrite.
         tables: those that were replaced.
+        heads: output heads with a matrix of their own that were replaced.
         uncompressed: what the compression error is measured against, where that is not
             ``original``.
         fusing: what was done to the nodes beside the rewrite. Where the model rounds, it is done to
@@ -64,12 +66,12 @@ def check_model(
     Raises:
         CheckError: a check fails; the message gives the figure. Or onnxruntime cannot run a model.
     """
-    with _told():
-        return _check(compressed, original, tables, uncompressed or original, fusing)
+    with told():
+        return _check(compressed, original, tables, heads, uncompressed or original, fusing)
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """What onnxruntime raises becomes a CheckError."""
     try:
         yield
@@ -84,11 +86,12 @@ def _check(
     compressed: Path,
     original: Path,
     tables: Sequence[PackedTable],
+    heads: Sequence[PackedTable],
     uncompressed: Path,
     fusing: Callable[[ir.Model], object] | None,
 ) -> Parity:
     _check_onnx(compressed)
-    check_stays_packed(compressed, tables, original)
+    check_stays_packed(compressed, [*tables, *heads], original)
     before, after = ir.load(original), ir.load(compressed)
     uses = {use.name: use for use in find_tables(before.graph)}
     tolerance = max(_tolerance(uses[table.name]) for table in tables)
@@ -96,7 +99,7 @@ def _check(
     for table in tables:
         values, difference, largest = _compare_rows(before, after, uses[table.name], table)
         limit = _tolerance(uses[table.name]) * max(1.0, largest)
-        _refuse("the decode graph and lookup()", difference, limit)
+        refuse("the decode graph and lookup()", difference, limit)
         lookup, decoded[table.name] = max(lookup, difference), values
     ids_input = uses[tables[0].name].ids_input
     rows = _valid_ids(uses.values())
@@ -104,7 +107,9 @@ def _check(
         # With the rows that the file decodes, to the bit: where weights are quantised, the last
         # bit of a row may decide how an activation is rounded.
         replaced = Path(folder) / "replaced.onnx"
-        save_replaced(original, decoded, {table.name for table in tables if table.heads}, replaced)
+        shared = {table.name for table in tables if table.heads}
+        own = {head.name: head.embedding.dense() for head in heads}
+        save_replaced(original, decoded, shared, replaced, own_heads=own)
         if fusing is not None and rounds_activations(before.graph):
             reference = ir.load(replaced)
             fusing(reference)
@@ -112,7 +117,7 @@ def _check(
         rewrite = _difference(compressed, replaced, ids_input, rows)
     what = "the rewritten model and the original with its table replaced"
     counts = rewrite.typical if rounds_activations(before.graph) else rewrite.largest
-    _refuse(what, counts, tolerance * max(1.0, rewrite.scale))
+    refuse(what, counts, tolerance * max(1.0, rewrite.scale))
     lost = _difference(compressed, uncompressed, ids_input, rows)
     return Parity(lookup=lookup, rewrite=rewrite.largest, compression=lost.largest)
 
@@ -129,10 +134,11 @@ def _valid_ids(uses: Iterable[TableUse]) -> dict[str, int]:
 def _tolerance(use: TableUse) -> float:
     types = [lookup.dtype.numpy() for lookup in use.lookups]
     epsilon = max(float(ml_dtypes.finfo(each).eps) for each in types)  # type: ignore[no-untyped-call]
-    return max(TOLERANCE, _LAST_PLACES * epsilon)
+    return max(TOLERANCE, LAST_PLACES * epsilon)
 
 
-def _refuse(what: str, difference: float, limit: float) -> None:
+def refuse(what: str, difference: float, limit: float) -> None:
+    """Raise CheckError where a difference is above its limit, or no number."""
     if not difference <= limit:
         raise CheckError(f"{what} differ by {difference:.3g}, more than {limit:.3g}")
 
@@ -150,7 +156,7 @@ def check_same(model: Path, other: Path) -> None:
     ids_input = next(info.name for info in inputs if info.dtype in ("int32", "int64"))
     difference = _difference(other, model, ids_input, {ids_input: _FEW_ROWS})
     limit = TOLERANCE * max(1.0, difference.scale)
-    _refuse(f"{other.name} and {model.name}", difference.largest, limit)
+    refuse(f"{other.name} and {model.name}", difference.largest, limit)
 
 
 def check_fused(fused: Path, original: Path) -> None:
@@ -160,11 +166,11 @@ def check_fused(fused: Path, original: Path) -> None:
     """
     before = ir.load(original)
     uses = find_tables(before.graph)
-    with _told():
+    with told():
         difference = _difference(fused, original, uses[0].ids_input, _valid_ids(uses))
     counts = difference.typical if rounds_activations(before.graph) else difference.largest
     limit = max(map(_tolerance, uses)) * max(1.0, difference.scale)
-    _refuse("the model and the one with fused nodes", counts, limit)
+    refuse("the model and the one with fused nodes", counts, limit)
 
 
 def check_stays_packed(
@@ -252,8 +258,8 @@ def _compare_rows(
         functions = tuple(after.functions.values())
         for start, got in looked_up(after.graph, ids, place, use.rows, functions):
             wanted = table.embedding.lookup(np.arange(start, start + len(got)))
-            difference = max(difference, _max_difference(got, wanted))
-            scale = max(scale, _max_finite(wanted))
+            difference = max(difference, max_difference(got, wanted))
+            scale = max(scale, max_finite(wanted))
             rows[start : start + len(got)] = got
     return rows, difference, scale
 
@@ -331,7 +337,7 @@ def _difference(left: Path, right: Path, ids_input: str, rows: Mapping[str, int]
                 found = _Difference(
                     max(found.largest, float(differences[-1])),
                     max(found.typical, float(differences[-1 - int(_FEW * a.size)])),
-                    max(found.scale, _max_finite(b)),
+                    max(found.scale, max_finite(b)),
                 )
     return found
 
@@ -351,9 +357,11 @@ def _differences(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np
     return np.where(np.isfinite(differences), differences, np.inf)
 
 
-def _max_difference(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+def max_difference(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """The largest absolute one; infinite where one of the two is no number."""
     return float(_differences(a, b).max())
 
 
-def _max_finite(values: NDArray[np.floating]) -> float:
+def max_finite(values: NDArray[np.floating]) -> float:
+    """The largest magnitude among finite values, 0 without any."""
     return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))

@@ -7,7 +7,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from toolkit.graph.heads import Head, find_heads
+from toolkit.graph.heads import find_heads
+from toolkit.graph.own_heads import find_own_heads
+from toolkit.graph.products import Head
 from toolkit.graph.tables import Lookup, find_tables
 
 from ..passes.base import put_in_place, store
@@ -16,18 +18,29 @@ _SMALL = 1024  # bytes
 
 
 def save_replaced(
-    original: Path, tables: Mapping[str, NDArray[np.floating]], heads: set[str], path: Path
+    original: Path,
+    tables: Mapping[str, NDArray[np.floating]],
+    heads: set[str],
+    path: Path,
+    *,
+    own_heads: Mapping[str, NDArray[np.floating]] | None = None,
 ) -> None:
     """Write the original to ``path``, looking up in ``tables`` [V, d] what it looked up before.
 
-    ``heads``: the tables that output heads read too. ``path`` must not share a name with the
-    original's files, of which links are made beside it.
+    ``heads``: the tables that output heads read too. ``own_heads``: what stands in place of heads'
+    own matrices [V, d], by their names. ``path`` must not share a name with the original's files,
+    of which links are made beside it.
 
     Raises:
         ValueError: it does.
     """
     model = ir.load(original)
     uses = {use.name: use for use in find_tables(model.graph)}
+    owned = {own.name: own for own in find_own_heads(model.graph)} if own_heads else {}
+    for name, values in (own_heads or {}).items():
+        matrix = _Dense(model.graph, name, values)
+        for head in owned[name].heads:
+            matrix.project(head)
     for name, values in tables.items():
         use = uses[name]
         dense = _Dense(model.graph, name, values)

@@ -10,14 +10,16 @@ import onnx_ir as ir
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from toolkit.errors import FormatError
-from toolkit.graph.contract import DOMAIN, packed_tensors
+from toolkit.graph.contract import DOMAIN, is_head, is_packed, packed_head_tensors, packed_tensors
 from toolkit.graph.files import graph_tensors, load_proto, model_files, node_tensors
 from toolkit.graph.gathers import row_gathers, table_tensors
+from toolkit.graph.own_heads import find_own_heads
 
 from .layer import find_layer
 
-TOKENS, OTHERS, WEIGHTS, GRAPH = "token table", "other tables", "weights", "graph"
-_LAYER = "\0layer"  # in place of a name: a constant in the body of a packed layer
+TOKENS, OTHERS, HEAD = "token table", "other tables", "output head"
+WEIGHTS, GRAPH = "weights", "graph"
+_LAYER = "\0"  # begins what is in place of a name: a constant in the body of a packed layer
 _SMALL = 16  # numbers
 _DATA = (
     *("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data"),
@@ -30,9 +32,10 @@ def parts(model: Path, ids_input: str | None = None) -> dict[str, int]:
 
     ``token table``: every tensor of the embedding layer and of a packed output head, constants of
     its function included; a table that a head shares counts here, and once. ``other tables``:
-    those that rows are looked up in by anything else, such as positions. ``weights``: all other
-    tensors. ``graph``: what is no tensor's data: nodes, names, and in files of tensors what aligns
-    them.
+    those that rows are looked up in by anything else, such as positions. ``output head``: its
+    matrix where that is one of its own, packed or not; only where there is one. ``weights``: all
+    other tensors. ``graph``: what is no tensor's data: nodes, names, and in files of tensors what
+    aligns them.
 
     Only sizes are read, no tensor of an external file.
 
@@ -48,7 +51,7 @@ def parts(model: Path, ids_input: str | None = None) -> dict[str, int]:
     if model.suffix == ".ort":
         raise FormatError(f"{model} is an .ort file, whose tensors are not read here")
     proto = load_proto(model)
-    roles = _roles(ir.from_proto(proto).graph, ids_input) | {_LAYER: TOKENS}
+    roles = _roles(ir.from_proto(proto).graph, ids_input)
     counted: dict[tuple[str, int], _Piece] = {}
     for name, tensor in _tensors(proto):
         piece = _Piece(roles.get(name, WEIGHTS), _stored_bytes(tensor, model))
@@ -61,6 +64,8 @@ def parts(model: Path, ids_input: str | None = None) -> dict[str, int]:
     for piece in counted.values():
         found[piece.role] += piece.bytes
     found[GRAPH] = sum(file.stat().st_size for file in files) - sum(found.values())
+    if not found[HEAD]:
+        del found[HEAD]
     return found
 
 
@@ -70,7 +75,7 @@ class _Piece:
     bytes: int
 
 
-_ORDER = (TOKENS, OTHERS, WEIGHTS, GRAPH)
+_ORDER = (TOKENS, OTHERS, HEAD, WEIGHTS, GRAPH)
 
 
 def _roles(graph: ir.Graph, ids_input: str | None) -> dict[str, str]:
@@ -78,7 +83,15 @@ def _roles(graph: ir.Graph, ids_input: str | None) -> dict[str, str]:
     others = {value for gather in row_gathers(graph) for value in table_tensors(gather)}
     roles = {value.name: OTHERS for value in others if value.name}
     roles |= {value.name: TOKENS for value in packed_tensors(graph) if value.name}
-    return roles | dict.fromkeys(find_layer(graph, ids_input).tensors, TOKENS)
+    roles |= dict.fromkeys(find_layer(graph, ids_input).tensors, TOKENS)
+    heads = packed_head_tensors(graph)
+    for own in find_own_heads(graph, compare=False):
+        heads |= own.tensors
+    for node in graph.all_nodes():
+        if is_packed(node):
+            alone = is_head(node) and heads.issuperset(node.inputs[1:])
+            roles[_LAYER + node.op_type] = HEAD if alone else TOKENS
+    return roles | {value.name: HEAD for value in heads if value.name}
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
@@ -88,7 +101,10 @@ def _tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
         for node in function.node:
             for name, tensor in node_tensors(node):
                 large = math.prod(tensor.dims) > _SMALL  # a head's row order, not a shape
-                yield _LAYER if large and function.domain == DOMAIN else name, tensor
+                yield (
+                    _LAYER + function.name if large and function.domain == DOMAIN else name,
+                    tensor,
+                )
 
 
 def _stored_bytes(tensor: onnx.TensorProto, model: Path) -> int:

@@ -123,7 +123,7 @@ def _read(path: Path, name: str) -> Model:
     if manifest is not None:
         rows = manifest.rows
         limit = _ROUNDED_LIMIT if manifest.body in ("int8", "int4") else 0.0
-        if manifest.packed_heads:
+        if manifest.packed_heads or manifest.heads:
             limit = max(limit, _APPROXIMATE_HEAD)
     return Model(name, path, files, manifest, inputs, limit, rows)
 

@@ -36,7 +36,8 @@ run for this page: it says that the graphs of a family are found, rewritten and 
 - **rewrite**: the bundle against the same file with its table replaced by the decoded one, the
   largest difference of any output. An export fails above 1e-4 of the largest output (or 1).
 - **table**: how many times smaller it is, every stored byte counted.
-- **head**: reads the `packed` table that it shares, reads weights of its `own`, or there is `none`.
+- **head**: reads the `packed` table that it shares; reads weights of its `own`, `packed` beside the
+  table or not; or there is `none`.
 - **weights in onnxruntime**: bytes of the graph that it makes of the file at load, before and
   after. A dense table is {dense:,} bytes at width 32 (ALBERT has width 16, ELECTRA 24); an export
   fails where it comes back.

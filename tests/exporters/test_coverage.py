@@ -335,9 +335,12 @@ def optimized_nbytes(path, folder):
 
 
 def head(manifest, path):
-    """What the output head reads: the packed table, a matrix of its own; none without logits."""
+    """What the output head reads: the packed table, a matrix of its own, packed or not; none
+    without logits."""
     if manifest.packed_heads:
         return "packed"
+    if manifest.heads:
+        return "own, packed"
     outputs = {entry.name for entry in open_session(path).get_outputs()}
     return "own" if "logits" in outputs else "none"
 

@@ -158,16 +158,18 @@ def test_a_quantised_head_keeps_what_it_has_where_four_bits_are_asked_for(
     assert manifest.parity.compression < 1  # it still multiplies by what it multiplied by
 
 
-def test_a_head_of_floats_beside_blocks_stays(decoder_onnx, quick, tmp_path):
-    """The quantiser leaves a head alone that turns the table: it has floats of its own then."""
+def test_a_head_of_floats_beside_blocks_is_one_of_its_own(decoder_onnx, quick, tmp_path):
+    """The quantiser leaves a head alone that turns the table: it has other values then."""
     source = tmp_path / "source" / "q.onnx"
     source.parent.mkdir()
     blocks(decoder_onnx, source, symmetric=False)
-    manifest = export(str(source), tmp_path / "out", Budget(ratio=5), options=quick())
+    options = quick(head_ratio=5)
+    manifest = export(str(source), tmp_path / "out", Budget(ratio=5), options=options)
     assert (manifest.packed_heads, manifest.tied_head) == (0, False)
     assert manifest.tables[0].form == "uint4, GatherBlockQuantized"
+    assert [head.form for head in manifest.heads] == ["float"]
     left = ir.load(tmp_path / "out" / "model.onnx").graph
-    assert [v.name for v in left.initializers.values() if v.const_value.size == 300 * 32]
+    assert not [v.name for v in left.initializers.values() if v.const_value.size == 300 * 32]
 
 
 def test_the_merged_decoder_of_optimum(tmp_path, quick):

@@ -14,7 +14,8 @@ from ..errors import FormatError
 from ..files import sha256
 from ..json_files import to_dataclass
 
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2
+_VERSION_WITHOUT_HEADS = 1  # what bundles without a packed head of its own are written as
 MANIFEST_NAME = "lighttoken.json"
 MODEL_NAME = "model.onnx"
 
@@ -112,6 +113,21 @@ class StoredTable:
 
 
 @dataclass(frozen=True)
+class StoredHead(StoredTable):
+    """An output head of the model, a matrix of its own, that was packed.
+
+    Attributes:
+        by_part: bytes of each tensor that the head reads.
+        parity: largest absolute difference between the file's logits and
+            ``CompressedEmbedding.logits``, of random hidden states; None where the head is no node
+            of its own and only the whole model was checked.
+    """
+
+    by_part: dict[str, int]
+    parity: float | None = None
+
+
+@dataclass(frozen=True)
 class StoredFile:
     """A file of the bundle."""
 
@@ -130,6 +146,8 @@ class Manifest:
         ids_input: the graph input that carries token ids.
         tied_head: the output head, or another reader, still holds the table in float32.
         packed_heads: output heads that read the packed table.
+        heads: output heads with a matrix of their own that was packed too; () for none, and then
+            not in the file.
         target: where it is meant to run, a name of ``exporters.targets``.
         batch: texts that the graph takes, no other number; None for any.
         sequence: tokens of each.
@@ -176,13 +194,21 @@ class Manifest:
     cached: bool = False
     pooled: bool = False
     tables: tuple[StoredTable, ...] = ()
+    heads: tuple[StoredHead, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
-    version: int = BUNDLE_VERSION
+    version: int = _VERSION_WITHOUT_HEADS
+
+    def __post_init__(self) -> None:
+        if self.heads and self.version < BUNDLE_VERSION:
+            object.__setattr__(self, "version", BUNDLE_VERSION)
 
     def to_json(self) -> str:
         """The file's text; keys sorted."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+        data = dataclasses.asdict(self)
+        if not self.heads:
+            del data["heads"]  # which lighttoken did not know before version 2
+        return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
 
 def describe_files(folder: Path) -> dict[str, StoredFile]:

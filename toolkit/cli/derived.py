@@ -56,8 +56,13 @@ def _option(name: str, option: CliOption, kind: Any, default: Any) -> Callable[[
 
 
 def _type(kind: Any) -> Any:
-    """click's type of ``str``, ``int | None``, ``Path | None``."""
-    plain = {int: int, int | None: int, Path | None: click.Path(path_type=Path)}
+    """click's type of ``str``, ``int | None``, ``float | None``, ``Path | None``."""
+    plain = {
+        int: int,
+        int | None: int,
+        float | None: float,
+        Path | None: click.Path(path_type=Path),
+    }
     return plain.get(kind, str)
 
 

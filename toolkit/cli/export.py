@@ -100,6 +100,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "rows": manifest.rows,
         "width": manifest.width,
         "tables": [asdict(table) for table in manifest.tables],
+        "heads": [asdict(head) for head in manifest.heads],
         "tied_head": manifest.tied_head,
         "packed_heads": manifest.packed_heads,
         "target": manifest.target,
@@ -129,6 +130,14 @@ def print_export(manifest: Manifest, target: Path) -> None:
             size(each.bytes),
             f"{each.dense_bytes / each.bytes:.1f}x",
         )
+    for head in manifest.heads:
+        name = f"output head {head.name}" if len(manifest.heads) > 1 else "output head"
+        table.add_row(
+            f"{name}, {head.rows:,} x {head.width}",
+            size(head.dense_bytes),
+            size(head.bytes),
+            f"{head.dense_bytes / head.bytes:.1f}x",
+        )
     table.add_row(
         "whole model",
         size(footprint.original_model_bytes),
@@ -136,7 +145,7 @@ def print_export(manifest: Manifest, target: Path) -> None:
         f"{footprint.original_model_bytes / footprint.model_bytes:.2f}x",
     )
     out.print(table)
-    for each in manifest.tables:
+    for each in (*manifest.tables, *manifest.heads):
         if each.original_bytes < each.dense_bytes:
             say(
                 f"the original stores {each.name} as {each.form}, {size(each.original_bytes)}: now "
@@ -165,6 +174,11 @@ def print_export(manifest: Manifest, target: Path) -> None:
         )
     if manifest.packed_heads:
         say("the output head shares the table and reads the packed one too")
+    if manifest.heads:
+        say(
+            "the output head is a matrix of its own, packed beside the table: --head-ratio says "
+            "how small, --head dense keeps it"
+        )
     say(f"wrote {target} ({manifest.exporter} exporter, opset {manifest.opset})")
 
 

@@ -49,6 +49,13 @@ def command(model: Path, top: int, as_json: bool) -> None:
             f"{size(footprint.dense_bytes)} -> {size(footprint.embedding_bytes)}, "
             f"{footprint.ratio:.1f}x, {footprint.bits_per_parameter:.2f} bits a parameter",
         )
+        for head in manifest.heads:
+            bits = 8 * head.bytes / (head.rows * head.width)
+            say(
+                f"output head of its own: {head.name}, {size(head.dense_bytes)} -> "
+                f"{size(head.bytes)}, {head.dense_bytes / head.bytes:.1f}x, {bits:.2f} bits a "
+                "parameter"
+            )
         if len(manifest.tables) > 1:
             packed = plain_table(
                 "packed tables", "rows x width", "float32", "packed", "in the original"
@@ -78,6 +85,13 @@ def command(model: Path, top: int, as_json: bool) -> None:
             )
         say()
         out.print(tables)
+    if found.heads:
+        heads = plain_table("dense output heads", "rows x width", "stored as", "bytes")
+        for each in found.heads:
+            shape = f"{each.rows:,} x {each.width}"
+            heads.add_row(each.name, shape, each.form, size(each.nbytes))
+        say()
+        out.print(heads)
     parts = plain_table("largest tensors", "shape", "type", "bytes", "share")
     for part in found.parts[:top]:
         parts.add_row(

@@ -16,6 +16,7 @@ from toolkit.errors import BudgetError, InputError
 from toolkit.extras import require
 from toolkit.methods.compress import best_allocation, check_matrix
 from toolkit.methods.config import LightTokenConfig
+from toolkit.table.components import Float32
 
 from .console import json_option, out, plain_table, print_json, progress, say, size
 from .derived import export_option
@@ -48,6 +49,21 @@ class Offer:
     cosine: float
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What the ratios buy for one matrix; ``refusal`` says why some are left out."""
+
+    rows: int
+    width: int
+    offers: tuple[Offer, ...]
+    refusal: BudgetError | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        data = {"rows": self.rows, "width": self.width, "dense_bytes": self.rows * self.width * 4}
+        return {**data, "offers": [asdict(offer) for offer in self.offers]}
+
+
 @click.command(epilog=_EXAMPLE)
 @click.argument("source")
 @click.option(
@@ -68,6 +84,8 @@ def command(
 ) -> None:
     """Show what each ratio gives for SOURCE's token table: bytes and expected quality.
 
+    An output head that is a matrix of its own is shown beside it.
+
     SOURCE is what `export` takes, or a matrix (.npy, .safetensors). Nothing is trained: the figures
     come from the table's spectrum and the frequencies of its tokens.
     """
@@ -78,29 +96,54 @@ def command(
 
     with progress("reading the table") as report:
         found = read_table(source, revision)
-        table = check_matrix(found.values)
-        importance = importance_of(found.tokenizer, len(table), corpus)
-        weights = check_importance(importance, len(table))
-        report(0.5, "planning")
-        spectra = measure_spectra(table, LightTokenConfig())
-        centred = _centred_share(table)
-        offers = []
-        refusal = None
-        for ratio in wanted:
-            try:
-                offers.append(_offer(spectra, weights, ratio, centred))
-            except BudgetError as error:
-                refusal = error
-    if not offers and refusal is not None:
-        raise refusal
+        matrices = [found.values] if found.head is None else [found.values, found.head]
+        plans = []
+        for number, values in enumerate(matrices):
+            report((1 + number) / (1 + len(matrices)), "planning")
+            table = check_matrix(values)
+            importance = importance_of(found.tokenizer, len(table), corpus)
+            plans.append(_plan(table, check_importance(importance, len(table)), wanted))
+    plan = plans[0]
+    if not plan.offers and plan.refusal is not None:
+        raise plan.refusal
     if as_json:
-        rows, width = table.shape
-        data: dict[str, Any] = {"rows": rows, "width": width, "dense_bytes": rows * width * 4}
-        print_json({**data, "offers": [asdict(offer) for offer in offers]})
+        data = plan.to_dict()
+        print_json(data if found.head is None else data | {"head": plans[1].to_dict()})
         return
+    for name, each in zip(("token table, ", "output head of its own, "), plans, strict=False):
+        _show(each, "" if found.head is None else name)
+    say("expected cosine of a row to its decoded form, rows weighted by frequency; last column:")
+    say(f"how many frequent rows get {-(-plan.width // 8)} bytes more, once, twice, …")
+    if found.head is not None:
+        say("the head's size is asked for with --head-ratio, the table's with --ratio")
+    if found.task == "text-generation":
+        say(
+            f"this is a decoder: `export` takes {DECODER_RATIO:g}x by default and measures what "
+            "matters on the model's own text, which keeps more than this says (docs/decoders.md)"
+        )
+    for refusal in {str(each.refusal) for each in plans if each.refusal is not None}:
+        say(f"left out: {refusal}")
+
+
+def _plan(table: Float32, weights: NDArray[np.float64], ratios: list[float]) -> Plan:
+    """Offers for a table of these values, whose rows weigh so much."""
+    spectra = measure_spectra(table, LightTokenConfig())
+    centred = _centred_share(table)
+    offers, refusal = [], None
+    for ratio in ratios:
+        try:
+            offers.append(_offer(spectra, weights, ratio, centred))
+        except BudgetError as error:
+            refusal = error
+    rows, width = table.shape
+    return Plan(rows, width, tuple(offers), refusal)
+
+
+def _show(plan: Plan, name: str) -> None:
+    """The offers as a table."""
     columns = ("ratio", "bytes", "bits a parameter", "expected cosine", "bytes a row", "more for")
-    view = plain_table(*columns, title=f"{len(table):,} x {table.shape[1]}")
-    for offer in offers:
+    view = plain_table(*columns, title=f"{name}{plan.rows:,} x {plan.width}")
+    for offer in plan.offers:
         view.add_row(
             f"{offer.ratio:g}",
             size(offer.nbytes),
@@ -110,15 +153,6 @@ def command(
             " / ".join(f"{rows:,}" for rows in offer.row_counts) or "-",
         )
     out.print(view)
-    say("expected cosine of a row to its decoded form, rows weighted by frequency; last column:")
-    say(f"how many frequent rows get {-(-table.shape[1] // 8)} bytes more, once, twice, …")
-    if found.task == "text-generation":
-        say(
-            f"this is a decoder: `export` takes {DECODER_RATIO:g}x by default and measures what "
-            "matters on the model's own text, which keeps more than this says (docs/decoders.md)"
-        )
-    if refusal is not None:
-        say(f"left out: {refusal}")
 
 
 def _offer(

@@ -9,7 +9,7 @@ decoder's table for what it does, and all of them come from text that the model 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,8 @@ class DecoderStatistics:
         tokens: that these are means over.
         starts: ids that texts begin with, which no model ever predicts.
         texts: the text, int64 [n, length].
+        own: the model drew the text itself, at the probabilities that ``probabilities`` is a mean
+            of.
     """
 
     probabilities: Float64
@@ -65,22 +67,44 @@ class DecoderStatistics:
     tokens: int = 0
     starts: tuple[int, ...] = ()
     texts: NDArray[np.int64] | None = field(default=None, repr=False)
+    own: bool = False
 
-    def importance(self, frames: Sequence[int] = ()) -> Float64:
-        """How much each row matters, float64 [V], sum 1.
+    def importance(
+        self, frames: Sequence[int] = (), *, head: bool = True, lookup: bool = True
+    ) -> Float64:
+        """How much each row matters of a table that is looked up, read by the output ``head``, or
+        both; float64 [V], sum 1.
 
         ``frames``: special tokens that a user's texts hold and the model's own may not, such as
         those of a chat; each counts as one token in a thousand, as do those that texts start with.
+        Only where they are looked up: they are given, not predicted.
         """
         rows = len(self.probabilities)
-        found = (1 - _EQUAL) * self.probabilities + _EQUAL / rows
-        special = [id_ for id_ in {*self.starts, *frames} if 0 <= id_ < rows]
+        found = self.probabilities if head else self._frequencies()
+        found = (1 - _EQUAL) * found + _EQUAL / rows
+        special = [id_ for id_ in {*self.starts, *frames} if lookup and 0 <= id_ < rows]
         found[special] = np.maximum(found[special], 1e-3)
         return found / found.sum()
 
+    def _frequencies(self) -> Float64:
+        """How often each token is looked up, float64 [V], sum 1.
+
+        Of text that the model draws, the mean probability is what counts come to, without their
+        chance. Of somebody else's, the counts say what the model did not expect; it stands for
+        what so little text has not.
+        """
+        if self.own or self.texts is None:
+            return self.probabilities
+        rows = len(self.probabilities)
+        counts = np.bincount(self.texts[:, 1:].ravel(), minlength=rows)
+        return (counts / counts.sum() + self.probabilities) / 2
+
     def metric(self, *, head: bool, lookup: bool = True) -> Float64:
         """M float64 [d, d] of a table that is looked up, read by the output ``head``, or both."""
-        found = self.hidden * head + self.looked_up * lookup
+        if not (head and lookup):
+            found = self.hidden if head else self.looked_up
+        else:
+            found = self.hidden + self.looked_up
         width = len(found)
         return found + _PLAIN * np.trace(found) / width * np.eye(width)
 
@@ -156,8 +180,9 @@ def measure_decoder(
     if head is None:
         raise InputError("the model has no output head; only a decoder has what is measured here")
     table = model.get_input_embeddings()
-    factor, width = row_factor(table), table.weight.shape[1]
-    hidden, looked_up = torch.zeros(2, width, width, dtype=torch.float64)
+    factor, width, states_width = row_factor(table), table.weight.shape[1], head.weight.shape[1]
+    looked_up = torch.zeros(width, width, dtype=torch.float64)
+    hidden = torch.zeros(states_width, states_width, dtype=torch.float64)
     probabilities: Tensor | None = None
     at_once = max(1, _LOGITS // (table.weight.shape[0] * texts.shape[1]))
     count = texts.shape[1] - 1
@@ -207,7 +232,8 @@ def measure_own_text(
     texts = own_text(
         model, start, chosen, forbidden=forbidden, progress=part(progress, 0.0, _WRITING)
     )
-    return measure_decoder(model, texts, progress=part(progress, _WRITING, 1.0))
+    found = measure_decoder(model, texts, progress=part(progress, _WRITING, 1.0))
+    return replace(found, own=True)
 
 
 class _Watched:

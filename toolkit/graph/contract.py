@@ -60,6 +60,27 @@ def packed_tensors(graph: ir.Graph) -> set[ir.Value]:
     return found
 
 
+def packed_head_tensors(graph: ir.Graph) -> set[ir.Value]:
+    """Those of :func:`packed_tensors` that output heads alone read: a head's own matrix.
+
+    Of an inlined head no node tells; nobody gathers from its codes, whose every row it goes over.
+    """
+    nodes = list(graph.all_nodes())
+    read = {v for node in nodes if is_head(node) for v in node.inputs[1:] if v is not None}
+    looked_up = {v for node in nodes if is_lookup(node) for v in node.inputs[1:] if v is not None}
+    gathered = {node.inputs[0] for node in nodes if node.op_type == "Gather"}
+    packed = packed_tensors(graph)
+    inlined = packed - read - looked_up
+    codes = {match.group(1) for v in inlined if v.name and (match := CODES.match(v.name))}
+    tables = {
+        match.group(1)
+        for v in inlined & gathered
+        if v.name is not None and (match := CODES.match(v.name))
+    }
+    alone = tuple(codes - tables)
+    return (read - looked_up) | {v for v in inlined if v.name and v.name.startswith(alone)}
+
+
 def stored_values(graph: ir.Graph) -> Iterator[ir.Value]:
     """Every value that is stored: initializers, and outputs of Constant nodes; branches' too."""
     for each in (graph, *graph.subgraphs()):

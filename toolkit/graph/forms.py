@@ -39,6 +39,12 @@ def is_plain_gemm(node: ir.Node) -> bool:
     return is_op(node, "Gemm") and not turned and factors == [1.0, 1.0]
 
 
+def turns(node: ir.Node) -> bool:
+    """Whether it is a Transpose of a matrix that swaps its two dimensions."""
+    perm = node.attributes.get("perm")
+    return is_op(node, "Transpose") and (perm is None or list(perm.as_ints()) == [1, 0])
+
+
 def is_blocks(node: ir.Node) -> bool:
     """Whether it looks rows up in blocks of integers."""
     return node.op_type == "GatherBlockQuantized" and node.domain == MICROSOFT

@@ -1,11 +1,12 @@
 """Which products with a table are output heads: hidden states by every row of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
+from ..table.matrix import row_blocks
 from .forms import (
     FLOATS,
     MICROSOFT,
@@ -17,47 +18,15 @@ from .forms import (
     remakes,
     shape_of,
     stored,
+    turns,
     type_of,
 )
+from .products import BLOCKS, Head
 from .tables import TableUse
 
 
-@dataclass(frozen=True)
-class Head:
-    """A node that multiplies hidden states [.., d] by the table's rows, to logits [.., V].
-
-    Attributes:
-        node: a MatMul, a Gemm, or onnxruntime's MatMulNBits.
-        weight: the value that it reads the rows from: the table [V, d], its Transpose [d, V], an
-            initializer of its own with the same numbers, or the table's blocks of integers.
-        bias: of a Gemm or MatMulNBits [V], or None.
-    """
-
-    node: ir.Node
-    weight: ir.Value
-    bias: ir.Value | None = None
-
-    @property
-    def hidden(self) -> ir.Value:
-        """The hidden states."""
-        value = self.node.inputs[0]
-        assert value is not None
-        return value
-
-    @property
-    def dtype(self) -> ir.DataType:
-        """The type of hidden states and logits."""
-        blocks = self.node.op_type == _BLOCKS
-        dtype = type_of(self.node.inputs[2] if blocks else self.weight)
-        assert dtype is not None
-        return dtype
-
-
-_BLOCKS = "MatMulNBits"
-
-
 def find_heads(graph: ir.Graph, table: TableUse) -> list[Head]:
-    """Every output head that shares the table, or holds a copy of it."""
+    """Every output head that shares the table, or holds a copy of it with the same values."""
     heads: list[Head] = []
     for whole in table.floats:
         heads += _readers(whole, transposed=False)
@@ -66,8 +35,8 @@ def find_heads(graph: ir.Graph, table: TableUse) -> list[Head]:
     for node in table.others:
         if _is_of_blocks(node, table):
             heads.append(Head(node, table.value, _input(node, 5)))
-    for twin in _twins(graph, table):
-        heads += _readers(twin, transposed=True)
+    for twin, transposed in _twins(graph, table):
+        heads += _readers(twin, transposed=transposed)
     return heads
 
 
@@ -104,7 +73,7 @@ def _turned(table: TableUse) -> Iterator[ir.Value]:
     """
     whole = list(dict.fromkeys((table.value, *table.floats)))
     makers = [node for value in whole for node, _ in value.uses()]
-    held = [node.outputs[0] for node in makers if is_op(node, "Transpose") and _swaps(node)]
+    held = [node.outputs[0] for node in makers if turns(node)]
     scaled = [node for node in table.readers if dequantizes(node)]
     for value in held:  # grows
         if type_of(value) in FLOATS:
@@ -126,7 +95,7 @@ def _scales_alike(one: ir.Node, other: ir.Node) -> bool:
 def _is_of_blocks(node: ir.Node, table: TableUse) -> bool:
     """Whether a MatMulNBits reads the blocks that a GatherBlockQuantized looks up, scaled alike."""
     gather = table.lookups[0].gather
-    if node.op_type != _BLOCKS or node.domain != MICROSOFT or not is_blocks(gather):
+    if node.op_type != BLOCKS or node.domain != MICROSOFT or not is_blocks(gather):
         return False
     if node.inputs[1] is not table.value or _input(node, 4) is not None:  # columns in another order
         return False
@@ -151,8 +120,11 @@ def _same(one: ir.Value | None, other: ir.Value | None) -> bool:
     return left is right or np.array_equal(left.numpy().ravel(), right.numpy().ravel())
 
 
-def _twins(graph: ir.Graph, table: TableUse) -> Iterator[ir.Value]:
-    """Initializers [d, V] with the table's numbers: exporters fold its transpose."""
+def _twins(graph: ir.Graph, table: TableUse) -> Iterator[tuple[ir.Value, bool]]:
+    """Values with the table's numbers beside it, and whether they stand as [d, V].
+
+    Exporters fold its transpose, and a model may hold equal matrices that it does not call one.
+    """
     own = constant(table.value)
     assert own is not None
     if own.dtype not in FLOATS:
@@ -161,15 +133,18 @@ def _twins(graph: ir.Graph, table: TableUse) -> Iterator[ir.Value]:
         other = value.const_value
         if other is None or other.dtype != own.dtype or value is table.value:
             continue
-        if shape_of(value) != (table.width, table.rows):
-            continue
-        if np.array_equal(other.numpy().T, own.numpy()):
-            yield value
+        if shape_of(value) == (table.width, table.rows) and _equal(other.numpy().T, own.numpy()):
+            yield value, True
+        if shape_of(value) == (table.rows, table.width) and _equal(other.numpy(), own.numpy()):
+            yield value, False
+            for node, _ in value.uses():
+                if turns(node):
+                    yield node.outputs[0], True
 
 
-def _swaps(node: ir.Node) -> bool:
-    perm = node.attributes.get("perm")
-    return perm is None or list(perm.as_ints()) == [1, 0]
+def _equal(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
+    """Whether all numbers are the same; of most matrices the first rows tell that they are not."""
+    return all(np.array_equal(one[rows], other[rows]) for rows in row_blocks(len(one)))
 
 
 def _flag(node: ir.Node, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The part of a graph between ids and the rows looked up by them, as a model of its own."""
+"""A part of a graph as a model of its own: the rows that ids look up, what a matrix stands for."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..ort import cpu_session
-from .contract import LOOKUP, is_lookup
+from .contract import HEAD, LOOKUP, is_head, is_lookup, packed_head_tensors
 from .forms import FLOATS, constant
 from .load import load_graph
 from .tables import TableUse
 
 IDS_AT_ONCE = 4096
-_ROWS = "rows.as.float"  # numpy knows no bfloat16
+_OUTPUT = "part.as.float"  # numpy knows no bfloat16
 
 
 def table_values(table: TableUse) -> NDArray[np.floating]:
@@ -33,6 +33,20 @@ def table_values(table: TableUse) -> NDArray[np.floating]:
     values = np.empty((table.rows, table.width), np.float32)
     for start, rows in looked_up(table.graph, first.ids, first.rows, table.rows):
         values[start : start + len(rows)] = rows
+    return values
+
+
+def stored_matrix(graph: ir.Graph, value: ir.Value) -> NDArray[np.floating]:
+    """What the graph makes of a stored matrix, in the shape that ``value`` has.
+
+    As it is stored where ``value`` is that itself, else float32.
+    """
+    tensor = constant(value)
+    if tensor is not None:
+        return tensor.numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        session = cpu_session(_save_part(graph, [], value, (), Path(folder)))
+        values: NDArray[np.float32] = session.run(None, {})[0]
     return values
 
 
@@ -59,6 +73,30 @@ def packed_rows(model: Path, rows: int) -> NDArray[np.float32]:
     )
 
 
+def packed_head(model: Path, rows: int) -> NDArray[np.float32]:
+    """Every row of a packed head's own matrix with ``rows`` rows, float32 [rows, d].
+
+    Raises:
+        InputError: no .onnx file, or none with such a head in a node of its own.
+    """
+    loaded = load_graph(model)
+    own = packed_head_tensors(loaded.graph)
+    for node in loaded.graph.all_nodes():
+        hidden, logits = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if not is_head(node) or hidden is None or not own.issuperset(node.inputs[1:]):
+            continue
+        if node.attributes.get_int("rows", 0) != rows:
+            continue
+        dtype = ir.DataType(node.attributes.get_int("to", int(ir.DataType.FLOAT)))
+        unit = np.eye(node.attributes.get_int("width", 0), dtype=dtype.numpy())
+        functions = tuple(loaded.functions.values())
+        return np.ascontiguousarray(computed(loaded.graph, hidden, logits, unit, functions).T)
+    raise InputError(
+        f"{model} has no {HEAD} node of {rows} rows with a matrix of its own, which could be read "
+        "back; export it with `--decode function`"
+    )
+
+
 def looked_up(
     graph: ir.Graph,
     ids: ir.Value,
@@ -67,35 +105,71 @@ def looked_up(
     functions: tuple[ir.Function, ...] = (),
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """``rows`` [n, d] of the graph for ``ids`` 0 .. count - 1, some thousand at a time."""
+    given = ir.val(ids.name, dtype=ir.DataType.INT64, shape=["n"])
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.onnx"
-        # Not as bytes: of a quantised table there may be more than protobuf's 2 GB.
-        ir.save(_rows_model(graph, ids, rows, functions), path, external_data="rows.onnx.data")
+        path = _save_part(graph, [(ids, given)], rows, functions, Path(folder))
         session = cpu_session(path)
         for start in range(0, count, IDS_AT_ONCE):
             some = np.arange(start, min(start + IDS_AT_ONCE, count))
             yield start, session.run(None, {session.get_inputs()[0].name: some})[0]
 
 
-def _rows_model(
-    graph: ir.Graph, ids: ir.Value, rows: ir.Value, functions: tuple[ir.Function, ...]
+def computed(
+    graph: ir.Graph,
+    start: ir.Value,
+    end: ir.Value,
+    values: NDArray[np.floating],
+    functions: tuple[ir.Function, ...] = (),
+) -> NDArray[np.float32]:
+    """``end`` of the graph, as float32, where ``start`` is ``values`` [n, d]."""
+    given = ir.val(start.name, dtype=ir.DataType.from_numpy(values.dtype), shape=["n", "d"])
+    with tempfile.TemporaryDirectory() as folder:
+        session = cpu_session(_save_part(graph, [(start, given)], end, functions, Path(folder)))
+        found: NDArray[np.float32] = session.run(None, {str(start.name): values})[0]
+    return found
+
+
+def _save_part(
+    graph: ir.Graph,
+    given: list[tuple[ir.Value, ir.Value]],
+    wanted: ir.Value,
+    functions: tuple[ir.Function, ...],
+    folder: Path,
+) -> Path:
+    """A file of a model from ``given`` to ``wanted``.
+
+    Not as bytes: of a quantised table there may be more than protobuf's 2 GB.
+    """
+    path = folder / "part.onnx"
+    ir.save(_part_model(graph, given, wanted, functions), path, external_data="part.onnx.data")
+    return path
+
+
+def _part_model(
+    graph: ir.Graph,
+    given: list[tuple[ir.Value, ir.Value]],
+    wanted: ir.Value,
+    functions: tuple[ir.Function, ...],
 ) -> ir.Model:
-    """Ids int64 [n] -> float [n, d]."""
+    """From ``given``, pairs of a value and the input that takes its place, to ``wanted`` in float.
+
+    Ids that are given as int64 [n] make rows float [n, d].
+    """
     needed: set[ir.Node] = set()
     held: dict[str, ir.TensorProtocol] = {}
-    wanted: list[ir.Value | None] = [rows]
-    while wanted:
-        value = wanted.pop()
-        if value is None or value is ids:
+    replaced = {old for old, _ in given}
+    waiting: list[ir.Value | None] = [wanted]
+    while waiting:
+        value = waiting.pop()
+        if value is None or value in replaced:
             continue
         tensor, node = constant(value), value.producer()
         if tensor is not None:
             held[value.name or ""] = tensor
         elif node is not None and node not in needed:
             needed.add(node)
-            wanted += node.inputs
-    given = ir.val(ids.name, dtype=ir.DataType.INT64, shape=["n"])
-    known: dict[str | None, ir.Value] = {ids.name: given}
+            waiting += node.inputs
+    known: dict[str | None, ir.Value] = {old.name: new for old, new in given}
     for name, tensor in held.items():
         known[name] = ir.val(name, const_value=tensor)
     nodes = []
@@ -114,15 +188,15 @@ def _rows_model(
             new.name = old.name
             known[old.name] = new
         nodes.append(copy)
-    cast = ir.node("Cast", [known[rows.name]], attributes={"to": int(ir.DataType.FLOAT)})
+    cast = ir.node("Cast", [known[wanted.name]], attributes={"to": int(ir.DataType.FLOAT)})
     output = cast.outputs[0]
-    output.name, output.dtype = _ROWS, ir.DataType.FLOAT
+    output.name, output.dtype = _OUTPUT, ir.DataType.FLOAT
     part = ir.Graph(
-        [given],
+        [new for _, new in given],
         [output],
         nodes=[*nodes, cast],
         initializers=[value for name, value in known.items() if name in held],
         opset_imports=dict(graph.opset_imports),
-        name="rows",
+        name="part",
     )
     return ir.Model(part, ir_version=10, functions=functions)

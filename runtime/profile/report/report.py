@@ -155,7 +155,8 @@ class Subject:
 
     Attributes:
         parts: bytes of its files by what they are for: ``token table``, ``other tables``,
-            ``weights``, ``graph``; they add up to the bytes on disk.
+            ``output head`` where it is a matrix of its own, ``weights``, ``graph``; they add up to
+            the bytes on disk.
     """
 
     name: str

@@ -6,8 +6,9 @@ import onnx_ir as ir
 import pytest
 
 from exporters.ops.layer import graph_tensors
-from exporters.passes.compress_table import CompressTable, check_opset
+from exporters.passes.compress_table import CompressTable
 from exporters.passes.inline_functions import InlineFunctions
+from exporters.passes.packed_layers import check_opset
 from toolkit.errors import InputError
 from toolkit.graph.contract import DOMAIN, LOOKUP
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from exporters.ops.head import head_model
 from exporters.ops.lookup import decode_model
+from exporters.passes.compress_head import CompressHead
 from exporters.passes.compress_table import CompressTable
 from runtime import native, open_session
 from runtime.custom_op.build import TARGETS, BuildError, build, cmake_call, find_headers
@@ -442,6 +443,44 @@ def test_two_tables_of_a_model_have_a_kernel_each(library, pack_layouts, tmp_pat
     plain = ort.InferenceSession(content).run(None, {"ids": ids})
     np.testing.assert_array_equal(plain[0], x)
     np.testing.assert_array_equal(plain[1], y)
+
+
+def test_a_head_of_its_own_has_a_kernel(library, pack_layouts, tmp_path):
+    """Table and head are two, of layouts that differ; logits are as near as those of any head."""
+    table, head = pack_layouts
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 18]> g (int64[b, s] ids) => '
+        f"(float[b, s, {table.rows}] logits)"
+        "{ x = Gather(t, ids) h = MatMul(x, w) y = MatMul(h, m) logits = Add(y, bias) }"
+    )
+    rng = np.random.default_rng(0)
+    tensors = {
+        "t": table.dense(),
+        "w": rng.normal(size=(table.width, head.width)).astype(np.float32),
+        "m": head.dense().T.copy(),
+        "bias": np.linspace(0, 1, table.rows).astype(np.float32),
+    }
+    for name, array in tensors.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    packed = ir.from_proto(model)
+    CompressHead("m", head)(packed)
+    CompressTable("t", table)(packed)
+    content = ir.to_proto(packed).SerializeToString()
+    options = ort.SessionOptions()
+    options.register_custom_ops_library(str(library))
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ids = {"ids": np.arange(60).reshape(3, 20)}
+    (got,) = ort.InferenceSession(content, options).run(None, ids)
+    (plain,) = ort.InferenceSession(content).run(None, ids)
+    logits = head.logits(table.lookup(ids["ids"]) @ tensors["w"])
+    wanted = logits + tensors["bias"]
+    np.testing.assert_allclose(plain, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+    np.testing.assert_allclose(got, plain, rtol=0, atol=0.05 * np.ptp(logits))
+    best = (got - tensors["bias"]).argmax(axis=-1)
+    assert (best == logits.argmax(axis=-1)).all()
+    nodes = onnx.load(tmp_path / "optimized.onnx", load_external_data=False).graph.node
+    run = [node.op_type for node in nodes if node.domain == "ai.lighttoken"]
+    assert sorted(run) == ["CompressedEmbedding", "CompressedHead"]
 
 
 @pytest.mark.parametrize("make", [decode_model, head_model])

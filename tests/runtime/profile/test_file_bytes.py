@@ -4,12 +4,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx.parser
+import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 from onnx.external_data_helper import set_external_data
 
 from exporters.ops.head import head_model
 from exporters.ops.lookup import decode_model
+from exporters.passes.compress_head import CompressHead
+from exporters.passes.compress_table import CompressTable
+from exporters.passes.inline_functions import InlineFunctions
 from runtime.profile.file_bytes import parts
 from toolkit.errors import FormatError
 from toolkit.graph.files import model_files
@@ -122,8 +126,10 @@ def test_tensors_in_constants_and_in_fields_of_their_type_count(tmp_path):
     assert sum(found.values()) == whole(path)
 
 
-@pytest.mark.parametrize("make", [decode_model, head_model])
-def test_every_packed_tensor_is_the_token_tables(tmp_path, small_embedding, make):
+@pytest.mark.parametrize(
+    ("make", "part"), [(decode_model, "token table"), (head_model, "output head")]
+)
+def test_every_packed_tensor_is_the_tables_or_the_heads(tmp_path, small_embedding, make, part):
     path = tmp_path / "model.onnx"
     model = make(small_embedding)
     path.write_bytes(model.SerializeToString())
@@ -136,7 +142,7 @@ def test_every_packed_tensor_is_the_token_tables(tmp_path, small_embedding, make
         if attribute.HasField("t")
     ]
     held += [array for array in body if array.size > 16]  # a head's order of rows
-    assert found["token table"] == sum(array.nbytes for array in held)
+    assert found[part] == sum(array.nbytes for array in held)
     assert found["weights"] < 100  # limits and shapes
     assert sum(found.values()) == whole(path)
 
@@ -178,3 +184,30 @@ def test_no_model_and_no_data_are_told(tmp_path):
     (tmp_path / "model.ort").write_bytes(b"ORTM")
     with pytest.raises(FormatError, match=r"\.ort file"):
         parts(tmp_path / "model.ort")
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_head_of_its_own_is_counted_apart(graph, pack_table, tmp_path, inline):
+    """Dense or packed, and whatever the table's bytes are."""
+    rng = np.random.default_rng(0)
+    table, matrix = rng.normal(size=(2, 300, 8)).astype(np.float32)
+    packed = {name: pack_table(300, 8, dense=[(300, 16, 5)]) for name in ("t", "m")}
+    body = "x = Gather(t, input_ids) logits = MatMul(x, m)"
+    signature = "(int64[b,s] input_ids) => (float[b,s,300] logits)"
+    model = graph(signature, body, t=table, m=matrix.T.copy())
+    ir.save(model, tmp_path / "dense.onnx", external_data="dense.data")
+    before = parts(tmp_path / "dense.onnx")
+    assert list(before) == ["token table", "other tables", "output head", "weights", "graph"]
+    assert (before["token table"], before["output head"]) == (table.nbytes, matrix.nbytes)
+    CompressHead("m", packed["m"])(model)
+    CompressTable("t", packed["t"])(model)
+    if inline:
+        InlineFunctions()(model)
+    ir.save(model, tmp_path / "packed.onnx")
+    after = parts(tmp_path / "packed.onnx")
+    held = {"t": 0, "m": 0, "_": 0}
+    for name, value in model.graph.initializers.items():
+        held[name[0] if name[1:2] == "." else "_"] += value.const_value.nbytes
+    assert (after["token table"], after["output head"]) == (held["t"], held["m"])
+    assert held["m"] < before["output head"]
+    assert sum(after.values()) == whole(tmp_path / "packed.onnx")

@@ -12,6 +12,7 @@ from toolkit.bundle.manifest import (
     Pooling,
     Source,
     StoredFile,
+    StoredHead,
     StoredTable,
     describe_files,
     read_manifest,
@@ -167,3 +168,17 @@ def test_a_damaged_file_is_named(bundle, damage, message):
 def test_other_files_beside_the_bundle_do_no_harm(bundle):
     (bundle / "notes.txt").write_text("mine")
     verify_files(bundle, read_manifest(bundle))
+
+
+HEAD = StoredHead("h", 707, 48, 5600, 135744, 135744, "float", {"codes": 5600}, parity=1e-6)
+
+
+def test_heads_of_their_own_make_another_version(tmp_path):
+    """Bundles without them stay what older versions of lighttoken read."""
+    plain = json.loads(MANIFEST.to_json())
+    assert (plain["version"], "heads" in plain) == (1, False)
+    manifest = replace(MANIFEST, heads=(HEAD,))
+    assert manifest.version == BUNDLE_VERSION == 2
+    found = read_manifest(write(tmp_path, manifest.to_json()))
+    assert found == manifest
+    assert isinstance(found.heads[0], StoredHead)

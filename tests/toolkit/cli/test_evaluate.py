@@ -179,6 +179,26 @@ def test_head_and_input_table_apart(lighttoken, of_task, text: Path):
     assert "at most 20,000 tokens" in outcome.json["notes"][0]
 
 
+def test_a_head_of_its_own_apart_from_the_table(lighttoken, text: Path, tiny_model, tmp_path):
+    folder, bundle = tmp_path / "untied", tmp_path / "bundle"
+    torch.manual_seed(1)
+    config = transformers.BertConfig(**SIZES, tie_word_embeddings=False)
+    transformers.BertForMaskedLM(config).save_pretrained(folder)
+    shutil.copyfile(tiny_model / "tokenizer.json", folder / "tokenizer.json")
+    sizes = ("--ratio", 4, "--head-ratio", 6)
+    assert lighttoken("export", folder, bundle, *sizes).code == 0
+    outcome = lighttoken("evaluate", bundle, "--text", text, "--original", folder, *FEW)
+    divergence = scores(outcome, "KL divergence")
+    parts = [f"bundle: {part}" for part in ("input table and head", "input table alone",
+                                            "head alone")]  # fmt: skip
+    assert list(divergence) == parts
+    assert len(set(divergence.values())) == 3
+    assert min(divergence.values()) > 0
+    original, both, table, head = (model["nbytes"] for model in outcome.json["models"])
+    assert both < head < table < original
+    assert abs((original - table) + (original - head) - 600 * 32 * 4 * (3 / 4 + 5 / 6)) < 2000
+
+
 def test_each_token_masked_alone(lighttoken, fails, of_task, text: Path):
     folder, masked = of_task("BertForMaskedLM")
     arguments = ("--text", text, "--original", folder, "--pseudo-perplexity", "--limit", 40)

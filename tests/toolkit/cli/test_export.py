@@ -314,3 +314,61 @@ def test_a_corpus_that_is_no_text(fails, tiny_model: Path, tmp_path: Path):
     assert "UTF-8" in fails(*arguments, "--corpus", tmp_path / "corpus.txt")
     assert "not here" in fails(*arguments, "--corpus", tmp_path / "none.txt")
     assert leftovers(tmp_path) == ["corpus.txt"]
+
+
+@pytest.fixture(scope="module")
+def untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A decoder whose head is a matrix of its own."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=600, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64, bos_token_id=0, eos_token_id=1,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("untied") / "llama"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_head_of_its_own_is_told_apart(lighttoken, fails, untied: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    asked = ("export", untied, out, "--ratio", 4, "--head-ratio", 6.5)
+    outcome = lighttoken(*asked)
+    assert outcome.code == 0
+    told = " ".join(outcome.out.split())
+    assert "output head, 600 x 32 76.80 kB" in told
+    assert "the output head is a matrix of its own, packed beside the table" in told
+    shown = " ".join(lighttoken("inspect", out).out.split())
+    assert "output head of its own: " in shown
+    found = lighttoken("inspect", out, "--json").json
+    (head,) = found["manifest"]["heads"]
+    assert head["dense_bytes"] / head["bytes"] >= 6.5
+    sizes = sorted(found["packed"].values())
+    assert sizes == sorted([head["bytes"], found["manifest"]["footprint"]["embedding_bytes"]])
+    assert found["heads"] == []
+    assert "one of them" in fails(*asked, "--head-bytes", 9000, "--force")
+    assert "--head-bytes" in lighttoken("export", "--help").out
+
+
+def test_a_dense_head_is_told_apart(lighttoken, untied: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    summary = lighttoken("export", untied, out, "--ratio", 4, "--head", "dense", "--json").json
+    assert summary["heads"] == []
+    (head,) = lighttoken("inspect", out, "--json").json["heads"]
+    assert head == {
+        "name": head["name"], "rows": 600, "width": 32, "nbytes": 76_800, "form": "float"
+    }  # fmt: skip
+    assert "dense output heads" in lighttoken("inspect", out).out
+
+
+def test_a_plan_has_offers_for_both(lighttoken, untied: Path):
+    found = lighttoken("plan", untied, "--ratios", "4,5", "--json").json
+    for each in (found, found["head"]):
+        assert (each["rows"], each["width"], each["dense_bytes"]) == (600, 32, 76_800)
+        assert [offer["ratio"] for offer in each["offers"]] == [4, 5]
+    assert found["head"]["offers"] != found["offers"]
+    told = " ".join(lighttoken("plan", untied, "--ratios", "4").out.split())
+    assert "token table, 600 x 32" in told
+    assert "output head of its own, 600 x 32" in told
+    assert "the head's size is asked for with --head-ratio" in told

@@ -135,3 +135,34 @@ def test_too_little_text_and_no_head_are_refused(tiny_model):
         measure_decoder(tiny_model("LlamaForCausalLM"), torch.ones(2, 1, dtype=torch.int64))
     with pytest.raises(InputError, match="no output head"):
         measure_decoder(tiny_model("BertModel"), torch.ones(2, 5, dtype=torch.int64))
+
+
+def test_rows_matter_for_what_they_are_read_for():
+    """A head's by what is predicted; a table's that is looked up by what comes in."""
+    probabilities = np.array([0.0, 0.5, 0.3, 0.2, 0.0])
+    texts = np.array([[0, 1, 1, 4], [0, 1, 4, 4]])
+    eye = np.eye(3)
+    theirs = DecoderStatistics(probabilities, eye, 2 * eye, starts=(0,), texts=texts)
+    head = theirs.importance([3], lookup=False)
+    assert np.allclose(head, 0.9 * probabilities + 0.1 / 5)  # no word on starts and frames
+    table = theirs.importance([3], head=False)
+    counts = np.array([0, 3, 0, 0, 3]) / 6  # the first token of a text is given
+    wanted = 0.9 * (counts + probabilities) / 2 + 0.1 / 5
+    assert np.allclose(table, wanted / wanted.sum())
+    own = DecoderStatistics(probabilities, eye, 2 * eye, starts=(0,), texts=texts, own=True)
+    assert np.allclose(own.importance(head=False), own.importance())  # counts are chance
+    assert np.allclose(own.metric(head=True, lookup=False), 1.03 * eye)
+    assert np.allclose(own.metric(head=False), 2.06 * eye)
+
+
+def test_a_head_may_be_wider_than_the_table(tiny_model):
+    """Of a model that projects between them."""
+    from torch import nn
+
+    model = tiny_model("LlamaForCausalLM")
+    inner, head = model.lm_head, nn.Sequential(nn.Linear(32, 40), nn.Linear(40, 300))
+    model.lm_head = head
+    model.get_output_embeddings = lambda: head[1]
+    found = measure_decoder(model, own_text(model, 1, TEXT))
+    assert (found.hidden.shape, found.looked_up.shape) == ((40, 40), (32, 32))
+    model.lm_head = inner

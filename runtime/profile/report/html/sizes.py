@@ -8,7 +8,7 @@ from ..report import ProfileReport, Subject
 from .bars import Share, Stack, draw_stacks
 from .words import ABSENT, amount
 
-ORDER = ("token table", "other tables", "weights", "graph")
+ORDER = ("token table", "other tables", "output head", "weights", "graph")
 
 
 @dataclass(frozen=True)
