@@ -55,6 +55,7 @@ def heal_decoder(
     text: Path | None,
     config: "DecoderHealConfig",
     *,
+    heads: bool = True,
     statistics: "DecoderStatistics | None" = None,
     rounding: Rounding | None = None,
     trust_remote_code: bool = False,
@@ -70,6 +71,7 @@ def heal_decoder(
         packed: its table.
         text: UTF-8, one text a line; None for text that the decoder writes itself.
         config: how long, how much.
+        heads: whether an output head that is tied to the table reads it packed.
         statistics: of its table, whose text is read too.
         rounding: how the other weights will be rounded, if they will.
         trust_remote_code: run the Python code that a model brings.
@@ -97,11 +99,12 @@ def heal_decoder(
             progress=part(progress, _WRITING, _ROUNDING),
         )
     digest = hashlib.sha256(packed.to_bytes() + texts.numpy().tobytes())
-    digest.update(f"{loaded.source.sha256} {config} {rounding}".encode())
+    digest.update(f"{loaded.source.sha256} {config} {heads} {rounding}".encode())
     found = healing.heal_decoder(
         decoder.model,
         packed,
         texts,
+        heads=heads,
         rounded=rounded,
         config=config,
         state=user_cache() / "heal" / digest.hexdigest()[:32],

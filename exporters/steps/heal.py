@@ -9,6 +9,7 @@ from toolkit.progress import part
 from ..decoders import writes_text
 from ..healing import export_trained, heal_table
 from ..healing_decoder import Rounding, heal_decoder
+from ..tables import packed_heads
 from .state import Export, Report
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def _decoder(state: Export, report: Report) -> dict[str, "Tensor"]:
         embedding,
         options.heal_text,
         DecoderHealConfig(options.heal_steps, seed=options.seed, train=train),
+        heads=bool(packed_heads(state.tables[0], options)),
         statistics=state.statistics,
         rounding=rounding,
         trust_remote_code=options.trust_remote_code,

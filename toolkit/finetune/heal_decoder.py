@@ -97,6 +97,7 @@ def heal_decoder(
     packed: CompressedEmbedding,
     texts: Tensor,
     *,
+    heads: bool = True,
     rounded: Mapping[str, GroupedWeight] | None = None,
     config: DecoderHealConfig | None = None,
     state: Path | None = None,
@@ -106,8 +107,10 @@ def heal_decoder(
 
     Args:
         model: a causal model of transformers with its dense table; not changed.
-        packed: that table, packed; the output head reads it too where it is tied.
+        packed: that table, packed.
         texts: int64 [n, length], unpadded.
+        heads: whether an output head that is tied to the table reads it packed; one that does not
+            stays as it is, as does a head of its own.
         rounded: linear layers that will be stored in few bits, by name, as they are rounded now.
         config: how long, how much.
         state: a folder to resume from, if it is there, and to note the work in; removed at the end.
@@ -128,7 +131,7 @@ def heal_decoder(
     teacher = ask_teacher(
         body_of(model), original.weight, texts, progress=part(progress, 0.0, _ASKING)
     )
-    student = _Student(model, packed, rounded or {}, chosen)
+    student = _Student(model, packed, heads, rounded or {}, chosen)
     own = original.of(student.model)
 
     def divergence(some: Tensor, seed: int, states: Tensor) -> Tensor:
@@ -204,10 +207,14 @@ class _Student:
         self,
         model: Any,
         packed: CompressedEmbedding,
+        heads: bool,
         rounded: Mapping[str, GroupedWeight],
         config: DecoderHealConfig,
     ) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False)
+        head = self.model.get_output_embeddings()
+        if not heads:
+            head.weight = nn.Parameter(head.weight.detach(), requires_grad=False)  # untied
         vectors, body = config.train != "table", config.train == "body"
         self.rounded = attach_rounded(self.model, rounded)
         self.table = attach(self.model, packed)
@@ -220,6 +227,7 @@ class _Student:
             self.groups[f"{at}.positions"] = layer.positions, rates.positions
             self.groups[f"{at}.factors"] = layer.factors, rates.factors
         taken = {id(tensor) for tensor, _ in self.groups.values()}
+        taken.add(id(head.weight))
         taken |= {id(layer.positions) for layer in self.rounded.values()}
         taken |= {id(layer.factors) for layer in self.rounded.values()}
         self.beside: dict[str, nn.Parameter] = {}

@@ -112,3 +112,18 @@ def test_too_few_texts_are_refused(decoder, packed, texts):
 def test_another_word_for_what_is_trained_is_refused():
     with pytest.raises(InputError, match="train 'all' is unknown"):
         DecoderHealConfig(train="all")
+
+
+def test_a_head_that_stays_dense_is_neither_packed_nor_trained(decoder, packed, texts):
+    """The table is then healed as it is looked up alone, which it may be further."""
+    both = heal_decoder(
+        decoder, packed, texts, config=DecoderHealConfig(4, 4, 4, 4, rates=FAST, train="body")
+    )
+    config = DecoderHealConfig(12, 4, 4, 4, rates=FAST, train="norms")
+    alone = heal_decoder(decoder, packed, texts, heads=False, config=config)
+    assert alone.before < both.before
+    assert alone.after < alone.before
+    assert any("q_proj" in name for name in both.parameters)
+    assert not any("lm_head" in name for name in both.parameters)
+    head = decoder.get_output_embeddings().weight
+    assert head is decoder.get_input_embeddings().weight
