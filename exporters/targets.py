@@ -20,6 +20,7 @@ class Target:
         static: shapes are fixed, to ``--batch`` and ``--sequence``.
         fusible: onnxruntime's MultiHeadAttention runs there.
         fuse: attention becomes that node, unless something else is asked for.
+        optional_inputs: inputs that have a default can be given there; else they have none.
         most_texts: a larger batch gives wrong values there; None for no limit.
         why: the reasons, for people.
     """
@@ -33,6 +34,7 @@ class Target:
     static: bool = False
     fusible: bool = False
     fuse: bool = False
+    optional_inputs: bool = True
     most_texts: int | None = None
     why: str = ""
 
@@ -50,17 +52,21 @@ TARGETS = {
     "wasm": Target(
         weights=("fp32", "int8", "int4"),
         fusible=True,
+        optional_inputs=False,
         why="As the CPU, without a native kernel: custom operators cannot be loaded in a browser, "
-        "and a head that walks the packed table in standard operators takes longer than 4 bits.",
+        "and a head that walks the packed table in standard operators takes longer than 4 bits. onnxruntime-web "
+        "refuses inputs that have a default, so num_logits_to_keep of a decoder has none.",
     ),
     "webgpu": Target(
         decode="inline",
         floats=True,
         weights=("fp32", "fp16", "int4"),
         fusible=True,
+        optional_inputs=False,
         why="It has no MatMulInteger, so that products are in floats and int8 weights are out. "
         "Half precision needs a GPU with shader-f16. Codes stay bytes: onnxruntime-web 1.30 "
-        "gathers them there, older ones on the CPU.",
+        "gathers them there, older ones on the CPU. num_logits_to_keep of a decoder has no default, as "
+        "for wasm.",
     ),
     "cuda": Target(
         floats=True,
