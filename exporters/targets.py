@@ -54,8 +54,9 @@ TARGETS = {
         fusible=True,
         optional_inputs=False,
         why="As the CPU, without a native kernel: custom operators cannot be loaded in a browser, "
-        "and a head that walks the packed table in standard operators takes longer than 4 bits. onnxruntime-web "
-        "refuses inputs that have a default, so num_logits_to_keep of a decoder has none.",
+        "and a head that walks the packed table in standard operators takes longer than 4 bits. "
+        "onnxruntime-web refuses inputs that have a default, so num_logits_to_keep of a decoder "
+        "has none.",
     ),
     "webgpu": Target(
         decode="inline",
@@ -65,8 +66,8 @@ TARGETS = {
         optional_inputs=False,
         why="It has no MatMulInteger, so that products are in floats and int8 weights are out. "
         "Half precision needs a GPU with shader-f16. Codes stay bytes: onnxruntime-web 1.30 "
-        "gathers them there, older ones on the CPU. num_logits_to_keep of a decoder has no default, as "
-        "for wasm.",
+        "gathers them there, older ones on the CPU. num_logits_to_keep of a decoder has no "
+        "default, as for wasm.",
     ),
     "cuda": Target(
         floats=True,
