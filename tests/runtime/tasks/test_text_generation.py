@@ -58,6 +58,14 @@ def test_only_the_last_logits_are_made(decoder):
         assert np.allclose(some, whole[:, -keep:], atol=1e-6)
 
 
+def test_the_number_of_logits_is_given_where_it_must_be(decoder, pipeline, quick, tmp_path):
+    options = quick(with_past=True, target="wasm")
+    export(str(decoder[0]), tmp_path / "web", Budget(ratio=6), options=options)
+    found = open_pipeline(tmp_path / "web", op=False)
+    assert LOGITS_TO_KEEP in {info.name for info in found.session.inputs}
+    assert found("w7 w9", max_tokens=8).tokens == pipeline("w7 w9", max_tokens=8).tokens
+
+
 def test_pieces_add_up_to_the_text(pipeline):
     pieces = []
     found = pipeline("w7", max_tokens=10, on_text=pieces.append)
