@@ -90,8 +90,9 @@ class ExportOptions:
         default=None,
         metadata=_cli(
             "What an output head reads that shares the table: the packed table, a copy in 4 bits "
-            "(nbits), or a copy in float32 (dense) [default: packed on the CPU, elsewhere nbits]. "
-            "With packed, a head that is a matrix of its own is packed too.",
+            "(nbits), or a copy in float32 (dense) [default: packed on the CPU, and of decoders "
+            "with a cache in WASM, elsewhere nbits]. With packed, a head that is a matrix of its "
+            "own is packed too.",
             choices=HEADS,
         ),
     )
@@ -280,7 +281,9 @@ def cli_options() -> dict[str, CliOption]:
 def decided(options: ExportOptions) -> ExportOptions:
     """With what the target decides, where nothing else was asked for."""
     target = find_target(options.target, options.weights)
-    decode, head = options.decode or target.decode, options.head or target.head
+    decode = options.decode or target.decode
+    usual = (target.step_head if options.with_past else None) or target.head
+    head = options.head or usual
     # An inlined function is asked for where only standard operators are known.
     fuse = (target.fuse and decode == "function") if options.fuse is None else options.fuse
     sizes = (options.batch, options.sequence)

@@ -14,12 +14,15 @@ class Target:
             or "inline", for what knows no functions.
         floats: decode in floats and not in integers; the values are the same.
         head: what an output head reads that shares the table, unless one is asked for.
+        step_head: the same of decoders with a cache, whose heads multiply one token at a time;
+            None for ``head``.
         weights: forms of the other weights that run there.
         int32: graph inputs are int32 and not int64.
         quantized: look-ups of bytes stand between DequantizeLinear and QuantizeLinear.
         static: shapes are fixed, to ``--batch`` and ``--sequence``.
         fusible: onnxruntime's MultiHeadAttention runs there.
         fuse: attention becomes that node, unless something else is asked for.
+        optional_inputs: inputs that have a default can be given there; else they have none.
         most_texts: a larger batch gives wrong values there; None for no limit.
         why: the reasons, for people.
     """
@@ -27,12 +30,14 @@ class Target:
     decode: str = "function"
     floats: bool = False
     head: str = "nbits"
+    step_head: str | None = None
     weights: tuple[str, ...] = ("fp32", "fp16", "int8", "int4")
     int32: bool = False
     quantized: bool = False
     static: bool = False
     fusible: bool = False
     fuse: bool = False
+    optional_inputs: bool = True
     most_texts: int | None = None
     why: str = ""
 
@@ -48,19 +53,27 @@ TARGETS = {
         "it, so that weights would grow back to float32 at load.",
     ),
     "wasm": Target(
+        step_head="packed",
         weights=("fp32", "int8", "int4"),
         fusible=True,
+        optional_inputs=False,
         why="As the CPU, without a native kernel: custom operators cannot be loaded in a browser, "
-        "and a head that walks the packed table in standard operators takes longer than 4 bits.",
+        "and a head that walks the packed table in standard operators takes longer than 4 bits "
+        "where it multiplies many tokens. Of one token, as in decoders with a cache, both take as "
+        "long: onnxruntime-web has no kernel for 4 bits and makes all of the matrix float32 at "
+        "each call. It refuses inputs that have a default, so num_logits_to_keep of a decoder has "
+        "none.",
     ),
     "webgpu": Target(
         decode="inline",
         floats=True,
         weights=("fp32", "fp16", "int4"),
         fusible=True,
+        optional_inputs=False,
         why="It has no MatMulInteger, so that products are in floats and int8 weights are out. "
         "Half precision needs a GPU with shader-f16. Codes stay bytes: onnxruntime-web 1.30 "
-        "gathers them there, older ones on the CPU.",
+        "gathers them there, older ones on the CPU. num_logits_to_keep of a decoder has no "
+        "default, as for wasm.",
     ),
     "cuda": Target(
         floats=True,

@@ -328,6 +328,9 @@ _OTHER_NAMES = {
     "ElectraModel": _SIZES | {"embedding_size": 24},
     "AlbertModel": _SIZES | {"embedding_size": 16},
     "LlamaForCausalLM": _SIZES | {"num_key_value_heads": 2},
+    "Gemma3ForCausalLM": _SIZES
+    | {"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 8}
+    | {"layer_types": ["sliding_attention", "full_attention"]},
     "ModernBertModel": _SIZES
     | {f"{role}_token_id": i for i, role in enumerate(["pad", "bos", "eos", "cls", "sep"])},
 }
@@ -349,6 +352,43 @@ def tiny_model():
         return kind(config).eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def decoder_folder(tiny_model, tmp_path_factory):
+    """``decoder_folder(architecture, limit)``: a decoder of 300 words w2 .. w299; do not write.
+
+    Each text begins with 0, <bos>, and 1, <eos>, ends it; ``limit`` tokens are read, at most.
+    """
+    from tokenizers import decoders, pre_tokenizers, processors
+
+    folders = {}
+
+    def save(architecture, limit):
+        if (architecture, limit) in folders:
+            return folders[architecture, limit]
+        folder = tmp_path_factory.mktemp("decoders") / architecture
+        rows = _SIZES["vocab_size"]
+        special = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+        changes = {"tie_word_embeddings": True, "max_position_embeddings": limit} | special
+        if architecture == "LlamaForCausalLM":
+            changes["initializer_range"] = 0.3  # with less it says its last word again and again
+        tiny_model(architecture, **changes).save_pretrained(folder)
+        words = ["<bos>", "<eos>", *(f"w{index}" for index in range(2, rows))]
+        tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "<eos>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        tokenizer.decoder = decoders.WordPiece(prefix="##")
+        tokenizer.add_special_tokens(["<bos>", "<eos>"])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", 0)]
+        )
+        tokenizer.save(str(folder / "tokenizer.json"))
+        described = {"model_max_length": limit, "tokenizer_class": "PreTrainedTokenizerFast"}
+        described |= {"bos_token": "<bos>", "add_bos_token": True}
+        (folder / "tokenizer_config.json").write_text(json.dumps(described))
+        return folders.setdefault((architecture, limit), folder)
+
+    return save
 
 
 @pytest.fixture(scope="session")

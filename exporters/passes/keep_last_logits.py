@@ -12,14 +12,19 @@ _TO_THE_END = np.iinfo(np.int64).max
 
 
 class KeepLastLogits(Pass):
-    """Add an input ``num_logits_to_keep``, an int64 scalar that need not be given.
+    """Add an input ``num_logits_to_keep``, an int64 scalar.
 
     A decoder that goes on writing needs the logits of one token, and those of a prompt of 512
     tokens are 512 x 262,144 numbers in some vocabularies. With 1 the output head multiplies the
     last token's hidden state alone. The default 0 keeps all, so that runtimes which do not know the
     input (its name is transformers' and transformers.js') get what they always got: it is an
-    initializer that may be overridden.
+    initializer that may be overridden. ``optional`` False leaves the default out, for runtimes that
+    take no input which has one: the input must then be given.
     """
+
+    def __init__(self, *, optional: bool = True) -> None:
+        super().__init__()
+        self._optional = optional
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite ``model`` in place, if its ``logits`` come from an output head."""
@@ -29,7 +34,11 @@ class KeepLastLogits(Pass):
             return ir.passes.PassResult(model, modified=False)
         hidden = head.inputs[0]
         assert hidden is not None
-        keep = store(graph, LOGITS_TO_KEEP, np.array(0, np.int64))
+        keep = (
+            store(graph, LOGITS_TO_KEEP, np.array(0, np.int64))
+            if self._optional
+            else ir.val(LOGITS_TO_KEEP, dtype=ir.DataType.INT64)
+        )
         keep.shape = ir.Shape([])
         graph.inputs.append(keep)
         name = f"{LOGITS_TO_KEEP}."

@@ -55,7 +55,7 @@ def passes(state: Export) -> list[ir.passes.InPlacePass]:
         for table in state.packed
     ]
     if _writes_text(state) and not (target.int32 or target.static):
-        found.append(KeepLastLogits())
+        found.append(KeepLastLogits(optional=target.optional_inputs))
     if target.int32:
         found.append(Int32Inputs())
     if options.batch is not None and options.sequence is not None:

@@ -148,12 +148,18 @@ class _Graph:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._wanted = [_LOGITS, *(i.name for i in session.outputs if i.name.startswith("present"))]
-        self._others = [info for info in session.inputs if not is_cache(info.name)]
+        self._others = [
+            info
+            for info in session.inputs
+            if not is_cache(info.name) and info.name != LOGITS_TO_KEEP
+        ]
         empty = build_feeds(session.inputs, session.ids_input, np.zeros((1, 1), np.int64))
         self._cache = {name: _value(v) for name, v in empty.items() if is_cache(name)}
-        optional = {value.name for value in session.raw.get_overridable_initializers()}
+        # It has a default, or must be given, or the graph lacks it.
+        known = {value.name for value in session.raw.get_overridable_initializers()}
+        known |= {info.name for info in session.inputs}
         one = {LOGITS_TO_KEEP: _value(np.array(1, np.int64))}
-        self._last = one if LOGITS_TO_KEEP in optional else {}
+        self._last = one if LOGITS_TO_KEEP in known else {}
         self._past = 0
 
     def step(self, ids: Sequence[int]) -> NDArray[np.floating]:

@@ -1,5 +1,7 @@
 // Feeds made up for a transformer's graph, by the rules of toolkit/bundle/feeds.py.
 
+import { generator } from "./random.mjs";
+
 const SAFE_ROWS = 1000; // ids below it are valid in any real vocabulary
 const MASKS = ["attention_mask", "encoder_attention_mask"];
 const OTHER_INPUTS = ["attention_mask", "token_type_ids", "position_ids"];
@@ -71,6 +73,11 @@ export function buildFeeds(ort, inputs, idsName, ids) {
   return feeds;
 }
 
+// Whether an input carries keys and values of the tokens before.
+export function isCache(name) {
+  return name.startsWith("past") || name.includes("cache");
+}
+
 // A tensor whose numbers are value(0), value(1), … in any of the types that a graph may take.
 export function tensor(ort, type, dims, count, value) {
   const Values = ARRAYS[type];
@@ -88,7 +95,7 @@ export function tensor(ort, type, dims, count, value) {
 function dimension(name, axis, size, texts, tokens) {
   if (typeof size === "number" && size >= 0) return size;
   if (axis === 0) return texts;
-  if (name.startsWith("past") || name.includes("cache")) return name.includes(".encoder.") ? tokens : 0;
+  if (isCache(name)) return name.includes(".encoder.") ? tokens : 0;
   // "past_sequence_length" alone is empty; "past_sequence_length + 1" counts the text as well.
   const symbol = String(size);
   return symbol.includes("past") && !symbol.includes("+") ? 0 : tokens;
@@ -99,15 +106,4 @@ function needs(name, dims, [texts, tokens]) {
     if (fixed !== undefined && fixed !== asked)
       throw new Error(`input '${name}' takes exactly ${fixed} ${what}, asked for ${asked}; use ${fixed}`);
   }
-}
-
-// mulberry32 (Tommy Ettinger, public domain): small, and equal seeds give equal ids.
-function generator(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
 }

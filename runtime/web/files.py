@@ -17,7 +17,7 @@ CDN_ADDRESS = "https://cdn.jsdelivr.net"
 _TYPES = (".css", ".mjs")
 _BESIDE_NODE = ("headless.mjs", "headless_server.mjs")  # no page loads them
 _RUNTIME = "onnxruntime-web/dist/"
-_TOKENIZER = "@huggingface/tokenizers/dist/tokenizers.min.mjs"
+_TEXT = ("@huggingface/tokenizers/dist/tokenizers.min.mjs", "@huggingface/jinja/dist/index.js")
 _BUILDS = {  # the build of onnxruntime-web, and the WASM that it loads
     "wasm": ("ort.wasm.min.mjs", "ort-wasm-simd-threaded"),
     "webgpu": ("ort.webgpu.min.mjs", "ort-wasm-simd-threaded.asyncify"),
@@ -38,7 +38,7 @@ def page_files() -> dict[str, Path]:
 
 def library_files(providers: Iterable[str] = PROVIDERS) -> dict[str, Path]:
     """Under ``lib/``; empty where one is not installed, and pages then ask :data:`CDN_ADDRESS`."""
-    names = [_TOKENIZER]
+    names = [*_TEXT]
     for provider in providers:
         script, core = _BUILDS[provider]
         names += [_RUNTIME + name for name in (script, f"{core}.mjs", f"{core}.wasm")]

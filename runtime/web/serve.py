@@ -32,6 +32,7 @@ _NEXT_PORTS = 20  # tried after :data:`PORT`, where nobody asked for one
 _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
     ".json": "application/json",
     ".md": "text/markdown; charset=utf-8",
     ".mjs": "text/javascript; charset=utf-8",
@@ -39,6 +40,7 @@ _TYPES = {
     ".wasm": "application/wasm",
 }
 _BYTES = "application/octet-stream"
+_PAGES = {"text-generation": "write.html"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def open_site(bundle: Path, provider: str = "wasm") -> Site:
     verify_files(bundle, manifest)
     libraries = library_files()
     files = {
-        "": WEB / "page" / "index.html",
+        "": WEB / "page" / _PAGES.get(manifest.task, "index.html"),
         **page_files(),
         **libraries,
         **bundle_files(bundle, manifest),

@@ -60,7 +60,9 @@ def _line(name: str, target: Target) -> str:
         target.decode,
         "float" if target.floats else "integer",
         "one node" if target.fuse else "as exported" if target.fusible else "never joined",
-        target.head,
+        target.head
+        if target.step_head is None
+        else f"{target.head}; {target.step_head} with a cache",
         ", ".join(target.weights),
         "int32" if target.int32 else "int64",
         "fixed (1 x 128 by default)" if target.static else "free",

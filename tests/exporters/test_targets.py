@@ -9,6 +9,7 @@ import pytest
 from exporters import ExportOptions, export
 from exporters.bundle.ort_format import CONFIG_SUFFIX
 from exporters.ops.lookup import decode_model
+from exporters.options import decided
 from exporters.passes.fix_shapes import FixShapes
 from exporters.passes.int32_inputs import Int32Inputs
 from exporters.targets import TARGETS
@@ -19,6 +20,16 @@ from toolkit.errors import InputError
 from toolkit.graph.load import load_graph
 
 BUDGET = Budget(ratio=6)
+
+
+@pytest.mark.parametrize(
+    ("target", "with_past", "head"),
+    [("wasm", True, "packed"), ("wasm", False, "nbits"), ("webgpu", True, "nbits")],
+)
+def test_a_head_of_one_token_at_a_time_is_chosen_for_it(target, with_past, head):
+    options = ExportOptions(target=target, with_past=with_past)
+    assert decided(options).head == head
+    assert decided(ExportOptions(target=target, with_past=with_past, head="dense")).head == "dense"
 
 
 @pytest.mark.parametrize("floats", [False, True])

@@ -1,8 +1,7 @@
 // Text in; a vector, tokens or labels out: runtime/tasks/pipeline.py's rules, in a page.
 
 import { idsInput, tensor } from "../feeds.mjs";
-import { heapBytes, openRuntime, warmRuntime } from "../ort.mjs";
-import { openTokenizer } from "./tokenize.mjs";
+import { openModel } from "./model.mjs";
 
 const OUTPUTS = {
   "feature-extraction": [[3, ["last_hidden_state", "token_embeddings"]], [2, ["sentence_embedding", "pooler_output"]]],
@@ -12,31 +11,16 @@ const OUTPUTS = {
 const TOP = 5;
 const TINY = 1e-12; // shortest length that is divided by
 
-// Open the bundle at address `bundle`. `data`: names of the model's external data files, beside it.
-// `libs` as libraries.mjs gives them.
+// Open a bundle as openModel does.
 //
-// Gives {name, bareBytes, heapBytes, loadMs, run}; run(text) gives what the task gives, and how
+// Gives what openModel gives, and run; run(text) gives what the task gives, and how
 // long the graph took: {ms, tokens, vector | masks | labels}.
 export async function openPipeline({ bundle, manifest, data, libs, provider, threads }) {
   const known = OUTPUTS[manifest.task];
   if (!known) throw new Error(`a bundle for ${manifest.task} runs elsewhere, but this page has no view for it`);
-  const tokenizer = await openTokenizer(bundle, manifest, libs.tokenizers);
-  const runtime = await openRuntime({ dist: libs.dist, provider, threads });
-  await warmRuntime(runtime, provider);
-  const bareBytes = heapBytes();
-
-  const model = manifest.model ?? "model.onnx";
-  const folder = model.slice(0, model.lastIndexOf("/") + 1);
-  const externalData = data.map((path) => ({ path, data: bundle + folder + path }));
-  const start = performance.now();
-  const session = await runtime.ort.InferenceSession.create(bundle + model, {
-    executionProviders: [provider],
-    externalData,
-    logSeverityLevel: 3,
-  });
-  const loadMs = performance.now() - start;
-  const parts = { ort: runtime.ort, session, manifest, tokenizer, output: findOutput(session, known) };
-  return { name: runtime.name, threads: runtime.threads, loadMs, bareBytes, heapBytes, tokenizer, run: (text) => run(parts, text) };
+  const model = await openModel({ bundle, manifest, data, libs, provider, threads });
+  const parts = { ...model, manifest, output: findOutput(model.session, known) };
+  return { ...model, run: (text) => run(parts, text) };
 }
 
 async function run({ ort, session, manifest, tokenizer, output }, text) {

@@ -21,6 +21,9 @@ export async function openTokenizer(bundle, manifest, library) {
     maskId: id(token("mask_token")),
     textOf: (one) => inner.decode([one]) || inner.id_to_token(one),
     encode: (text) => known(encode(inner, text, limit(manifest)), id(source.model?.unk_token)),
+    whole: (text) => known(encode(inner, text, Infinity), id(source.model?.unk_token)).ids,
+    bare: (text) => known(encode(inner, text, Infinity, false), id(source.model?.unk_token)).ids,
+    stream: () => stream(inner),
   };
 }
 
@@ -34,9 +37,10 @@ function known({ ids, types }, unknown) {
   return { ids: ids.map((one) => one ?? unknown), types };
 }
 
-// {ids, types}, special tokens included. What is too long loses tokens of the text, not these.
-function encode(inner, text, most) {
-  const whole = inner.encode(text, { return_token_type_ids: true });
+// {ids, types}, special tokens included unless `special` is false. What is too long loses tokens of
+// the text, not these.
+function encode(inner, text, most, special = true) {
+  const whole = inner.encode(text, { return_token_type_ids: true, add_special_tokens: special });
   const { ids, token_type_ids: types } = whole;
   const over = ids.length - most;
   if (over <= 0) return { ids, types };
@@ -45,4 +49,24 @@ function encode(inner, text, most) {
   const end = before + plain.length;
   const cut = (row) => [...row.slice(0, end - over), ...row.slice(end)];
   return { ids: cut(ids), types: cut(types) };
+}
+
+// A decoder of one token after another: the text that each one completes, or nothing. As the Python
+// library's DecodeStream, it decodes a token together with those that gave text last, because some
+// decoders take spaces from the beginning of a text.
+function stream(inner) {
+  const decode = (ids) => inner.decode(ids, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+  let ids = [];
+  let said = "";
+  let before = 0; // tokens of `ids` that `said` stands for
+  return (one) => {
+    ids.push(one);
+    const text = decode(ids);
+    if (text.length <= said.length || text.endsWith("\ufffd")) return ""; // the first bytes of a character
+    const piece = text.slice(said.length);
+    ids = ids.slice(before);
+    before = ids.length;
+    said = decode(ids);
+    return piece;
+  };
 }

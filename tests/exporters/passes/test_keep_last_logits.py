@@ -58,6 +58,20 @@ def test_the_last_logits_are_those_of_the_whole(tail):
         assert some.shape == (2, min(keep, 5), ROWS)
 
 
+def test_where_defaults_are_refused_it_must_be_given():
+    model = decoder()
+    assert KeepLastLogits(optional=False)(model).modified
+    found = session(model)
+    assert [value.name for value in found.get_inputs()] == ["hidden", LOGITS_TO_KEEP]
+    hidden = np.random.default_rng(1).normal(size=(2, 5, WIDTH)).astype("f4")
+    whole, last = (
+        found.run(None, {"hidden": hidden, LOGITS_TO_KEEP: np.array(keep, np.int64)})[0]
+        for keep in (0, 1)
+    )
+    assert whole.shape == (2, 5, ROWS)
+    assert np.allclose(last, whole[:, -1:], atol=1e-6)
+
+
 def test_a_second_time_changes_nothing():
     model = decoder()
     assert KeepLastLogits()(model).modified

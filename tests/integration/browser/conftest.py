@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,15 @@ class Seen:
 def look(need_browser) -> Callable[..., Seen]:
     """``look(address, script)``: open a page and run ``script``, which knows it as ``page``."""
 
-    def open_page(address: str, script: str, *, cdn: bool = False) -> Seen:
+    def open_page(
+        address: str, script: str, *, flags: Sequence[str] = (), cdn: bool = False
+    ) -> Seen:
         task = {
             "modules": str(modules()),
             "browser": str(find_browser()),
             "address": address,
             "script": script,
+            "flags": list(flags),
             "cdn": cdn,
         }
         done = subprocess.run(

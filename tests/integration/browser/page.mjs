@@ -1,16 +1,16 @@
 // Drives a page in headless Chromium: node page.mjs < TASK.json
 //
 // A task: modules, browser, address, script (the body of an async function of `page`, whose result
-// is printed as JSON), cdn (whether jsDelivr's files come from `modules`, as jsDelivr sends them).
+// is printed as JSON), flags (more of Chromium's), cdn (whether jsDelivr's files come from `modules`, as jsDelivr sends them).
 
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 
-const { modules, browser: executablePath, address, script, cdn } = JSON.parse(await text(process.stdin));
+const { modules, browser: executablePath, address, script, flags, cdn } = JSON.parse(await text(process.stdin));
 const { chromium } = createRequire(join(modules, "package.json"))("playwright-core");
 
-const args = ["--no-sandbox", "--enable-blink-features=ForceEagerMeasureMemory"];
+const args = ["--no-sandbox", "--enable-blink-features=ForceEagerMeasureMemory", ...flags];
 const browser = await chromium.launch({ executablePath, args });
 try {
   const page = await browser.newPage();

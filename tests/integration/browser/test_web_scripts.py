@@ -6,8 +6,11 @@ import subprocess
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from runtime.profile.browser import modules
+from runtime.tasks.sampling import Sampler as PythonSampler
+from runtime.tasks.sampling import Sampling
 from runtime.tasks.tokenize import open_tokenizer
 from runtime.web.files import WEB
 from toolkit.bundle.feeds import build_feeds
@@ -151,11 +154,88 @@ def test_a_profile_is_the_median_of_all_calls_but_the_first():
     assert found == {"profiled": [[cpu, "MatMul", "a", 4], [cpu, "MatMul", "b", 3]]}
 
 
-@pytest.mark.parametrize("most", [None, 8])
-def test_tokens_are_those_of_python(minilm_folder, most):
+def test_tokens_become_text_as_in_python(tmp_path):
+    """Bytes in any order: characters that several tokens make, and what is no character at all."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, "ab", "Ġa", "<end>"]
+    library = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, []))
+    library.decoder = decoders.ByteLevel()
+    library.add_special_tokens(["<end>"])
+    library.save(str(tmp_path / "tokenizer.json"))
+    whole = "Żółw, naïve café, 東京 🙂 12 €".encode()
+    of_byte = dict(zip(bytes_in_order(), range(256), strict=True))
+    rng = np.random.default_rng(0)
+    rows = [[of_byte[byte] for byte in whole], *rng.integers(0, len(words), (20, 60)).tolist()]
+    found = node(
+        """
+        import { readFileSync } from "node:fs";
+        globalThis.fetch = async (path) => ({ json: async () => JSON.parse(readFileSync(path)) });
+        const { openTokenizer } = await import(web + "page/tokenize.mjs");
+        const manifest = { files: { "tokenizer.json": {} } };
+        const opened = await openTokenizer(data.folder, manifest, data.library);
+        const pieces = (ids) => { const step = opened.stream(); return ids.map(step); };
+        console.log(JSON.stringify(data.rows.map(pieces)));
+        """,
+        folder=f"{tmp_path}/",
+        library=tokenizers_library(),
+        rows=rows,
+    )
+    backend = open_tokenizer(tmp_path).backend
+    for ids, pieces in zip(rows, found, strict=True):
+        step = backend.stream()
+        assert pieces == [step(id_) for id_ in ids]
+    assert "".join(found[0]).encode() == whole
+
+
+def bytes_in_order():
+    """The byte that each letter of the sorted byte-level alphabet stands for."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    moved = [byte for byte in range(256) if byte not in plain]
+    of_letter = {chr(byte): byte for byte in plain}
+    of_letter |= {chr(256 + at): byte for at, byte in enumerate(moved)}
+    return [of_letter[letter] for letter in letters]
+
+
+def test_draws_have_the_probabilities_of_python():
+    logits = np.array([1.0, 3.0, 2.0, -1.0, 2.0, 0.5], np.float32)
+    cases = [(0.7, 0), (2.0, 3), (1.0, 1), (1.0, 2), (5.0, 6)]
+    count = 4000
+    found = node(
+        """
+        const { Sampler } = await import(web + "page/sampling.mjs");
+        const logits = Float32Array.from(data.logits);
+        const counts = data.cases.map(([temperature, topK]) => {
+          const sampler = new Sampler({ temperature, topK, seed: 3 });
+          const counts = Array(logits.length).fill(0);
+          for (let i = 0; i < data.count; i++) counts[sampler.choose(logits)]++;
+          return counts;
+        });
+        console.log(JSON.stringify(counts));
+        """,
+        logits=logits.tolist(),
+        cases=cases,
+        count=count,
+    )
+    for (temperature, top_k), counts in zip(cases, found, strict=True):
+        sampler = PythonSampler(Sampling(temperature, top_k, seed=3))
+        drawn = [sampler.choose(logits) for _ in range(count)]
+        wanted = np.bincount(drawn, minlength=len(logits))
+        assert (np.array(counts) > 0).sum() == (wanted > 0).sum()
+        if top_k != 2:  # of two that are alike, either may be the second
+            assert np.abs(np.array(counts) - wanted).max() < 0.04 * count
+
+
+def tokenizers_library():
+    """The address of the page's tokenizer library; skips where it is not here."""
     library = modules() / "node_modules/@huggingface/tokenizers/dist/tokenizers.min.mjs"
     if not library.is_file():
         pytest.skip("no tokenizer for node; run `lighttoken setup web`")
+    return library.as_uri()
+
+
+@pytest.mark.parametrize("most", [None, 8])
+def test_tokens_are_those_of_python(minilm_folder, most):
     texts = ["A cat sleeps.", "", "Café naïve — 你好, 5 €!", "word " * 40, "a [MASK]  \n\t b"]
     names = [path.name for path in minilm_folder.iterdir()]
     found = node(
@@ -172,7 +252,7 @@ def test_tokens_are_those_of_python(minilm_folder, most):
         folder=f"{minilm_folder}/",
         names=names,
         most=most,
-        library=library.as_uri(),
+        library=tokenizers_library(),
         texts=texts,
     )
     tokenizer = open_tokenizer(minilm_folder, most)

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exporters import export
 from runtime import open_pipeline
+from toolkit import Budget
 
 HERE = Path(__file__).parent
 LOADS = HERE.parents[2] / "build" / "loads"
@@ -120,6 +122,22 @@ def test_the_cards_program_runs_on_other_tasks(
         wanted, found = [(wanted.label, wanted.score)], [(got[0]["label"], got[0]["score"])]
     assert [name for name, _ in found] == [name for name, _ in wanted]
     np.testing.assert_allclose([f for _, f in found], [w for _, w in wanted], atol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["cpu", "wasm", "webgpu"])
+@pytest.mark.parametrize("architecture", ["LlamaForCausalLM", "Gemma3ForCausalLM"])
+def test_greedy_tokens_are_ours(decoder_folder, quick, node, tmp_path, architecture, target):
+    bundle = tmp_path / architecture
+    options = quick(structure="transformers-js", with_past=True, target=target)
+    export(str(decoder_folder(architecture, 64)), bundle, Budget(ratio=6), options=options)
+    prompt = "w7 w9 w11 w200 w31"
+    wanted = open_pipeline(bundle, op=False)(prompt, max_tokens=32)
+    program = (HERE / "write.mjs").read_text(encoding="utf-8")
+    found = node(program, tmp_path, architecture, 32, stdin=prompt)
+    assert len(set(wanted.tokens)) > 5
+    ends = [1] if wanted.stopped else []  # it tells the token that ends the text too
+    assert found["ids"] == [*wanted.tokens, *ends]
+    assert found["text"].split() == wanted.text.split()
 
 
 @pytest.mark.parametrize("package", ["onnxruntime-web", "onnxruntime-node"])

@@ -1,8 +1,5 @@
-import json
-
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from exporters import export
 from runtime import Sampling, open_pipeline, open_session
@@ -16,32 +13,12 @@ ROWS, LIMIT = 300, 40
 
 
 @pytest.fixture(scope="module")
-def decoder(tiny_model, quick, tmp_path_factory):
+def decoder(decoder_folder, quick, tmp_path_factory):
     """A decoder's folder and its bundle with a cache."""
-    work = tmp_path_factory.mktemp("decoder")
-    folder = work / "model"
-    model = tiny_model(
-        "LlamaForCausalLM",
-        vocab_size=ROWS,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=1,
-        max_position_embeddings=LIMIT,
-    )
-    model.save_pretrained(folder)
-    words = ["<bos>", "<eos>", *(f"w{index}" for index in range(2, ROWS))]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "<eos>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.decoder = decoders.WordPiece(prefix="##")
-    tokenizer.add_special_tokens(["<bos>", "<eos>"])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", 0)]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    described = {"model_max_length": LIMIT, "tokenizer_class": "PreTrainedTokenizerFast"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(described))
-    export(str(folder), work / "bundle", Budget(ratio=6), options=quick(with_past=True))
-    return folder, work / "bundle"
+    folder = decoder_folder("LlamaForCausalLM", LIMIT)
+    bundle = tmp_path_factory.mktemp("decoder") / "bundle"
+    export(str(folder), bundle, Budget(ratio=6), options=quick(with_past=True))
+    return folder, bundle
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +56,14 @@ def test_only_the_last_logits_are_made(decoder):
         some = session.raw.run(["logits"], feeds | {LOGITS_TO_KEEP: np.array(keep, np.int64)})[0]
         assert some.shape == (1, keep, ROWS)
         assert np.allclose(some, whole[:, -keep:], atol=1e-6)
+
+
+def test_the_number_of_logits_is_given_where_it_must_be(decoder, pipeline, quick, tmp_path):
+    options = quick(with_past=True, target="wasm")
+    export(str(decoder[0]), tmp_path / "web", Budget(ratio=6), options=options)
+    found = open_pipeline(tmp_path / "web", op=False)
+    assert LOGITS_TO_KEEP in {info.name for info in found.session.inputs}
+    assert found("w7 w9", max_tokens=8).tokens == pipeline("w7 w9", max_tokens=8).tokens
 
 
 def test_pieces_add_up_to_the_text(pipeline):
