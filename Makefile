@@ -59,10 +59,14 @@ test-versions: $(INSTALLED)  ## run the kernel in other versions of onnxruntime
 	@$(BIN)/python -m pytest tests/integration/native/test_versions.py -m slow -rs
 
 # Beside what .venv has already: no second torch. npm's scripts would only fetch CUDA libraries.
-test-loads: $(INSTALLED)  ## open bundles with optimum, sentence-transformers, transformers.js
+# onnxruntime-genai brings an onnxruntime of its own, so it has an environment of its own.
+test-loads: $(INSTALLED)  ## open bundles with optimum, sentence-transformers, transformers.js, onnxruntime-genai
 	@test -d build/loads/python/sentence_transformers || $(BIN)/python -m pip install -qq \
 		--disable-pip-version-check --no-deps --target build/loads/python -c constraints.txt \
 		sentence-transformers scikit-learn joblib threadpoolctl narwhals
+	@test -d build/loads/genai || { $(PYTHON) -m venv build/loads/genai && \
+		build/loads/genai/bin/python -m pip install -qq --disable-pip-version-check \
+		onnxruntime-genai==0.18.0; }
 	@mkdir -p build/loads && cp tests/integration/loads/package.json build/loads/
 	@if command -v npm > /dev/null; then \
 		npm install --prefix build/loads --ignore-scripts --no-audit --no-fund --loglevel error; \
