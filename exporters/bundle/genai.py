@@ -12,11 +12,11 @@ from typing import Any
 
 import onnx_ir as ir
 
-from toolkit.bundle.generation import CONFIG, GENERATION_CONFIG, end_ids, ids_of
+from toolkit.bundle.generation import CONFIG, GENAI_CONFIG, GENERATION_CONFIG, end_ids, ids_of
 from toolkit.errors import InputError
 from toolkit.graph.contract import LOGITS_TO_KEEP
 
-from ..sources.facts import GENAI_CONFIG, read_json
+from ..sources.facts import read_json
 
 # Models that onnxruntime-genai has a name for and runs as it runs any other decoder. It knows more
 # names, but treats what is called so in a way of its own (phi3 is read again after 4096 tokens).
@@ -44,18 +44,26 @@ class NotForGenai(Exception):  # noqa: N818 (no error: the bundle is as good wit
 
 
 def write_genai_config(
-    folder: Path, source: Path, graph: ir.Graph, model: str, *, rows: int, width: int
+    folder: Path,
+    source: Path,
+    graph: ir.Graph,
+    model: str,
+    *,
+    rows: int,
+    width: int,
+    given: Path | None = None,
 ) -> str:
     """Write ``folder/genai_config.json``, if onnxruntime-genai can write with the bundle.
 
     Args:
         folder: of the bundle.
-        source: where the model's configuration files are; if there is a genai_config.json among
-            them, it is what comes along, with the new file's name.
+        source: where the model's configuration files are.
         graph: of the bundle.
         model: its file, relative to ``folder``.
         rows: of the token table.
         width: of the token table.
+        given: the genai_config.json of the graph before its table was packed, which comes along
+            with the new file's name.
 
     Returns:
         Why there is no such file; "" where there is one.
@@ -64,8 +72,8 @@ def write_genai_config(
         InputError: a damaged configuration file.
     """
     try:
-        if (source / GENAI_CONFIG).is_file():
-            config = renamed(read_json(source / GENAI_CONFIG), model)
+        if given is not None:
+            config = renamed(read_json(given), model)
         else:
             config = genai_config(graph, source, model, rows=rows, width=width)
     except NotForGenai as reason:

@@ -3,9 +3,10 @@ there."""
 
 import json
 
+from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.bundle.manifest import Manifest
 
-from ..sources.facts import CONFIG, GENAI_CONFIG, TOKENIZER
+from ..sources.facts import CONFIG, TOKENIZER
 from .structure import structure_of
 
 # What a task takes at a time: texts, or questions with their contexts.

@@ -30,7 +30,6 @@ _MODULES = {"Transformer", "Pooling", "Normalize", "Dropout"}
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
-GENAI_CONFIG = "genai_config.json"  # of onnxruntime-genai
 _SMALL_FILES = (
     CONFIG,
     "generation_config.json",

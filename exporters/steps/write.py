@@ -33,6 +33,7 @@ def _write_for_genai(state: Export, manifest: Manifest) -> str:
         manifest.model,
         rows=manifest.rows,
         width=manifest.width,
+        given=state.loaded.genai_config,
     )
 
 

@@ -7,6 +7,7 @@ from ..json_files import read_json
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
+GENAI_CONFIG = "genai_config.json"  # of onnxruntime-genai
 
 
 def end_ids(
@@ -14,15 +15,20 @@ def end_ids(
 ) -> tuple[int, ...]:
     """Ids of the tokens that end a text, each once; () where no file names one.
 
-    Those of generation_config.json come first, then those of config.json.
+    Those of generation_config.json come first, then those of config.json, then what
+    onnxruntime-genai is told: its own folders have neither of the two.
 
     Raises:
         LightTokenError: of type ``error``; a file is damaged, see
             :func:`toolkit.json_files.read_json`.
     """
     found: list[int] = []
-    for name in (GENERATION_CONFIG, CONFIG):
-        found += ids_of(read_json(folder / name, error=error, remedy=remedy).get("eos_token_id"))
+    for name in (GENERATION_CONFIG, CONFIG, GENAI_CONFIG):
+        told = read_json(folder / name, error=error, remedy=remedy)
+        if name == GENAI_CONFIG:
+            model = told.get("model")
+            told = model if isinstance(model, dict) else {}
+        found += ids_of(told.get("eos_token_id"))
     return tuple(dict.fromkeys(found))
 
 

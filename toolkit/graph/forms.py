@@ -1,7 +1,8 @@
 """The forms that a table has in a graph: what is constant, of which type, what makes floats of it.
 
 A table may be an initializer of the graph or of a branch, or a Constant node. It may hold floats,
-or integers that a DequantizeLinear or onnxruntime's GatherBlockQuantized reads with scales.
+or integers that a DequantizeLinear or onnxruntime's GatherBlockQuantized reads with scales. Floats
+may stand transposed, as an output head that shares the table reads them.
 """
 
 from collections.abc import Iterator
@@ -56,6 +57,12 @@ def remakes(node: ir.Node) -> bool:
         return bool(shape) and wanted is not None and int(wanted.numpy()[0]) == shape[0]
     scaled = all(value is None or constant(value) is not None for value in node.inputs[1:])
     return is_op(node, "Cast", "Identity") or (dequantizes(node) and scaled)
+
+
+def swaps(node: ir.Node) -> bool:
+    """Whether it is a Transpose of a matrix."""
+    perm = node.attributes.get("perm")
+    return is_op(node, "Transpose") and (perm is None or list(perm.as_ints()) == [1, 0])
 
 
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:

@@ -17,6 +17,7 @@ from .forms import (
     remakes,
     shape_of,
     stored,
+    swaps,
     type_of,
 )
 from .tables import TableUse
@@ -102,9 +103,10 @@ def _turned(table: TableUse) -> Iterator[ir.Value]:
     Quantisers turn the integers and dequantise after, or turn what was dequantised, quantise it by
     the same scale, and dequantise again.
     """
-    whole = list(dict.fromkeys((table.value, *table.floats)))
+    own = [table.value]
+    whole = list(dict.fromkeys((*([] if table.turned else own), *table.floats)))
     makers = [node for value in whole for node, _ in value.uses()]
-    held = [node.outputs[0] for node in makers if is_op(node, "Transpose") and _swaps(node)]
+    held = (own if table.turned else []) + [node.outputs[0] for node in makers if swaps(node)]
     scaled = [node for node in table.readers if dequantizes(node)]
     for value in held:  # grows
         if type_of(value) in FLOATS:
@@ -155,7 +157,7 @@ def _twins(graph: ir.Graph, table: TableUse) -> Iterator[ir.Value]:
     """Initializers [d, V] with the table's numbers: exporters fold its transpose."""
     own = constant(table.value)
     assert own is not None
-    if own.dtype not in FLOATS:
+    if own.dtype not in FLOATS or table.turned:
         return
     for value in graph.initializers.values():
         other = value.const_value
@@ -165,11 +167,6 @@ def _twins(graph: ir.Graph, table: TableUse) -> Iterator[ir.Value]:
             continue
         if np.array_equal(other.numpy().T, own.numpy()):
             yield value
-
-
-def _swaps(node: ir.Node) -> bool:
-    perm = node.attributes.get("perm")
-    return perm is None or list(perm.as_ints()) == [1, 0]
 
 
 def _flag(node: ir.Node, name: str) -> bool:

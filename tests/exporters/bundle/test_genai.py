@@ -129,12 +129,17 @@ def test_without_a_length_there_is_no_file(source, tmp_path):
     assert not (tmp_path / "genai_config.json").exists()
 
 
+def write(out, folder, model="m.onnx"):
+    given = folder / "genai_config.json"
+    return write_genai_config(out, folder, decoder(), model, rows=300, width=32, given=given)
+
+
 def test_one_that_is_there_comes_along_with_the_files_new_name(source, tmp_path):
     folder, out = source(), tmp_path / "out"
     out.mkdir()
     given = {"model": {"type": "phi3", "decoder": {"filename": "old.onnx", "head_size": 8}}}
     (folder / "genai_config.json").write_text(json.dumps(given | {"search": {"top_k": 5}}))
-    assert write_genai_config(out, folder, decoder(), "onnx/m.onnx", rows=300, width=32) == ""
+    assert write(out, folder, "onnx/m.onnx") == ""
     config = json.loads((out / "genai_config.json").read_text())
     assert config["model"]["decoder"] == {"filename": "onnx/m.onnx", "head_size": 8}
     assert (config["model"]["type"], config["search"]) == ("phi3", {"top_k": 5})
@@ -144,10 +149,9 @@ def test_one_that_is_there_comes_along_with_the_files_new_name(source, tmp_path)
 def test_a_damaged_one_is_told(source, tmp_path, given):
     (source() / "genai_config.json").write_text(given)
     with pytest.raises(InputError, match=r"genai_config\.json .*; download the model again"):
-        write_genai_config(tmp_path, tmp_path, decoder(), "m.onnx", rows=300, width=32)
+        write(tmp_path, tmp_path)
 
 
 def test_one_of_another_kind_of_model_is_left_out(source, tmp_path):
     (source() / "genai_config.json").write_text('{"model": {"encoder": {}}}')
-    told = write_genai_config(tmp_path, tmp_path, decoder(), "m.onnx", rows=300, width=32)
-    assert "is not that of a decoder" in told
+    assert "is not that of a decoder" in write(tmp_path, tmp_path)
