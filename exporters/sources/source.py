@@ -73,7 +73,7 @@ class LoadedModel:
         folder: where the tokenizer and the config files are.
         facts: what they say.
         source: for the manifest.
-        exporter: "dynamo", "optimum", or "none" for a file that was ONNX already.
+        exporter: "dynamo", "optimum", "genai", or "none" for a file that was ONNX already.
         genai_config: what tells onnxruntime-genai of this file; None where nothing does.
     """
 
@@ -176,7 +176,8 @@ def _from_folder(
         with_past=with_past,
     )
     digest = sha256(weights[0]) if len(weights) == 1 else _digest_of_digests(weights)
-    return LoadedModel(path, folder, facts, replace(source, sha256=digest), used)
+    genai = path.parent / GENAI_CONFIG if used == "genai" else None
+    return LoadedModel(path, folder, facts, replace(source, sha256=digest), used, genai)
 
 
 def _is_known(facts: Facts) -> bool:

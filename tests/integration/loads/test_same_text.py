@@ -1,16 +1,20 @@
 """Greedy tokens of a decoder's bundle are the same in every runtime that people use.
 
 onnxruntime-genai lies in build/loads/genai, where `make test-loads` puts it: it needs an
-environment of its own, as it brings another onnxruntime.
+environment of its own, as it brings another onnxruntime. Its builder lies in
+build/loads/genai-builder.
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 import transformers
@@ -23,6 +27,7 @@ from toolkit import Budget, LightTokenConfig
 
 ROOT = Path(__file__).parents[3]
 GENAI = ROOT / "build" / "loads" / "genai" / "bin" / "python"
+BUILDER = ROOT / "build" / "loads" / "genai-builder"
 PROMPT = "The lighthouse keeper"
 TOKENS = 24
 SIZES = {
@@ -31,7 +36,7 @@ SIZES = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "intermediate_size": 96,
+    "intermediate_size": 128,
     "max_position_embeddings": 128,
     "tie_word_embeddings": True,
     "pad_token_id": 0,
@@ -49,6 +54,18 @@ ARCHITECTURES = {
 needs_genai = pytest.mark.skipif(
     not GENAI.is_file(), reason="needs onnxruntime-genai: make test-loads"
 )
+needs_builder = pytest.mark.skipif(
+    not BUILDER.is_dir(), reason="needs onnxruntime-genai's builder: make test-loads"
+)
+# What the builder is asked for -> whether the output head reads the packed table afterwards.
+BUILT = {
+    "fp32": (("-p", "fp32"), True),
+    "int4": (("-p", "int4"), False),
+    "int4 shared": (
+        ("-p", "int4", "--extra_options", "int4_algo_config=k_quant_mixed shared_embeddings=true"),
+        True,
+    ),
+}
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -68,7 +85,7 @@ def decoder(request, tmp_path_factory):
     export(str(folder), bundle, Budget(ratio=5), options=options)
     ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(PROMPT).ids
     assert ids[0] == 2
-    return SimpleNamespace(bundle=bundle, ids=ids)
+    return SimpleNamespace(folder=folder, bundle=bundle, ids=ids)
 
 
 def save_tokenizer(folder):
@@ -108,17 +125,21 @@ def kernel(tmp_path_factory):
 
 
 @pytest.fixture
-def same_text(decoder, kernel, monkeypatch):
-    """What benchmarks/same_text.py tells of the bundle, and its exit code."""
+def same_text(kernel, monkeypatch):
+    """``same_text(bundle)``: what benchmarks/same_text.py tells of it, and its exit code."""
     monkeypatch.setenv(native.VARIABLE, str(kernel))
-    script = [ROOT / "benchmarks" / "same_text.py", decoder.bundle, PROMPT, "--json"]
-    genai = ["--genai-python", GENAI] if GENAI.is_file() else []
-    command = [sys.executable, *script, "--max-tokens", TOKENS, *genai]
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.stdout, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.returncode
+
+    def run(bundle):
+        script = [ROOT / "benchmarks" / "same_text.py", bundle, PROMPT, "--json"]
+        genai = ["--genai-python", GENAI] if GENAI.is_file() else []
+        command = [sys.executable, *script, "--max-tokens", TOKENS, *genai]
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, check=False, timeout=300
+        )
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout.splitlines()[-1]), done.returncode
+
+    return run
 
 
 def by_reading_again(decoder, bundle):
@@ -134,7 +155,7 @@ def by_reading_again(decoder, bundle):
 
 
 def test_every_runtime_writes_the_same(decoder, same_text):
-    told, code = same_text
+    told, code = same_text(decoder.bundle)
     wanted = by_reading_again(decoder, decoder.bundle)
     assert len(set(wanted)) > 4, "a text of few tokens says little"
     ran = {name: ids for name, ids in told["ids"].items() if ids != wanted}
@@ -174,6 +195,63 @@ def test_the_cards_program_runs_in_genai(decoder, card_programs):
     )
     assert told.returncode == 0, told.stderr
     assert "Once upon a time" in told.stdout
+
+
+def programs_of_the_page(word):
+    page = (ROOT / "docs" / "decoders.md").read_text(encoding="utf-8")
+    return [text for text in re.findall(r"^```text\n(.*?)^```", page, re.M | re.S) if word in text]
+
+
+@pytest.mark.parametrize("word", ["import ORTModelForCausalLM", "import onnxruntime_genai"])
+def test_the_pages_programs_run(decoder, word):
+    (program,) = programs_of_the_page(word)
+    python = GENAI if "genai" in word else sys.executable
+    if not Path(python).is_file():
+        pytest.skip("needs onnxruntime-genai: make test-loads")
+    done = subprocess.run(
+        [python, "-c", program.replace('"gemma"', repr(str(decoder.bundle)))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert PROMPT in done.stdout
+
+
+@needs_builder
+@pytest.mark.parametrize("form", BUILT)
+def test_what_its_builder_built_is_packed_and_writes_the_same(decoder, same_text, tmp_path, form):
+    arguments, shared = BUILT[form]
+    options = [word for argument in arguments for word in argument.split()]
+    call = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-e", "cpu", *options]
+    call += ["-i", decoder.folder, "-o", tmp_path / "built", "-c", tmp_path / "cache"]
+    environment = os.environ | {"PYTHONPATH": str(BUILDER)}
+    subprocess.run(list(map(str, call)), check=True, capture_output=True, env=environment)
+    bundle = tmp_path / "bundle"
+    options = ExportOptions(config=LightTokenConfig(rounds=1))
+    manifest = export(str(tmp_path / "built"), bundle, Budget(ratio=5), options=options)
+    assert (manifest.packed_heads, manifest.exporter) == (int(shared), "none")
+    kept = [node.op_type for node in ir.load(bundle / manifest.model).graph]
+    assert kept.count("GroupQueryAttention") == SIZES["num_hidden_layers"]
+    told, code = same_text(bundle)
+    assert (told["equal"], told["failed"], code) == (True, {}, 0)
+    assert "optimum" in told["missing"]  # there is no config.json
+    if GENAI.is_file():
+        assert {"onnxruntime-genai, kernel", "onnxruntime-genai, function"} <= set(told["ids"])
+
+
+@needs_builder
+def test_the_builder_is_an_exporter(decoder, same_text, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BUILDER))
+    monkeypatch.setenv("PYTHONPATH", f"{BUILDER}{os.pathsep}{ROOT}")
+    settings = {"exporter": "genai", "with_past": True, "config": LightTokenConfig(rounds=1)}
+    bundle = tmp_path / "bundle"
+    options = ExportOptions(**settings)
+    manifest = export(str(decoder.folder), bundle, Budget(ratio=5), options=options)
+    assert (manifest.exporter, manifest.packed_heads) == ("genai", 1)
+    told, code = same_text(bundle)
+    assert (told["equal"], told["failed"], code) == (True, {}, 0)
+    assert "optimum" in told["ids"]
 
 
 def write(bundle, **job):

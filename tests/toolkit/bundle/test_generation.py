@@ -30,3 +30,13 @@ def test_a_damaged_file_is_told(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(FormatError, match=r"config\.json is damaged .*; copy the bundle again"):
         end_ids(tmp_path, error=FormatError, remedy="copy the bundle again")
+
+
+def test_folders_of_onnxruntime_genai_say_it_there(tmp_path):
+    told = {"model": {"eos_token_id": [5, 1]}}
+    (tmp_path / "genai_config.json").write_text(json.dumps(told))
+    assert end_ids(tmp_path, error=FormatError) == (5, 1)
+    write(tmp_path, "config.json", 1)
+    assert end_ids(tmp_path, error=FormatError) == (1, 5)
+    (tmp_path / "genai_config.json").write_text('{"model": []}')
+    assert end_ids(tmp_path, error=FormatError) == (1,)
