@@ -59,10 +59,18 @@ test-versions: $(INSTALLED)  ## run the kernel in other versions of onnxruntime
 	@$(BIN)/python -m pytest tests/integration/native/test_versions.py -m slow -rs
 
 # Beside what .venv has already: no second torch. npm's scripts would only fetch CUDA libraries.
-test-loads: $(INSTALLED)  ## open bundles with optimum, sentence-transformers, transformers.js
+# onnxruntime-genai brings an onnxruntime of its own, so it has an environment of its own; its
+# builder, of a version that takes transformers 4, runs with what .venv has.
+test-loads: $(INSTALLED)  ## open bundles with optimum, sentence-transformers, transformers.js, onnxruntime-genai
 	@test -d build/loads/python/sentence_transformers || $(BIN)/python -m pip install -qq \
 		--disable-pip-version-check --no-deps --target build/loads/python -c constraints.txt \
 		sentence-transformers scikit-learn joblib threadpoolctl narwhals
+	@test -d build/loads/genai || { $(PYTHON) -m venv build/loads/genai && \
+		build/loads/genai/bin/python -m pip install -qq --disable-pip-version-check \
+		onnxruntime-genai==0.18.0; }
+	@test -d build/loads/genai-builder || $(BIN)/python -m pip install -qq \
+		--disable-pip-version-check --no-deps --target build/loads/genai-builder \
+		onnxruntime-genai==0.11.4
 	@mkdir -p build/loads && cp tests/integration/loads/package.json build/loads/
 	@if command -v npm > /dev/null; then \
 		npm install --prefix build/loads --ignore-scripts --no-audit --no-fund --loglevel error; \

@@ -16,7 +16,7 @@ from toolkit.methods.config import LightTokenConfig, PaperConfig
 
 from .targets import TARGETS, find_target
 
-EXPORTERS = ("auto", "dynamo", "optimum")
+EXPORTERS = ("auto", "dynamo", "optimum", "genai")
 DECODES = ("function", "inline")
 FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
@@ -73,7 +73,11 @@ class ExportOptions:
 
     exporter: str = field(
         default="auto",
-        metadata=_cli("How a model that is not ONNX yet becomes it.", choices=EXPORTERS),
+        metadata=_cli(
+            "How a model that is not ONNX yet becomes it; genai is onnxruntime-genai's builder, "
+            "for decoders with a cache.",
+            choices=EXPORTERS,
+        ),
     )
     target: str = field(
         default="cpu",

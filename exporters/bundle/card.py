@@ -31,7 +31,7 @@ What that costs on your own text, without labels: `lighttoken evaluate BUNDLE --
 
 {files} {inputs}{pooled}
 
-{snippets}
+{snippets}{genai}
 ```javascript
 import * as ort from "onnxruntime-web";
 
@@ -106,12 +106,20 @@ _HEALED = {
     "body": "the whole model",
 }
 
+_NO_GENAI = """
+onnxruntime-genai cannot write with this bundle, so it holds no genai_config.json: {reason}.
+"""
+
 _POOLED = """ The output
 `sentence_embedding` is one vector a text, pooled and normalised as the model does it."""
 
 
-def model_card(manifest: Manifest) -> str:
-    """The card's text, from the manifest alone."""
+def model_card(manifest: Manifest, *, genai: str | None = None) -> str:
+    """The card's text.
+
+    ``genai``: why onnxruntime-genai cannot write with the bundle; "" where it can, None of models
+    that it is not for.
+    """
     footprint, parity = manifest.footprint, manifest.parity
     structure = structure_of(manifest)
     names = {"model": structure.model, "weights": structure.weights, "data": structure.data}
@@ -138,6 +146,7 @@ def model_card(manifest: Manifest) -> str:
         inputs=_inputs(manifest),
         pooled=_POOLED if manifest.pooled else "",
         snippets="\n".join(snippets(manifest)),
+        genai=_NO_GENAI.format(reason=genai) if genai else "",
     )
 
 

@@ -3,6 +3,7 @@ there."""
 
 import json
 
+from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.bundle.manifest import Manifest
 
 from ..sources.facts import CONFIG, TOKENIZER
@@ -76,6 +77,25 @@ outputs = {call}
 ```
 """
 
+_GENAI = """\
+With [onnxruntime-genai](https://onnxruntime.ai/docs/genai/) (`pip install onnxruntime-genai`):
+
+```python
+import onnxruntime_genai as og
+
+model = og.Model(og.Config("."))
+tokenizer = og.Tokenizer(model)
+tokenizer.update_options(add_special_tokens="true")  # the token that texts begin with
+params = og.GeneratorParams(model)
+params.set_search_options(max_length=32, do_sample=False)
+generator = og.Generator(model, params)
+generator.append_tokens(tokenizer.encode({text}))
+while not generator.is_done():
+    generator.generate_next_token()
+text = tokenizer.decode(generator.get_sequence(0))
+```
+"""
+
 _KINDS = {
     "feature-extraction": "ORTModelForFeatureExtraction",
     "fill-mask": "ORTModelForMaskedLM",
@@ -146,6 +166,8 @@ def snippets(manifest: Manifest) -> list[str]:
         )
         if manifest.pooling is not None:
             found.append(_SENTENCE_TRANSFORMERS.format(texts=texts))
+    if GENAI_CONFIG in manifest.files and isinstance(examples[0], str):
+        found.append(_GENAI.format(text=json.dumps(examples[0])))
     if structure_of(manifest).settings and (manifest.task in _JS_TASKS or manifest.cached):
         found.append(_transformers_js(manifest, texts))
     return found

@@ -14,8 +14,12 @@ from .card import model_card
 from .structure import Structure, structure_of
 
 
-def write_bundle(folder: Path, loaded: LoadedModel, manifest: Manifest) -> Manifest:
+def write_bundle(
+    folder: Path, loaded: LoadedModel, manifest: Manifest, *, genai: str | None = None
+) -> Manifest:
     """Complete a ``folder`` that holds the model: tokenizer, card, and last the manifest.
+
+    ``genai``: as :func:`.card.model_card` takes it.
 
     Returns:
         The manifest with size and sha256 of every file.
@@ -29,7 +33,7 @@ def write_bundle(folder: Path, loaded: LoadedModel, manifest: Manifest) -> Manif
         _tell_transformers_js(folder / CONFIG, structure)
     files = describe_files(folder)
     card = folder / "README.md"
-    card.write_text(model_card(replace(manifest, files=files)), encoding="utf-8")
+    card.write_text(model_card(replace(manifest, files=files), genai=genai), encoding="utf-8")
     files["README.md"] = StoredFile(card.stat().st_size, sha256(card))
     complete = replace(manifest, files=files)
     (folder / MANIFEST_NAME).write_text(complete.to_json(), encoding="utf-8")

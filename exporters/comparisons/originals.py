@@ -68,6 +68,7 @@ def original_onnx(
         exporter=exporter,
         revision=manifest.source.revision,
         trust_remote_code=trust_remote_code,
+        with_past=exporter == "genai",  # which makes no others
     ).path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.bundle.manifest import Source
 from toolkit.errors import InputError
 from toolkit.extras import require
@@ -19,6 +20,7 @@ from toolkit.table.matrix import read_matrix
 
 from . import to_onnx as backends
 from .facts import TOKENIZER, WITH_HEADS, Facts, read_facts
+from .genai import genai_facts, genai_model
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class LoadedModel:
         folder: where the tokenizer and the config files are.
         facts: what they say.
         source: for the manifest.
-        exporter: "dynamo", "optimum", or "none" for a file that was ONNX already.
+        exporter: "dynamo", "optimum", "genai", or "none" for a file that was ONNX already.
+        genai_config: what tells onnxruntime-genai of this file; None where nothing does.
     """
 
     path: Path
@@ -99,6 +102,7 @@ class LoadedModel:
     facts: Facts
     source: Source
     exporter: str
+    genai_config: Path | None = None
 
 
 def load_source(
@@ -152,9 +156,13 @@ def _from_onnx(path: Path, with_past: bool) -> LoadedModel:
     if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
         folder = folder.parent  # the hub's layout: onnx/model.onnx below the tokenizer
     facts = read_facts(folder, is_onnx=True)
+    genai = path.parent / GENAI_CONFIG
+    if "logits" in outputs:
+        facts = genai_facts(facts, genai.parent)
     if facts.task == "text2text-generation" and "logits" not in outputs:
         facts = replace(facts, task="feature-extraction")  # the encoder in a file of its own
-    return LoadedModel(path, folder, facts, Source(path.name, "onnx", sha256(path)), "none")
+    source = Source(path.name, "onnx", sha256(path))
+    return LoadedModel(path, folder, facts, source, "none", genai if genai.is_file() else None)
 
 
 def _from_folder(
@@ -162,9 +170,8 @@ def _from_folder(
 ) -> LoadedModel:
     weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     if not weights:
-        found = next(
-            (p for p in (folder / "model.onnx", folder / "onnx/model.onnx") if p.is_file()), None
-        )
+        usual = (folder / "model.onnx", folder / "onnx/model.onnx")
+        found = genai_model(folder) or next((path for path in usual if path.is_file()), None)
         if found is not None:
             return _from_onnx(found, with_past)
         raise InputError(
@@ -189,7 +196,8 @@ def _from_folder(
         with_past=with_past,
     )
     digest = sha256(weights[0]) if len(weights) == 1 else _digest_of_digests(weights)
-    return LoadedModel(path, folder, facts, replace(source, sha256=digest), used)
+    genai = path.parent / GENAI_CONFIG if used == "genai" else None
+    return LoadedModel(path, folder, facts, replace(source, sha256=digest), used, genai)
 
 
 def _is_known(facts: Facts) -> bool:

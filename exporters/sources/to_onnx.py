@@ -1,7 +1,9 @@
-"""Two roads from a transformers folder to ONNX: torch's dynamo exporter, and optimum.
+"""Three roads from a transformers folder to ONNX: torch's dynamo exporter, optimum, and the builder
+of onnxruntime-genai.
 
 Dynamo is the default: it keeps tied weights one, knows newer architectures and works with every
-transformers from 4.57 on. Optimum takes over where dynamo fails, and can be forced.
+transformers from 4.57 on. Optimum takes over where dynamo fails, and can be forced. The builder is
+only taken when asked for: it makes decoders of onnxruntime's own operators.
 """
 
 from importlib.util import find_spec
@@ -14,8 +16,9 @@ from toolkit.errors import InputError, MissingDependencyError
 
 from ..quiet import quiet, reason
 from .facts import WITH_HEADS, Facts
+from .genai import build_with_genai
 
-EXPORTERS = ("auto", "dynamo", "optimum")
+EXPORTERS = ("auto", "dynamo", "optimum", "genai")
 _MODEL = "model.onnx"
 _EXTERNAL = "model.onnx.data"
 
@@ -39,12 +42,14 @@ def export_onnx(
     Raises:
         InputError: unknown exporter, no decoder to make a cache for, or no road works; the message
             gives the reason.
-        MissingDependencyError: optimum was asked for and is not installed.
+        MissingDependencyError: what was asked for is not installed.
     """
     trust = trust_remote_code
     if exporter not in EXPORTERS:
         raise InputError(f"exporter {exporter!r} is unknown; choose from {', '.join(EXPORTERS)}")
     task = _past_task(facts) if with_past else facts.task
+    if exporter == "genai":
+        return build_with_genai(folder, facts, out, with_past=with_past, trust=trust), "genai"
     out.mkdir(parents=True, exist_ok=True)
     if exporter != "optimum":
         try:

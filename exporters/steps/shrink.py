@@ -60,7 +60,7 @@ def head_products(model: ir.Model, names: frozenset[str]) -> list[Product]:
         if table.name not in names or table.value.dtype != ir.DataType.FLOAT:
             continue
         for head in find_heads(table.graph, table):
-            own = head.weight.is_initializer() and head.weight is not table.value
+            own = head.weight.is_initializer() and (table.turned or head.weight is not table.value)
             weight = head.weight if own else table.value
             by_rows = not own or bool(head.node.attributes.get_int("transB", 0))
             products.append(Product(head.node, weight, by_rows, bias=head.bias))

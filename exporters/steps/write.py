@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from toolkit.bundle.manifest import Footprint, Manifest
 from toolkit.graph.files import model_nbytes
 
+from ..bundle.genai import write_genai_config
 from ..bundle.write import write_bundle
 from .state import Export, Report
 
@@ -14,7 +15,26 @@ _PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscri
 
 def write(state: Export, report: Report) -> None:
     """Write all that the bundle needs beside its model; the manifest comes last."""
-    state.manifest = write_bundle(state.folder, state.loaded, describe_bundle(state))
+    manifest = describe_bundle(state)
+    genai = None
+    if manifest.task == "text-generation":
+        genai = _write_for_genai(state, manifest)
+    state.manifest = write_bundle(state.folder, state.loaded, manifest, genai=genai)
+
+
+def _write_for_genai(state: Export, manifest: Manifest) -> str:
+    """Why onnxruntime-genai cannot write with the bundle; "" where it can."""
+    if state.options.format != "onnx":
+        return f"{manifest.model} is no .onnx file"
+    return write_genai_config(
+        state.folder,
+        state.loaded.folder,
+        state.model.graph,
+        manifest.model,
+        rows=manifest.rows,
+        width=manifest.width,
+        given=state.loaded.genai_config,
+    )
 
 
 def describe_bundle(state: Export) -> Manifest:

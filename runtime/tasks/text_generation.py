@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from toolkit import json_files
 from toolkit.bundle.feeds import build_feeds, is_cache
+from toolkit.bundle.generation import end_ids
 from toolkit.errors import FormatError, InputError
 from toolkit.graph.contract import LOGITS_TO_KEEP
 from toolkit.ort import ORT_ERRORS, one_line
@@ -249,16 +249,10 @@ def text_generation(session: Session, tokenizer: Tokenizer, folder: Path) -> Tex
             f"{session.path} has no cache, and would read all of the text again for each token; "
             "export it with --with-past"
         )
-    ends: list[int] = []
-    for name in ("generation_config.json", "config.json"):
-        value = json_files.read_json(
-            folder / name, error=FormatError, remedy="copy the bundle again"
-        ).get("eos_token_id")
-        ends += [id_ for id_ in (value if isinstance(value, list) else [value]) if id_ is not None]
     return TextGeneration(
         session,
         replace(tokenizer, max_length=None),
-        tuple(dict.fromkeys(ends)),
+        end_ids(folder, error=FormatError, remedy="copy the bundle again"),
         tokenizer.max_length,
         chat_template(folder),
     )

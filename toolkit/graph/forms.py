@@ -1,7 +1,8 @@
 """The forms that a table has in a graph: what is constant, of which type, what makes floats of it.
 
 A table may be an initializer of the graph or of a branch, or a Constant node. It may hold floats,
-or integers that a DequantizeLinear or onnxruntime's GatherBlockQuantized reads with scales.
+or integers that a DequantizeLinear or onnxruntime's GatherBlockQuantized reads with scales. Floats
+may stand transposed, as an output head that shares the table reads them.
 """
 
 from collections.abc import Iterator

@@ -10,6 +10,8 @@ import onnx_ir as ir
 from .forms import constant, dequantizes, is_blocks, is_op
 from .ids import INTEGERS
 
+_KEEP_BYTES = ("Cast", "Reshape", "Transpose", "Identity")
+
 
 def is_row_gather(node: ir.Node) -> bool:
     """Whether it is a Gather along the first axis, or onnxruntime's of blocks of integers."""
@@ -50,12 +52,12 @@ def table_tensors(gather: ir.Node) -> set[ir.Value]:
 def _above(value: ir.Value | None) -> Iterator[ir.Node]:
     """The nodes between a stored table and ``value``, from ``value`` up.
 
-    Unlike :func:`.forms.above`, through any Reshape: rows may become others, bytes stay the
-    table's.
+    Unlike :func:`.forms.above`, through any Reshape or Transpose: rows may become others, bytes
+    stay the table's.
     """
     while value is not None and constant(value) is None:
         node = value.producer()
-        if node is None or not (dequantizes(node) or is_op(node, "Cast", "Reshape", "Identity")):
+        if node is None or not (dequantizes(node) or is_op(node, *_KEEP_BYTES)):
             return
         yield node
         value = node.inputs[0]

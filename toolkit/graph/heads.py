@@ -71,9 +71,10 @@ def _turned(table: TableUse) -> Iterator[ir.Value]:
     Quantisers turn the integers and dequantise after, or turn what was dequantised, quantise it by
     the same scale, and dequantise again.
     """
-    whole = list(dict.fromkeys((table.value, *table.floats)))
+    own = [table.value]
+    whole = list(dict.fromkeys((*([] if table.turned else own), *table.floats)))
     makers = [node for value in whole for node, _ in value.uses()]
-    held = [node.outputs[0] for node in makers if turns(node)]
+    held = (own if table.turned else []) + [node.outputs[0] for node in makers if turns(node)]
     scaled = [node for node in table.readers if dequantizes(node)]
     for value in held:  # grows
         if type_of(value) in FLOATS:
@@ -127,7 +128,7 @@ def _twins(graph: ir.Graph, table: TableUse) -> Iterator[tuple[ir.Value, bool]]:
     """
     own = constant(table.value)
     assert own is not None
-    if own.dtype not in FLOATS:
+    if own.dtype not in FLOATS or table.turned:
         return
     for value in graph.initializers.values():
         other = value.const_value

@@ -1,5 +1,8 @@
 """An .onnx file as an onnx-ir model, or one line that says why not."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir
@@ -22,12 +25,14 @@ def load_graph(path: Path) -> ir.Model:
             "file that it was made from"
         )
     try:
-        model = ir.load(path, format="protobuf")  # whatever it is called
+        with _quiet():
+            model = ir.load(path, format="protobuf")  # whatever it is called
         if not len(model.graph):
             raise InputError(f"{path} is no ONNX model (it holds no graph); give an .onnx file")
         for value in model.graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
                 _check_external(value.const_value, path)
+        _check_made(model.graph, path)
         if "ai.onnx" in model.opset_imports:  # the long name of the same domain
             model.opset_imports[""] = model.opset_imports.pop("ai.onnx")
         return model
@@ -36,6 +41,30 @@ def load_graph(path: Path) -> ir.Model:
     except (DecodeError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or ["unreadable"])[0]
         raise InputError(f"{path} is no ONNX model ({reason}); give an .onnx file") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """onnx-ir logs what a graph lacks; :func:`_check_made` says it in one line."""
+    log = logging.getLogger("onnx_ir.serde")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def _check_made(graph: ir.Graph, model: Path) -> None:
+    """Builders have been seen to forget zero points that a node reads."""
+    for node in graph.all_nodes():
+        for value in node.inputs:
+            if value is None or value.producer() is not None:
+                continue
+            if not (value.is_graph_input() or value.is_initializer()):
+                raise InputError(
+                    f"{model} is no whole model: {node.op_type} {node.name} reads {value.name}, "
+                    "which is not in the file; export it again"
+                )
 
 
 def _check_external(tensor: ir.ExternalTensor, model: Path) -> None:

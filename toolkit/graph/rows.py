@@ -28,12 +28,13 @@ def table_values(table: TableUse) -> NDArray[np.floating]:
     tensor = constant(table.value)
     assert tensor is not None
     if tensor.dtype in FLOATS:
-        return tensor.numpy()
+        values = tensor.numpy()
+        return np.ascontiguousarray(values.T) if table.turned else values
     first = table.lookups[0]
-    values = np.empty((table.rows, table.width), np.float32)
+    found = np.empty((table.rows, table.width), np.float32)
     for start, rows in looked_up(table.graph, first.ids, first.rows, table.rows):
-        values[start : start + len(rows)] = rows
-    return values
+        found[start : start + len(rows)] = rows
+    return found
 
 
 def stored_matrix(graph: ir.Graph, value: ir.Value) -> NDArray[np.floating]:

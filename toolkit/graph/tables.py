@@ -15,6 +15,7 @@ from .forms import (
     remakes,
     shape_of,
     stored,
+    turns,
     type_of,
 )
 from .gathers import is_row_gather
@@ -63,12 +64,13 @@ class TableUse:
     Attributes:
         graph: the model's.
         value: the stored table, the first of whose dimensions is V: an initializer, or the output
-            of a Constant node.
+            of a Constant node. Or its transpose, where ``turned``.
         width: d.
         lookups: where rows are looked up by ids of a graph input.
         floats: values that hold the whole table [V, d] as floats: the stored one, or what a Cast or
             a DequantizeLinear makes of it.
         others: every other reader, such as an output head that shares the table.
+        turned: the table is stored transposed [d, V], as an output head reads it.
     """
 
     graph: ir.Graph
@@ -77,6 +79,7 @@ class TableUse:
     lookups: tuple[Lookup, ...]
     floats: tuple[ir.Value, ...]
     others: tuple[ir.Node, ...]
+    turned: bool = False
 
     @property
     def name(self) -> str:
@@ -86,7 +89,7 @@ class TableUse:
     @property
     def rows(self) -> int:
         """V."""
-        return shape_of(self.value)[0]
+        return shape_of(self.value)[1 if self.turned else 0]
 
     @property
     def ids_input(self) -> str:
@@ -103,7 +106,7 @@ class TableUse:
         """What stands between the stored table and the first look-up's rows, from these up."""
         first = self.lookups[0]
         after = [] if first.rows is first.gather.outputs[0] else [first.rows.producer()]
-        nodes = (*after, first.gather, *above(first.gather.inputs[0]))
+        nodes = (*after, first.gather, *above(first.gather.inputs[0]), _turn(first.gather))
         return tuple(node for node in nodes if node is not None)
 
     @property
@@ -124,13 +127,13 @@ class TableUse:
 
 def find_tables(graph: ir.Graph) -> list[TableUse]:
     """Every matrix that float rows are looked up in by ids of a graph input, largest first."""
-    found: dict[ir.Value, list[Lookup]] = {}
+    found: dict[tuple[ir.Value, bool], list[Lookup]] = {}
     for node in graph.all_nodes():
         for lookup in _lookups(node):
-            table = stored(node.inputs[0])
+            table = _stored(node)
             assert table is not None
-            found.setdefault(table, []).append(lookup)
-    tables = [_table(graph, value, tuple(lookups)) for value, lookups in found.items()]
+            found.setdefault((table, _turn(node) is not None), []).append(lookup)
+    tables = [_table(graph, *key, tuple(lookups)) for key, lookups in found.items()]
     return sorted(tables, key=lambda table: -table.rows * table.width)
 
 
@@ -171,7 +174,7 @@ def _lookups(node: ir.Node) -> Iterator[Lookup]:
     """What ``node`` looks up; nothing where it is no look-up by ids."""
     if not is_row_gather(node):
         return
-    table, name = stored(node.inputs[0]), ids_input(node.inputs[1])
+    table, name = _stored(node), ids_input(node.inputs[1])
     if table is None or name is None or not _width(node, table):
         return
     if type_of(node.outputs[0]) in FLOATS:
@@ -183,9 +186,26 @@ def _lookups(node: ir.Node) -> Iterator[Lookup]:
             yield Lookup(node, rows, name)
 
 
+def _turn(gather: ir.Node) -> ir.Node | None:
+    """The Transpose through which a Gather reads a table of floats; None of any other table."""
+    node = None if gather.inputs[0] is None else gather.inputs[0].producer()
+    if node is None or not is_op(gather, "Gather") or not turns(node):
+        return None
+    table = constant(node.inputs[0])
+    return node if table is not None and table.dtype in FLOATS else None
+
+
+def _stored(gather: ir.Node) -> ir.Value | None:
+    """The constant that rows are gathered from, whatever is between; None where there is none."""
+    turn = _turn(gather)
+    return stored(gather.inputs[0]) if turn is None else turn.inputs[0]
+
+
 def _width(gather: ir.Node, table: ir.Value) -> int:
     """Columns of the rows that are looked up in ``table``, 0 where it is no matrix."""
     shape = shape_of(table)
+    if _turn(gather) is not None:
+        return shape[0] if len(shape) == 2 else 0
     if is_op(gather, "Gather"):
         grouped = any(is_op(node, "Reshape") for node in above(gather.inputs[0]))
         return shape[1] if len(shape) == 2 and not grouped else 0
@@ -210,11 +230,15 @@ def _by_columns(node: ir.Node, gather: ir.Node, table: ir.Value) -> bool:
     return scales == shape_of(table)[1:] and node.attributes.get_int("axis", 1) in (-1, last)
 
 
-def _table(graph: ir.Graph, value: ir.Value, lookups: tuple[Lookup, ...]) -> TableUse:
+def _table(graph: ir.Graph, value: ir.Value, turned: bool, lookups: tuple[Lookup, ...]) -> TableUse:
     """Follow every reader of the stored table."""
     gathers = {lookup.gather for lookup in lookups}
     read = {lookup.rows.producer() for lookup in lookups}
-    held, others = [value], []
+    held, others = [value], list[ir.Node]()
+    if turned:
+        users = [node for node, _ in value.uses()]
+        held = [node.outputs[0] for node in users if turns(node)]
+        others = [node for node in users if not turns(node)]
     for whole in held:  # grows
         for node, index in whole.uses():
             if index == 0 and node in gathers:
@@ -227,4 +251,4 @@ def _table(graph: ir.Graph, value: ir.Value, lookups: tuple[Lookup, ...]) -> Tab
                 others.append(node)
     width = _width(lookups[0].gather, value)
     floats = tuple(whole for whole in held if type_of(whole) in FLOATS)
-    return TableUse(graph, value, width, lookups, floats, tuple(dict.fromkeys(others)))
+    return TableUse(graph, value, width, lookups, floats, tuple(dict.fromkeys(others)), turned)

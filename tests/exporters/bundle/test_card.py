@@ -75,3 +75,14 @@ def test_the_python_example_runs(exported, monkeypatch):
     exec(code, scope)
     assert scope["session"].get_inputs()[0].name == "input_ids"
     assert scope["outputs"][0].shape[::2] == (1, 32)
+
+
+def test_the_card_says_why_onnxruntime_genai_cannot_write(exported):
+    manifest = replace(exported.manifest, task="text-generation", pooling=None)
+    assert "onnxruntime-genai" not in model_card(manifest, genai=None)
+    card = model_card(manifest, genai="the graph has no cache")
+    assert "so it holds no genai_config.json: the graph has no cache." in card
+    files = manifest.files | {"genai_config.json": manifest.files["config.json"]}
+    card = model_card(replace(manifest, files=files), genai="")
+    assert "holds no genai_config.json" not in card
+    assert "import onnxruntime_genai as og" in card

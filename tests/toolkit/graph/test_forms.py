@@ -141,6 +141,11 @@ FORMS = {
     "a cast table": Form(
         "f = Cast<to = 1>(t) rows = Gather(f, ids)", {"t": HALF}, HALF.astype(np.float32)
     ),
+    "floats that stand transposed": Form(
+        "f = Transpose<perm = [1, 0]>(t) rows = Gather(f, ids)",
+        {"t": np.ascontiguousarray(FLOATS.T)},
+        FLOATS,
+    ),
     "cast rows": Form(
         "h = Gather(t, ids) rows = Cast<to = 1>(h)", {"t": HALF}, HALF.astype(np.float32)
     ),

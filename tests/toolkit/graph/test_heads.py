@@ -21,13 +21,15 @@ BARE = "x = Gather(t, ids) h = Transpose(t) y = MatMul(x, h)"
 TWIN = "x = Gather(t, ids) y = MatMul(x, twin)"
 GEMM = "x = Gather(t, ids) f = Reshape(x, flat) y = Gemm<transB = 1>(f, t, bias)"
 GEMM_OF_TWIN = "x = Gather(t, ids) f = Reshape(x, flat) y = Gemm(f, twin)"
+TURNED = "f = Transpose(t) x = Gather(f, ids) y = MatMul(x, t)"  # the head's matrix is the table
 FOUND = {"matmul": MATMUL, "bare": BARE, "twin": TWIN, "gemm": GEMM, "gemm of twin": GEMM_OF_TWIN}
+FOUND["turned"] = TURNED
 
 
 @pytest.fixture
 def tied(graph):
     def build(body, table=TABLE, twin=None):
-        tensors = {"t": table}
+        tensors = {"t": table.T.copy() if body == TURNED else table}
         if "twin" in body:
             tensors["twin"] = table.T.copy() if twin is None else twin
         if "bias" in body:
@@ -145,3 +147,12 @@ def test_the_check_replaces_what_heads_read_too(tied, embedding, tmp_path, kind)
     assert parity.rewrite <= 1e-6 * np.square(embedding.dense()).sum(axis=1).max()
     with pytest.raises(CheckError, match=r"the rewritten model and the original|unpacks at load"):
         check_model(packed, original, [PackedTable("t", embedding)])
+
+
+def test_a_table_that_stands_transposed_stays_for_its_head(tied, embedding, run_model):
+    model = tied(TURNED)
+    CompressTable("t", embedding)(model)
+    (logits,) = run_model(model, ids=IDS)
+    np.testing.assert_allclose(logits, embedding.lookup(IDS) @ TABLE.T, rtol=1e-4, atol=1e-3)
+    assert "t" in model.graph.initializers
+    assert not any(node.op_type == "Transpose" for node in model.graph)
