@@ -57,10 +57,11 @@ class Decoder:
         self, texts: int, length: int, seed: int, progress: Progress | None = None
     ) -> "Tensor":
         """Texts that it draws from itself, int64 [texts, length], or as long as it can read."""
-        from toolkit.finetune.decoder_statistics import TextConfig, own_text
+        from toolkit.finetune.decoder_statistics import TextConfig, own_text, writer
 
         config = TextConfig(texts, min(length, self.longest), seed)
-        return own_text(self.model, self.start, config, forbidden=self.ends, progress=progress)
+        fast = writer(self.model)
+        return own_text(fast, self.start, config, forbidden=self.ends, progress=progress)
 
     def read(self, corpus: Path, tokens: int, length: int, *, option: str = "--corpus") -> "Tensor":
         """Pieces of a text file, int64 [pieces, length], each behind the first token.

@@ -14,8 +14,6 @@ from toolkit.graph.tables import Lookup, find_tables
 
 from ..passes.base import put_in_place, store
 
-_SMALL = 1024  # bytes
-
 
 def save_replaced(
     original: Path,
@@ -53,39 +51,11 @@ def save_replaced(
 
 
 def _save(model: ir.Model, path: Path) -> None:
-    """Beside it a link to the original's weights, which may take gigabytes, in place of a copy."""
-    values = [value for each in _graphs(model) for value in each.initializers.values()]
-    tensors = [value.const_value for value in values]
-    kept = {Path(t.path): Path(t.location) for t in tensors if isinstance(t, ir.ExternalTensor)}
+    """With a copy of all weights: loaders refuse files that have several names."""
     data = f"{path.name}.data"
-    if data in {location.as_posix() for location in kept.values()}:
-        raise ValueError(
-            f"{data} is a file of the original's too: it would be written through a link"
-        )
-    try:
-        for source, location in kept.items():
-            (path.parent / location).parent.mkdir(parents=True, exist_ok=True)
-            (path.parent / location).hardlink_to(source)
-    except OSError:  # another disk, or one that knows no links
-        ir.save(model, path, external_data=data)
-        return
-    # Axes and shapes have to stay in the file: onnxruntime infers shapes from them.
-    new = [value for value in values if _is_large(value.const_value)]
-    held = [tensor for value in new if (tensor := value.const_value) is not None]
-    external = ir.external_data.convert_tensors_to_external(held, path.parent, data)
-    for value, tensor in zip(new, external, strict=True):
-        value.const_value = tensor
-    ir.save(model, path)
-
-
-def _is_large(tensor: ir.TensorProtocol | None) -> bool:
-    return (
-        tensor is not None and not isinstance(tensor, ir.ExternalTensor) and tensor.nbytes > _SMALL
-    )
-
-
-def _graphs(model: ir.Model) -> tuple[ir.Graph, ...]:
-    return model.graph, *model.graph.subgraphs()
+    if (path.parent / data).exists():
+        raise ValueError(f"{path.parent / data} is there already, and may be the original's")
+    ir.save(model, path, external_data=data)
 
 
 class _Dense:

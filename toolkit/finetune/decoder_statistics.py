@@ -8,6 +8,7 @@ log-probability, for texts that the model drew itself. So three figures are enou
 decoder's table for what it does, and all of them come from text that the model writes.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -107,6 +108,13 @@ class DecoderStatistics:
             found = self.hidden + self.looked_up
         width = len(found)
         return found + _PLAIN * np.trace(found) / width * np.eye(width)
+
+
+def writer(model: Any) -> Any:
+    """``model``, or a copy in bfloat16 where that is fast: what is drawn has noise of its own."""
+    if not has_bfloat16(next(model.parameters()).device.type):
+        return model
+    return copy.deepcopy(model).to(torch.bfloat16)
 
 
 def own_text(

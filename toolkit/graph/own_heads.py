@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from .contract import is_packed
 from .forms import FLOATS, constant, dequantizes, is_op, is_plain_gemm, shape_of, turns, type_of
 from .heads import find_heads
 from .products import Head, logits_makers
@@ -73,6 +74,8 @@ def find_own_heads(graph: ir.Graph, *, compare: bool = True) -> list[OwnHead]:
     shared = {head.node for heads in every for head in heads}
     looked_up = {table.value for table in tables}
     sizes = {table.rows for table in tables if table.rows >= MIN_ROWS}
+    # Nothing tells the rows of a packed table.
+    packed = any(is_packed(node) for node in graph.all_nodes())
     found: dict[ir.Value, list[Head]] = {}
     for node in logits_makers(graph):
         head = _head(node)
@@ -80,7 +83,11 @@ def find_own_heads(graph: ir.Graph, *, compare: bool = True) -> list[OwnHead]:
         if head is not None and matrix is not None and matrix not in looked_up:
             found.setdefault(matrix, []).append(head)
     own = [_own(graph, value, heads) for value, heads in found.items()]
-    return [each for each in own if each is not None and each.rows in sizes]
+    return [
+        each
+        for each in own
+        if each is not None and (each.rows in sizes or (packed and each.rows >= MIN_ROWS))
+    ]
 
 
 def head_values(own: OwnHead) -> NDArray[np.floating]:
