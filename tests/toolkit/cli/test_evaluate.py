@@ -185,6 +185,8 @@ def test_a_head_of_its_own_apart_from_the_table(lighttoken, text: Path, tiny_mod
     config = transformers.BertConfig(**SIZES, tie_word_embeddings=False)
     transformers.BertForMaskedLM(config).save_pretrained(folder)
     shutil.copyfile(tiny_model / "tokenizer.json", folder / "tokenizer.json")
+    roles = {"pad_token": "[PAD]", "mask_token": "[MASK]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(roles))
     sizes = ("--ratio", 4, "--head-ratio", 6)
     assert lighttoken("export", folder, bundle, *sizes).code == 0
     outcome = lighttoken("evaluate", bundle, "--text", text, "--original", folder, *FEW)
