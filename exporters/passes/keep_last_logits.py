@@ -3,7 +3,8 @@
 import numpy as np
 import onnx_ir as ir
 
-from toolkit.graph.contract import LOGITS_TO_KEEP, is_head
+from toolkit.bundle.feeds import LOGITS_TO_KEEP
+from toolkit.graph.contract import is_head
 
 from .base import Pass, store
 
