@@ -433,6 +433,43 @@ def encoder_folder(tiny_model, tmp_path_factory, kept):
     return folder
 
 
+_DECODER = """
+    (int64[b,s] input_ids, int64[b,t] attention_mask,
+     float[b,1,p,{width}] past_key_values_0_key, float[b,1,p,{width}] past_key_values_0_value)
+    => (float[b,s,{rows}] logits,
+        float[b,1,n,{width}] present_0_key, float[b,1,n,{width}] present_0_value)
+"""
+_DECODER_BODY = """
+    found = Gather(table, input_ids)
+    axis = Constant<value = int64[1] {1}>()
+    new = Unsqueeze(found, axis)
+    present_0_key = Concat<axis = 2>(past_key_values_0_key, new)
+    present_0_value = Concat<axis = 2>(past_key_values_0_value, new)
+    mean = ReduceMean<keepdims = 1>(present_0_key, second)
+    before = Squeeze(mean, axis)
+    hidden = Add(found, before)
+    turned = Transpose<perm = [1, 0]>(table)
+    logits = MatMul(hidden, turned)
+"""
+
+
+@pytest.fixture(scope="session")
+def decoder_file(graph, tmp_path_factory):
+    """A decoder in one file: a table [300, 32] that its head shares, a cache of two tensors."""
+    model = graph(
+        _DECODER.format(rows=300, width=32),
+        _DECODER_BODY,
+        opset=21,
+        table=np.random.default_rng(5).normal(size=(300, 32)).astype(np.float32),
+        second=np.array([2]),
+    )
+    for value in (*model.graph.inputs, *model.graph.outputs):  # onnx's parser takes no dots
+        value.name = value.name.replace("_0_", ".0.")
+    path = tmp_path_factory.mktemp("decoder") / "decoder.onnx"
+    ir.save(model, path)
+    return path
+
+
 @pytest.fixture(scope="session")
 def quick():
     """Options of an export that need not be good."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import onnx_ir as ir
 
+from toolkit.bundle.feeds import LOGITS_TO_KEEP
 from toolkit.bundle.generation import CONFIG, GENAI_CONFIG, GENERATION_CONFIG, end_ids, ids_of
 from toolkit.errors import InputError
-from toolkit.graph.contract import LOGITS_TO_KEEP
 
 from ..sources.facts import read_json
 

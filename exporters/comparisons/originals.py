@@ -51,9 +51,16 @@ def find_original(manifest: Manifest, *named: str | None) -> str:
 
 
 def original_onnx(
-    manifest: Manifest, given: str, work: Path, *, trust_remote_code: bool = False
+    manifest: Manifest,
+    given: str,
+    work: Path,
+    *,
+    trust_remote_code: bool = False,
+    with_past: bool = False,
 ) -> Path:
     """The model ``given`` as an .onnx file, exported under ``work`` as the bundle's was.
+
+    ``with_past``: a decoder that is exported has a cache; what is ONNX already stays as it is.
 
     Raises:
         InputError: nothing is there, or no exporter takes it.
@@ -61,6 +68,7 @@ def original_onnx(
     path = Path(given).expanduser()
     if (path / MANIFEST_NAME).is_file():
         return path / read_manifest(path).model
+    is_onnx = path.is_file() or manifest.exporter == "none"
     exporter = manifest.exporter if manifest.exporter != "none" else "auto"
     return load_source(
         given,
@@ -68,7 +76,8 @@ def original_onnx(
         exporter=exporter,
         revision=manifest.source.revision,
         trust_remote_code=trust_remote_code,
-        with_past=exporter == "genai",  # which makes no others
+        # genai makes no decoders without one.
+        with_past=exporter == "genai" or (with_past and not is_onnx),
     ).path
 
 

@@ -3,9 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnx_ir as ir
+
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import InputError
+from toolkit.graph.files import model_files
 
+from ..passes.keep_last_logits import KeepLastLogits
 from .originals import find_original, original_onnx, recall
 from .quantised import WORDS, made_of
 
@@ -69,7 +73,7 @@ def file_beside(
     if word not in WORDS:
         if (Path(word) / MANIFEST_NAME).is_file():
             return Path(word)
-        return original_onnx(manifest, word, work, trust_remote_code=trust_remote_code)
+        return _original(manifest, word, work, trust_remote_code)
     if (path := work / f"{word}.onnx").is_file():
         return path
     given = find_original(manifest, original, recall(manifest))
@@ -77,5 +81,24 @@ def file_beside(
     if not source.is_file():
         exported = work / "exported"
         exported.mkdir(parents=True, exist_ok=True)
-        source = original_onnx(manifest, given, exported, trust_remote_code=trust_remote_code)
+        source = _original(manifest, given, exported, trust_remote_code)
     return made_of(word, source, work, called=given)
+
+
+def _original(manifest: Manifest, given: str, work: Path, trust: bool) -> Path:
+    """The model ``given``; a decoder with a cache where the bundle is one.
+
+    It gets the input for the last logits alone too, as most exporters give it: else its time to
+    the first token would be that of a whole prompt's logits.
+    """
+    path = original_onnx(manifest, given, work, trust_remote_code=trust, with_past=manifest.cached)
+    if not manifest.cached or path.suffix != ".onnx" or work not in path.parents:
+        return path
+    model = ir.load(path)
+    if not KeepLastLogits()(model).modified:
+        return path
+    kept = path.parent / "last_logits.onnx"
+    ir.save(model, kept, external_data=f"{kept.name}.data")
+    for old in model_files(path):
+        old.unlink()
+    return kept

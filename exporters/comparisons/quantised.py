@@ -1,7 +1,9 @@
 """The original in one file, and what onnxruntime's own tools make of it: int8 and int4."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from toolkit.errors import InputError
@@ -78,9 +80,45 @@ def _int4(source: Path, path: Path) -> None:
         op_types_to_quantize=("MatMul", "Gather"),
         quant_axes=(("MatMul", 0), ("Gather", 1)),
     )
-    quantizer = MatMulNBitsQuantizer(onnx.load(source), algo_config=config)
+    model = onnx.load(source)
+    _turn_matrices(model.graph)
+    quantizer = MatMulNBitsQuantizer(model, algo_config=config)
     quantizer.process()
     quantizer.model.save_model_to_file(str(path))
+
+
+def _turn_matrices(graph: onnx.GraphProto) -> None:
+    """Transposes of stored matrices become matrices: the quantiser takes no others.
+
+    A head that shares the token table is one, and would stay as large as it was.
+    """
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    turned = [
+        node
+        for node in graph.node
+        if node.op_type == "Transpose"
+        and node.input[0] in stored
+        and len(stored[node.input[0]].dims) == 2
+        and all(list(attribute.ints) == [1, 0] for attribute in node.attribute)
+    ]
+    for node in turned:
+        values = onnx.numpy_helper.to_array(stored[node.input[0]])
+        graph.initializer.append(
+            onnx.numpy_helper.from_array(np.ascontiguousarray(values.T), node.output[0])
+        )
+        graph.node.remove(node)
+    for name in {node.input[0] for node in turned} - set(_read(graph)):
+        graph.initializer.remove(stored[name])
+
+
+def _read(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names of the values that nodes read or the graph gives, branches included."""
+    yield from (value.name for value in graph.output)
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _read(attribute.g)
 
 
 _QUANTISERS = {"int8": _int8, "int4": _int4}

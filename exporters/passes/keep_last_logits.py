@@ -3,7 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
-from toolkit.graph.contract import LOGITS_TO_KEEP
+from toolkit.bundle.feeds import LOGITS_TO_KEEP
 from toolkit.graph.products import LOGITS, is_product, logits_makers
 
 from .base import Pass, store

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from toolkit.bundle.feeds import free_dimensions
+from toolkit.bundle.feeds import LOGITS_TO_KEEP, NOT_IDS, free_dimensions, is_cache
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, read_manifest, verify_files
 from toolkit.bundle.tensors import TensorInfo
 from toolkit.errors import InputError
@@ -19,6 +19,7 @@ from toolkit.graph.tables import find_tables
 
 from .file_bytes import parts
 from .report.report import Subject
+from .step_bytes import StepBytes, step_bytes
 
 _ROUNDED_LIMIT = 0.2  # as much as two right kernels were seen to differ by, twice
 _APPROXIMATE_HEAD = 0.02
@@ -54,6 +55,22 @@ class Model:
     def data(self) -> tuple[str, ...]:
         """Names of the external data files, relative to the model's folder."""
         return tuple(file.relative_to(self.path.parent).as_posix() for file in self.files[1:])
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is a decoder with a cache, of which nothing but text is asked.
+
+        A merged graph with a switch is not, nor one that reads what an encoder gave.
+        """
+        known = (self.ids_input or "input_ids", *NOT_IDS, LOGITS_TO_KEEP)
+        cache = [info.name for info in self.inputs if is_cache(info.name)]
+        rest = {info.name for info in self.inputs} - {*cache, *known}
+        return bool(cache) and not rest and not any(".encoder." in name for name in cache)
+
+    @functools.cached_property
+    def step(self) -> StepBytes:
+        """What a decoder reads for a token."""
+        return step_bytes(self.path, self.inputs)
 
     @functools.cached_property
     def sizes(self) -> dict[str, float]:

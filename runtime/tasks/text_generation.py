@@ -9,24 +9,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import onnxruntime
-from numpy.typing import NDArray
-
-from toolkit.bundle.feeds import build_feeds, is_cache
+from toolkit.bundle.feeds import is_cache
 from toolkit.bundle.generation import end_ids
 from toolkit.errors import FormatError, InputError
-from toolkit.graph.contract import LOGITS_TO_KEEP
-from toolkit.ort import ORT_ERRORS, one_line
 
 from ..session import Session
 from .chat import ChatTemplate, chat_template
 from .sampling import Sampler, Sampling
+from .steps import LOGITS, Steps
 from .tokenize import Tokenizer
 
-_LOGITS = "logits"
 _DEFAULT_TOKENS = 256
 
 
@@ -134,56 +127,12 @@ class TextGeneration:
 
     def _tokens(self, ids: Sequence[int], sampler: Sampler) -> Iterator[int]:
         """One token after another, without end."""
-        graph = _Graph(self.session)
+        graph = Steps(self.session.raw, self.session.ids_input, str(self.session.path))
         latest = list(ids)
         while True:
             id_ = sampler.choose(graph.step(latest))
             yield id_
             latest = [id_]
-
-
-class _Graph:
-    """A decoder's graph with the cache of all tokens so far."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._wanted = [_LOGITS, *(i.name for i in session.outputs if i.name.startswith("present"))]
-        self._others = [
-            info
-            for info in session.inputs
-            if not is_cache(info.name) and info.name != LOGITS_TO_KEEP
-        ]
-        empty = build_feeds(session.inputs, session.ids_input, np.zeros((1, 1), np.int64))
-        self._cache = {name: _value(v) for name, v in empty.items() if is_cache(name)}
-        # It has a default, or must be given, or the graph lacks it.
-        known = {value.name for value in session.raw.get_overridable_initializers()}
-        known |= {info.name for info in session.inputs}
-        one = {LOGITS_TO_KEEP: _value(np.array(1, np.int64))}
-        self._last = one if LOGITS_TO_KEEP in known else {}
-        self._past = 0
-
-    def step(self, ids: Sequence[int]) -> NDArray[np.floating]:
-        """The logits [V] after some more tokens."""
-        total = self._past + len(ids)
-        made = {
-            "attention_mask": np.ones((1, total)),
-            "position_ids": np.arange(self._past, total)[None],
-        }
-        feeds = dict(self._cache) | self._last
-        for info in self._others:
-            values = made.get(info.name, np.asarray(ids)[None])
-            feeds[info.name] = _value(np.ascontiguousarray(values, info.numpy_dtype))
-        try:
-            found = self._session.raw.run_with_ort_values(self._wanted, feeds)
-        except ORT_ERRORS as error:
-            raise InputError(
-                f"{self._session.path} cannot go on after {self._past} tokens: {one_line(error)}"
-            ) from error
-        present = dict(zip(self._wanted, found, strict=True))
-        logits: NDArray[np.floating] = present.pop(_LOGITS).numpy()[0, -1]
-        self._cache = {_past(name): value for name, value in present.items()}
-        self._past = total
-        return logits
 
 
 class _Text:
@@ -242,7 +191,7 @@ def text_generation(session: Session, tokenizer: Tokenizer, folder: Path) -> Tex
         InputError: the graph has no cache or no logits.
     """
     names = {info.name for info in session.outputs}
-    if _LOGITS not in names:
+    if LOGITS not in names:
         raise InputError(f"{session.path} gives {', '.join(sorted(names))}, and no logits")
     if not any(is_cache(info.name) for info in session.inputs):
         raise InputError(
@@ -256,12 +205,3 @@ def text_generation(session: Session, tokenizer: Tokenizer, folder: Path) -> Tex
         tokenizer.max_length,
         chat_template(folder),
     )
-
-
-def _value(array: NDArray[Any]) -> onnxruntime.OrtValue:
-    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
-
-
-def _past(name: str) -> str:
-    """The input that an output of the step before goes to."""
-    return name.replace("present", "past_key_values", 1)

@@ -15,6 +15,7 @@ Int64 = NDArray[np.int64]
 _SAFE_ROWS = 1000  # ids below it are valid in any real vocabulary
 _MASKS = ("attention_mask", "encoder_attention_mask")
 NOT_IDS = ("attention_mask", "token_type_ids", "position_ids")
+LOGITS_TO_KEEP = "num_logits_to_keep"  # input of decoders: how many of the last, 0 for all
 DECODER_IDS = "decoder_input_ids"  # what an encoder-decoder has beside the encoder's ids
 
 

@@ -23,6 +23,7 @@ Examples:
   lighttoken profile minilm --against original --against int8 --against int4 --report report.html
   lighttoken profile minilm --provider cpu --provider xnnpack --provider wasm --nodes
   lighttoken profile minilm --predict coreml --predict nnapi
+  lighttoken profile gemma --against original --against int4 --threads 2
   lighttoken profile minilm --emit web --out device
 """
 
@@ -49,9 +50,8 @@ Examples:
     "lengths",
     type=int,
     multiple=True,
-    default=(8, 128),
-    show_default=True,
-    help="Tokens of a text; may be repeated.",
+    help="Tokens of a text, for a decoder of its prompt; may be repeated [default: 8 and 128; for "
+    "a decoder 32 and 512].",
 )
 @click.option(
     "--batch",
@@ -63,15 +63,26 @@ Examples:
     help="Texts of a call; may be repeated.",
 )
 @click.option(
+    "--tokens",
+    type=int,
+    default=32,
+    show_default=True,
+    help="Tokens that a decoder with a cache writes after each prompt.",
+)
+@click.option(
     "--threads",
     type=int,
     default=1,
     show_default=True,
     help="Threads that one operator may use.",
 )
-@click.option("--runs", type=int, help="Timed calls in each process [default: 50].")
+@click.option(
+    "--runs",
+    type=int,
+    help="Timed calls in each process, for a decoder texts [default: 50 calls, 3 texts].",
+)
 @click.option("--repeats", type=int, help="Processes for each model and measure [default: 5].")
-@click.option("--quick", is_flag=True, help="Fewer of both: 10 calls, 2 processes.")
+@click.option("--quick", is_flag=True, help="Fewer of both: 10 calls or 1 text, 2 processes.")
 @click.option(
     "--text",
     "texts",
@@ -121,6 +132,7 @@ def command(
     providers: tuple[str, ...],
     lengths: tuple[int, ...],
     batches: tuple[int, ...],
+    tokens: int,
     threads: int,
     runs: int | None,
     repeats: int | None,
@@ -142,16 +154,18 @@ def command(
 
     Measured are: bytes on disk and to download; time to load and to the first result, with cached
     and with uncached files; memory at every stage and its peak; latency and throughput; energy
-    where the machine reports it; and which provider runs which node. Outputs are compared with the
-    CPU's before anything is timed. Models take turns, so that a busy machine slows all equally.
+    where the machine reports it; and which provider runs which node. Of a decoder with a cache, in
+    place of latency: time to the first token, tokens a second, memory after each prompt, and what
+    is read for a token. Outputs are compared with the CPU's before anything is timed. Models take
+    turns, so that a busy machine slows all equally.
     """
     from exporters.comparisons.profiled import files_beside
     from runtime.devices.join import join
     from runtime.devices.results import read_results
     from runtime.profile.measure.rounds import profile
 
-    grid = [(batch, length) for batch in batches for length in lengths]
     if emit is not None:
+        grid = [(batch, length) for batch in batches for length in lengths or (8, 128)]
         _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50, force=force)
         return
     if page is not None:
@@ -168,17 +182,19 @@ def command(
             bundle,
             others,
             places=providers,
-            lengths=lengths,
+            lengths=lengths or None,
             batches=batches,
             texts=texts.read_text(encoding="utf-8").splitlines() if texts is not None else (),
-            runs=runs or (10 if quick else 50),
+            runs=runs,
+            quick=quick,
+            tokens=tokens,
             repeats=repeats or (2 if quick else 5),
             threads=threads,
             op=not no_op,
             progress=report,
         )
         result = join(result, devices, [bundle, *others])
-        result = _with_predictions(result, predicted, grid[-1], [bundle, *others])
+        result = _with_predictions(result, predicted, result.grid[-1], [bundle, *others])
     if page is not None:
         from runtime.profile.report.html import write_html
 

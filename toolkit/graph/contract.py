@@ -18,7 +18,6 @@ DOMAIN = "ai.lighttoken"
 VERSION = 1
 LOOKUP = "CompressedEmbedding"
 HEAD = "CompressedHead"
-LOGITS_TO_KEEP = "num_logits_to_keep"  # input of decoders: how many of the last, 0 for all
 MIN_OPSET = 13  # from here on Squeeze and friends take axes as inputs, as the bodies have them
 
 # The tensors of a packed table are initializers called TABLE.NAME; these are the names.

@@ -5,11 +5,12 @@ from pathlib import Path
 _PACKAGES = Path(__file__).resolve().parents[3]  # the folder that holds runtime/ and toolkit/
 _EMPTY = (
     *("runtime/__init__.py", "runtime/profile/__init__.py", "runtime/profile/measure/__init__.py"),
-    *("toolkit/__init__.py", "toolkit/bundle/__init__.py"),
+    *("toolkit/__init__.py", "toolkit/bundle/__init__.py", "runtime/tasks/__init__.py"),
 )
 _FILES = (
     "toolkit/ort.py",
     "runtime/profile/measure/job.py",
+    "runtime/tasks/steps.py",
     "toolkit/errors.py",
     "toolkit/bundle/feeds.py",
     "toolkit/bundle/tensors.py",

@@ -38,11 +38,18 @@ class Structure:
 
 
 def examine(
-    model: Model, place: Place, point: tuple[int, int], answer: Answer, *, native: bool
+    model: Model,
+    place: Place,
+    point: tuple[int, int],
+    answer: Answer,
+    *,
+    native: bool,
+    writes: bool = False,
 ) -> Structure:
     """From the answer to the measure ``places``, taken at ``point`` of the grid.
 
-    ``native``: whether the session had the native kernel.
+    ``native``: whether the session had the native kernel. ``writes``: whether its nodes were timed
+    as it wrote token by token.
 
     Raises:
         InputError: the graph cannot be read, as that of an ``.ort`` file.
@@ -53,7 +60,8 @@ def examine(
     layer = find_layer(read_graph(model.path).graph, model.ids_input or None)
     share = embedding_share(answer.facts.get("profiled") or (), layer)
     if share is not None:
-        figures[f"embedding_{point[0]}x{point[1]}_share"] = share
+        name = f"embedding_{point[0]}x{point[1]}_share"
+        figures[f"writing_{point[1]}_embedding_share" if writes else name] = share
     with partitioned_graph(model.path, dimensions=dimensions, native=native) as graph:
         placement = place_graph(graph, answer.facts, place.provider)
         figures["embedding_initializer_bytes"] = float(embedding_initializer_bytes(graph, layer))
@@ -61,6 +69,11 @@ def examine(
             sum(v.const_value.nbytes for v in graph.initializers.values() if v.const_value)
         )
     return Structure(placement, figures)
+
+
+def writes_at(model: Model, place: Place) -> bool:
+    """Whether it is measured as it writes there: a page and a graph of fixed shapes cannot."""
+    return model.writes and not place.in_browser and not place.static
 
 
 _UNMAPPED = {
@@ -86,7 +99,10 @@ class Cell:
             library=str(kernel.path) if kernel is not None and kernel.usable else "",
             grid=self._grid,
             ids_input=model.ids_input,
+            tokens=task.tokens if writes_at(model, place) else 0,
         )
+        if self._job.tokens:
+            self._job = replace(self._job, warmup=min(1, task.warmup))
         self._status = MEASURED if place.timed else FUNCTION_ONLY
         self._note = place.note
         self._runtime = ""
@@ -97,6 +113,21 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.model.name} on {self.place.word}"
+
+    @property
+    def ended(self) -> str | None:
+        """Why no figures are added any more; None as long as they are."""
+        return self._note if self._status in (FAILED, WRONG) else None
+
+    @property
+    def rounds(self) -> list[dict[str, float]]:
+        """Figures by metric, of each round so far."""
+        return [taken for taken in self._rounds if taken]
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is a decoder that is measured as it writes."""
+        return self._job.tokens > 0
 
     def check(self, launcher: Launcher) -> None:
         """Compare its outputs with those of the same file on the CPU, run by standard operators."""
@@ -129,7 +160,10 @@ class Cell:
 
     def take(self, launcher: Launcher, measure: str) -> None:
         """One measure of this round: ``time``, ``cold``, ``memory`` or ``unmapped``."""
-        if measure == "time" and self._status == MEASURED:
+        if measure == "time" and self._status == MEASURED and self.writes:
+            self._add(self._ask(launcher, replace(self._job, measure="write")))
+            self._rounds[-1] |= self._reading(self._rounds[-1])
+        elif measure == "time" and self._status == MEASURED:
             for job in self._every_point("time"):
                 self._add(self._ask(launcher, job))
         elif measure == "cold":
@@ -167,6 +201,7 @@ class Cell:
                 self._grid[-1],
                 outcome.answer,
                 native=bool(self._job.library),
+                writes=self.writes,
             )
         except LightTokenError as error:  # an .ort file gives figures only
             self._structure = Structure(figures=outcome.answer.figures)
@@ -175,7 +210,7 @@ class Cell:
     def measurement(self) -> Measurement:
         """All that was found, as a part of the report."""
         figures = {}
-        rounds = [taken for taken in self._rounds if taken]
+        rounds = self.rounds
         once = self.model.sizes | self._structure.figures if rounds else {}
         for metric in metrics(self._grid):
             values = [one[metric.name] for one in rounds if metric.name in one]
@@ -194,6 +229,25 @@ class Cell:
             placement=self._structure.placement,
             timeline=self._timeline,
         )
+
+    def _reading(self, figures: dict[str, float]) -> dict[str, float]:
+        """What writing at the measured speed reads, from this round's ``figures``."""
+        step = self.model.step
+        found = {
+            "step_table_bytes": step.table,
+            "step_weights_bytes": step.weights,
+            "step_cache_bytes": step.cache,
+        }
+        for _, length in self._grid:
+            speed = figures.get(f"writing_{length}_tokens_s")
+            if speed is None:
+                continue
+            read = step.after(length + (1 + self._job.tokens) / 2)  # in the mean of the tokens
+            found[f"writing_{length}_read_bytes"] = read
+            if "copy_bytes_s" in figures:
+                share = read * speed / figures["copy_bytes_s"]
+                found[f"writing_{length}_bandwidth_share"] = share
+        return found
 
     def _advice(self) -> str:
         """Advice, if the bundle was exported for another target than this place."""

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-MEASURES = ("values", "time", "cold", "memory", "places")
+MEASURES = ("values", "time", "write", "cold", "memory", "places")
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,8 @@ class Job:
     Attributes:
         measure: what is asked, one of :data:`MEASURES`. ``values``: outputs for :attr:`ids`.
             ``time``: load, first result, latency and throughput at every point of the grid.
+            ``write``: load, first token and tokens a second of a decoder, after prompts of each
+            length of the grid, and the speed of a copy in memory.
             ``cold``: load and first result alone; the caller has dropped the files from the page
             cache. ``memory``: what the process holds, stage by stage. ``places``: which provider
             takes which node, what each node costs, the runtime's own statistics.
@@ -32,7 +34,10 @@ class Job:
         load: ``path``, so that the runtime may map files into memory, or ``bytes``, read before.
         dimensions: symbolic dimensions that are fixed at load, by name.
         grid: (texts, tokens) of the calls; the first is that of the first result.
-        runs: timed calls a point, after ``warmup`` untimed ones.
+        runs: timed calls a point, after ``warmup`` untimed ones; texts, where ``tokens`` are
+            written.
+        tokens: written after each prompt by a decoder with a cache; 0 for a model that is called
+            once a text.
         ids_input: name of the input for token ids; empty to find it by its name.
         rows: vocabulary; 0 where unknown.
         ids: token ids of the call whose outputs are compared; [texts][tokens].
@@ -45,6 +50,7 @@ class Job:
     grid: tuple[tuple[int, int], ...]
     runs: int
     warmup: int
+    tokens: int = 0
     threads: int = 1
     data: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict)

@@ -17,6 +17,9 @@ from .disk import read_afresh
 from .job import Job
 from .launch import Launcher
 
+TOKENS = 32
+"""What a decoder writes after each prompt, unless something else is asked for."""
+_RUNS = {(False, False): 50, (False, True): 10, (True, False): 3, (True, True): 1}
 _MOST_TOKENS = 100_000  # of the texts; they travel to each process
 
 
@@ -25,10 +28,12 @@ def profile(
     against: Sequence[str | Path] = (),
     *,
     places: Sequence[str] = ("cpu",),
-    lengths: Sequence[int] = (8, 128),
+    lengths: Sequence[int] | None = None,
     batches: Sequence[int] = (1,),
     texts: Sequence[str] = (),
-    runs: int = 50,
+    runs: int | None = None,
+    quick: bool = False,
+    tokens: int = TOKENS,
     warmup: int = 5,
     repeats: int = 5,
     threads: int = 1,
@@ -48,11 +53,13 @@ def profile(
         bundle: a bundle folder, or an ``.onnx`` or ``.ort`` file.
         against: more of them; comparisons are of the first with each of these.
         places: words of :data:`.places.PLACES`.
-        lengths: tokens a text.
-        batches: texts a call; each is measured with each length.
+        lengths: tokens a text; None for 8 and 128, of a decoder 32 and 512.
+        batches: texts a call; each is measured with each length. A decoder writes one text.
         texts: real text to feed, cut into pieces of these lengths with the tokenizer of the first
             bundle; without any, ids are drawn as :func:`toolkit.bundle.feeds.draw_ids` says.
-        runs: timed calls at each (batch, length).
+        runs: timed calls at each (batch, length), of a decoder texts; None for 50 calls, 3 texts.
+        quick: then for 10 calls, 1 text.
+        tokens: what a decoder with a cache writes after each prompt of these lengths.
         warmup: untimed calls before them.
         repeats: rounds.
         threads: threads that one operator may use.
@@ -65,9 +72,15 @@ def profile(
             be measured at all (one line says why).
         FormatError: a damaged bundle or model.
     """
-    _check(lengths, batches, runs=runs, repeats=repeats, threads=threads, warmup=warmup)
     places = _known(places)
     models = read_models([Path(bundle), *map(Path, against)])
+    writes = models[0].writes
+    lengths = lengths if lengths is not None else ((32, 512) if writes else (8, 128))
+    if runs is None:
+        runs = _RUNS[writes, quick]
+    counts = {"runs": runs, "repeats": repeats, "threads": threads, "tokens": tokens}
+    _check(lengths, batches, **counts, warmup=warmup)
+    _check_room(models, lengths, batches, tokens)
     grid = tuple(dict.fromkeys(itertools.product(batches, lengths)))
     rows = [model.rows for model in models if model.rows]
     stream = _stream(texts, models) if texts else ()
@@ -81,6 +94,7 @@ def profile(
         threads=threads,
         rows=min(rows, default=0),  # every model gets ids that all of them know
         stream=stream,
+        tokens=tokens,
     )
     cells: list[Cell] = []
     unreachable: list[Measurement] = []
@@ -112,6 +126,7 @@ def profile(
         runs=runs,
         repeats=repeats,
         text_tokens=len(stream),
+        tokens=tokens if any(cell.writes for cell in cells) else 0,
     )
 
 
@@ -169,6 +184,26 @@ def _check(lengths: Sequence[int], batches: Sequence[int], **numbers: int) -> No
         least = 0 if name == "warmup" else 1
         if number < least:
             raise InputError(f"{name} must be at least {least}, got {number}")
+
+
+def _check_room(
+    models: Sequence[Model], lengths: Sequence[int], batches: Sequence[int], tokens: int
+) -> None:
+    """Whether decoders have room for the texts that they are to write."""
+    for model in models:
+        if not model.writes:
+            continue
+        if set(batches) != {1}:
+            raise InputError(
+                f"{model.name} is a decoder, which is measured with one text at a time; got batch "
+                f"{max(batches)}, leave it out"
+            )
+        limit = model.manifest.max_length if model.manifest is not None else None
+        if limit is not None and max(lengths) + tokens > limit:
+            raise InputError(
+                f"a prompt of {max(lengths)} tokens and {tokens} more are {max(lengths) + tokens}, "
+                f"and {model.name} has room for {limit}; give smaller --length or --tokens"
+            )
 
 
 def _known(places: Sequence[str]) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ _STAGES = {
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of the report. ``unit`` is bytes, ms, mJ, tokens/s or share."""
+    """A row of the report. ``unit`` is bytes, ms, mJ, tokens/s, bytes/s or share."""
 
     name: str
     label: str
@@ -88,8 +88,11 @@ def metrics(grid: Sequence[tuple[int, int]]) -> tuple[Metric, ...]:
     Memory is above the bare runtime: a session of an empty model, which is the stage ``before``.
     RSS has the pages of libraries' code too that a model is the first to touch (``library``);
     ``own`` is without them: the model's bytes, and what the runtime allocates for it.
-    «Cold» is from files that are not in the page cache.
+    «Cold» is from files that are not in the page cache. What a decoder reads for a token is counted
+    from its files, see :mod:`..step_bytes`; its share of a copy's bandwidth is those bytes a second
+    over the bytes a second that a copy reads and writes, in the same process and as many threads.
     """
+    lengths = tuple(dict.fromkeys(length for _, length in grid))
     return (
         Metric("disk_bytes", "on disk", "bytes"),
         Metric("download_bytes", "to download, gzip", "bytes"),
@@ -117,6 +120,11 @@ def metrics(grid: Sequence[tuple[int, int]]) -> tuple[Metric, ...]:
         Metric("arena_used_bytes", "onnxruntime's arena, most in use", "bytes"),
         Metric("initializer_bytes", "initialisers after optimisation", "bytes"),
         Metric("embedding_initializer_bytes", "of these, the embedding layer's", "bytes"),
+        *(metric for length in lengths for metric in _writing(length)),
+        Metric("step_table_bytes", "read for a token: the table", "bytes"),
+        Metric("step_weights_bytes", "read for a token: other weights", "bytes"),
+        Metric("step_cache_bytes", "read for a token: the cache, each token", "bytes"),
+        Metric("copy_bytes_s", "a plain copy in memory", "bytes/s"),
         *(
             metric
             for batch, length in grid
@@ -131,6 +139,22 @@ def metrics(grid: Sequence[tuple[int, int]]) -> tuple[Metric, ...]:
                 Metric(f"embedding_{at}_share", f"embedding's share of the time, {where}", "share"),
             )
         ),
+    )
+
+
+def _writing(length: int) -> tuple[Metric, ...]:
+    """Of a decoder, after a prompt of so many tokens."""
+    after = f"after {length} tokens"
+    name = f"writing_{length}"
+    return (
+        Metric(f"first_token_{length}_ms", f"first token {after}", "ms"),
+        Metric(f"{name}_tokens_s", f"writing {after}", "tokens/s"),
+        Metric(f"{name}_read_bytes", f"read for a token, {after}", "bytes"),
+        Metric(f"{name}_bandwidth_share", f"of a copy's bandwidth, {after}", "share"),
+        Metric(f"{name}_rss_bytes", f"memory {after} (RSS)", "bytes"),
+        Metric(f"{name}_peak_rss_bytes", f"memory peak, {after} (RSS)", "bytes"),
+        Metric(f"{name}_embedding_share", f"look-up's share of the time, {after}", "share"),
+        Metric(f"energy_text_{length}_mj", f"energy of a text {after}", "mJ"),
     )
 
 
@@ -263,6 +287,7 @@ class ProfileReport:
         grid: (texts, tokens) of the calls.
         runs: timed calls a point in each process.
         repeats: processes a model and measure, one a round.
+        tokens: that a decoder wrote after each prompt; then ``runs`` are texts.
         text_tokens: tokens of the real text that was fed; 0 where ids were drawn at random.
     """
 
@@ -277,6 +302,7 @@ class ProfileReport:
     repeats: int
     text_tokens: int
     predictions: tuple[Prediction, ...] = ()
+    tokens: int = 0
     kind: str = "lighttoken profile"
     schema: int = SCHEMA
 

@@ -23,6 +23,7 @@ _HIDDEN = (
         "initializer_",
     ),
     *("load_page_", "load_wasm_", "_p99_", "load_peak_"),
+    *("step_", "_embedding_share", "energy_text_"),
 )
 
 
@@ -94,13 +95,15 @@ def _cell(figure: Statistic | None, metric: Metric, *, spread: bool) -> str:
     if figure is None:
         return "–"
     median, low, high = (_number(n, metric.unit) for n in (figure.median, figure.low, figure.high))
-    unit = {"bytes": " MB", "share": "%"}.get(metric.unit, f" {metric.unit}")
+    unit = {"bytes": " MB", "bytes/s": " GB/s", "share": "%"}.get(metric.unit, f" {metric.unit}")
     return f"{median}{unit}" + (f" ({low}–{high})" if spread and low != high else "")
 
 
 def _number(value: float, unit: str) -> str:
     if unit == "bytes":
         return f"{value / 1e6:.2f}"
+    if unit == "bytes/s":
+        return f"{value / 1e9:.1f}"
     if unit == "share":
         value *= 100
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from exporters.passes.keep_last_logits import KeepLastLogits
-from toolkit.graph.contract import LOGITS_TO_KEEP
+from toolkit.bundle.feeds import LOGITS_TO_KEEP
 
 ROWS, WIDTH = 11, 6
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -486,3 +487,47 @@ def test_reading_afresh_leaves_the_file_as_it_is(tmp_path, monkeypatch, system_c
     assert path.read_bytes() == content
     if not system_can_drop:
         assert drop([path]) is False
+
+
+def test_a_decoder_is_measured_as_it_writes(decoder_file, tmp_path):
+    other = tmp_path / "other.onnx"
+    other.write_bytes(decoder_file.read_bytes())
+    few = {"lengths": (3, 8), "runs": 1, "warmup": 1, "tokens": 4, "repeats": 2}
+    report = profile(decoder_file, [other], **few)
+    assert report.tokens == 4
+    for one in report.measurements:
+        assert (one.status, one.parity.error) == (MEASURED, 0)
+        assert one.figures.keys() <= {metric.name for metric in metrics(report.grid)}
+        assert not any(name.startswith(("latency", "embedding_1x")) for name in one.figures)
+        for length in (3, 8):
+            read, share, speed = (
+                one.figures[f"writing_{length}_{name}"]
+                for name in ("read_bytes", "bandwidth_share", "tokens_s")
+            )
+            table, cache = 300 * 32 * 4, 2 * 32 * 4
+            assert read.median == pytest.approx(table + (length + 2.5) * cache, abs=100)
+            copied = one.figures["copy_bytes_s"].values
+            for round_ in range(2):
+                wanted = read.values[round_] * speed.values[round_] / copied[round_]
+                assert share.values[round_] == pytest.approx(wanted)
+    ratios = report.comparisons[0].ratios
+    assert ratios["writing_8_read_bytes"] == 1
+    text = shown(report)
+    for words in ("first token after 8 tokens", "tokens/s", "read for a token", "GB/s"):
+        assert words in text
+    assert "the cache" not in text
+    assert "read for a token: the cache" in shown(report, everything=True)
+
+
+def test_a_decoder_writes_one_text_within_its_room(decoder_file, monkeypatch):
+    with pytest.raises(InputError, match="one text at a time; got batch 2"):
+        profile(decoder_file, batches=(1, 2))
+    with pytest.raises(InputError, match="tokens must be at least 1, got 0"):
+        profile(decoder_file, tokens=0)
+    (model,) = read_models([decoder_file])
+    facts = SimpleNamespace(ids_input="input_ids", max_length=40)
+    short = dataclasses.replace(model, manifest=facts)
+    module = sys.modules["runtime.profile.measure.rounds"]
+    monkeypatch.setattr(module, "read_models", lambda _: [short])
+    with pytest.raises(InputError, match=r"prompt of 32 tokens and 9 more are 41, .* room for 40"):
+        profile(decoder_file, lengths=(32,), tokens=9)

@@ -5,9 +5,8 @@ from exporters import export
 from runtime import Sampling, open_pipeline, open_session
 from runtime.tasks.chat import ChatTemplate
 from toolkit import Budget
-from toolkit.bundle.feeds import build_feeds
+from toolkit.bundle.feeds import LOGITS_TO_KEEP, build_feeds
 from toolkit.errors import InputError
-from toolkit.graph.contract import LOGITS_TO_KEEP
 
 ROWS, LIMIT = 300, 40
 

@@ -8,12 +8,13 @@ from toolkit.errors import LightTokenError
 from toolkit.ort import ORT_ERRORS, one_line
 
 from ..job import Job
-from . import memory_job, places_job, time_job, values_job
+from . import memory_job, places_job, time_job, values_job, write_job
 
 MEASURES = {
     "values": values_job.measure,
     "time": time_job.measure,
     "cold": time_job.measure_load,
+    "write": write_job.measure,
     "memory": memory_job.measure,
     "places": places_job.measure,
 }

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from runtime.tasks.steps import Steps
+
 from ..job import Job
 from .memory import Memory, peak_rss, reset_peak, snapshot
 from .session import Feeder, open_model, options_of, runtime_name
@@ -20,12 +22,14 @@ EMPTY = base64.b64decode(
     "EhAKDggHEgoKAxIBYgoDEgFzQgQKABAN"
 )
 _MOST_CALLS = 20  # a point; memory has settled by then
+_MOST_TOKENS = 8  # written by a decoder at each length, for the same reason
 
 
 def measure(job: Job) -> dict[str, Any]:
     """Memory before the load, after it, after the first run, in use, and its peaks.
 
-    Marks are the ends of the stages; ``load`` begins at the mark ``before``.
+    Marks are the ends of the stages; ``load`` begins at the mark ``before``. A decoder reads a
+    prompt of each length, the shortest first, and writes a few tokens.
     """
     folder = Path(job.model).parent
     files = {str(folder / name) for name in job.data} | {job.model}
@@ -48,7 +52,9 @@ def measure(job: Job) -> dict[str, Any]:
     marks.append((time.monotonic(), "first"))
     figures |= _figures("first", before, snapshot(files))
 
-    for batch, length in job.grid:
+    for length in sorted(length for _, length in job.grid if job.tokens):
+        figures |= _context(session, feeder, length, job, before, files)
+    for batch, length in () if job.tokens else job.grid:
         for _ in range(min(job.warmup + job.runs, _MOST_CALLS)):
             session.run(None, feeder.next(batch, length))
     marks.append((time.monotonic(), "steady"))
@@ -58,6 +64,26 @@ def measure(job: Job) -> dict[str, Any]:
     if peak is not None:
         figures["peak_process_rss_bytes"] = peak
     return {"runtime": runtime_name(), "figures": figures, "marks": marks}
+
+
+def _context(
+    session: ort.InferenceSession,
+    feeder: Feeder,
+    length: int,
+    job: Job,
+    before: Memory,
+    files: set[str],
+) -> dict[str, float]:
+    """Memory while a text of so many tokens goes on, and the most so far."""
+    text = Steps(session, feeder.ids_input, job.model)
+    latest = feeder.draw(length)
+    for _ in range(1 + min(job.tokens, _MOST_TOKENS)):
+        latest = [int(text.step(latest).argmax())]
+    now = snapshot(files)  # the text still holds its cache
+    return {
+        f"writing_{length}_rss_bytes": now.rss - before.rss,
+        **_peak(f"writing_{length}_peak_rss_bytes", before),
+    }
 
 
 def _figures(stage: str, before: Memory, after: Memory) -> dict[str, float]:

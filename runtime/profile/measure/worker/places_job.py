@@ -12,6 +12,8 @@ from typing import Any
 
 import onnxruntime as ort
 
+from runtime.tasks.steps import Steps
+
 from ..job import Job
 from .session import Feeder, open_model, options_of, runtime_name
 
@@ -26,7 +28,8 @@ def measure(job: Job) -> dict[str, Any]:
 
     ``assigned`` is ``[[provider, [[operator, domain, node], ...]], ...]``, ``profiled`` is
     ``[[provider, operator, node, microseconds], ...]``, the median of a node's calls at the last
-    point of the grid. Both as onnxruntime runs the graph, after its own rewriting.
+    point of the grid, of a decoder its steps over one token. Both as onnxruntime runs the graph,
+    after its own rewriting.
     """
     batch, length = job.grid[-1]
     facts: dict[str, Any] = {}
@@ -64,8 +67,13 @@ def _logged(
             ort.set_default_logger_severity(1)  # the arena's messages are of severity «info»
             session = open_model(job, options)
             feeder = Feeder(session, job)
-            for _ in range(_CALLS + 1):
-                session.run(None, feeder.next(batch, length))
+            if job.tokens:
+                text, latest = Steps(session, feeder.ids_input, job.model), feeder.draw(length)
+                for _ in range(_CALLS + 1):
+                    latest = [int(text.step(latest).argmax())]
+            else:
+                for _ in range(_CALLS + 1):
+                    session.run(None, feeder.next(batch, length))
         finally:
             ort.set_default_logger_severity(3)
             os.dup2(kept, 2)

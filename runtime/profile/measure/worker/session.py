@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from runtime.tasks.steps import last_logits
 from toolkit.bundle.feeds import Array, Int64, build_feeds, draw_ids, find_ids_input
 from toolkit.bundle.tensors import describe
 from toolkit.errors import InputError
@@ -96,24 +97,33 @@ def _read(job: Job, options: ort.SessionOptions) -> tuple[bytes, list[bytes]]:
 
 
 class Feeder:
-    """New feeds for every call: with the same ids each time, most of a table would not be read."""
+    """New feeds for every call: with the same ids each time, most of a table would not be read.
+
+    Attributes:
+        ids_input: the input of token ids; None where none is found.
+    """
 
     def __init__(self, session: ort.InferenceSession, job: Job) -> None:
         self._inputs = describe(session.get_inputs())
         known = any(info.name == job.ids_input for info in self._inputs)
-        self._ids_input = job.ids_input if known else find_ids_input(self._inputs)
+        self.ids_input = job.ids_input if known else find_ids_input(self._inputs)
+        self._last = last_logits(session) if job.tokens else {}
         self._rows = job.rows
         self._rng = np.random.default_rng(job.seed)
         self._stream = np.array(job.stream, np.int64)
         self._at = 0
 
     def next(self, batch: int, length: int) -> dict[str, Array]:
-        """Feeds of ``batch`` texts of ``length`` tokens."""
-        return self.of(self._ids(batch, length))
+        """Feeds of ``batch`` texts of ``length`` tokens, of a decoder for the last logits alone."""
+        return self.of(self._ids(batch, length)) | self._last
+
+    def draw(self, length: int) -> list[int]:
+        """Token ids of one text."""
+        return [int(id_) for id_ in self._ids(1, length)[0]]
 
     def of(self, ids: Int64) -> dict[str, Array]:
         """Feeds of these ids, int64 [batch, length]."""
-        return build_feeds(self._inputs, self._ids_input, ids)
+        return build_feeds(self._inputs, self.ids_input, ids)
 
     def _ids(self, batch: int, length: int) -> Int64:
         if not self._stream.size:

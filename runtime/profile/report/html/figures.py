@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from ..report import Comparison, Measurement, Metric, ProfileReport, metrics
 from .words import ABSENT, amount, digits, spread
 
-_UNITS = {"_bytes": "bytes", "_ms": "ms", "_mj": "mJ", "_tokens_s": "tokens/s", "_share": "share"}
+_UNITS = {
+    "_bytes": "bytes",
+    "_ms": "ms",
+    "_mj": "mJ",
+    "_tokens_s": "tokens/s",
+    "_bytes_s": "bytes/s",
+    "_share": "share",
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,8 @@ def _row(metric: Metric, here: list[Measurement], compared: list[Comparison]) ->
 def _group(metric: Metric) -> str:
     if metric.name in ("disk_bytes", "download_bytes"):
         return "Bytes"
+    if metric.name.startswith(("writing_", "first_token_", "step_", "copy_", "energy_text_")):
+        return "Memory" if metric.name.endswith("_rss_bytes") else "Writing"
     if metric.unit == "bytes":
         return "Memory"
     return "Load" if metric.name.endswith(("load_ms", "first_result_ms")) else "Calls"

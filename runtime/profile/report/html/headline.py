@@ -65,6 +65,9 @@ def _wanted(report: ProfileReport) -> list[list[tuple[str, str]]]:
         ],
     ]
     points = longest_first(report.grid)
+    for length in dict.fromkeys(length for _, length in points):
+        wanted.append([(f"first_token_{length}_ms", f"First token after {length}")])
+        wanted.append([(f"writing_{length}_tokens_s", f"Writing after {length} tokens")])
     wanted.append([(latency(*point, 50), f"{tokens(*point)}, median call") for point in points])
     return wanted
 
@@ -72,7 +75,8 @@ def _wanted(report: ProfileReport) -> list[list[tuple[str, str]]]:
 def _card(
     report: ProfileReport, figure: Statistic, comparison: Comparison | None, name: str, label: str
 ) -> Card:
-    unit = "bytes" if name.endswith("_bytes") else "ms"
+    units = {"_bytes": "bytes", "_tokens_s": "tokens/s"}
+    unit = next((unit for ending, unit in units.items() if name.endswith(ending)), "ms")
     ratio = other = ""
     if comparison is not None and name in comparison.ratios:
         ratio, joined = ratio_words(comparison.ratios[name], unit)

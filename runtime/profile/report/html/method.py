@@ -4,6 +4,7 @@ from pathlib import PurePath
 
 from ..report import Environment, Measurement, ProfileReport
 from .words import amount, count, tokens
+from .writing import explained
 
 _ENERGY = (
     "Energy is what the processor packages' own counters tell, a call: every core counts, whoever "
@@ -37,6 +38,7 @@ def paragraphs(report: ProfileReport) -> list[str]:
         "file on the CPU, by standard operators. Where they were too far off, nothing was timed. "
         "«Function only» are places, emulators for example, where a model runs but times would "
         "mean nothing.",
+        *([explained(report)] if report.tokens else []),
         *([_ENERGY] if any(map(_tells_energy, report.measurements)) else []),
     ]
 
@@ -51,6 +53,7 @@ def settings(report: ProfileReport) -> list[tuple[str, str]]:
         ("places", ", ".join(report.places)),
         ("calls", ", ".join(tokens(*point) for point in report.grid)),
         ("timed calls a point", f"{report.runs:,}"),
+        *([("tokens written", f"{report.tokens:,}")] if report.tokens else []),
         ("processes a model and measure", f"{report.repeats:,}"),
         ("threads an operator", f"{report.threads:,}"),
         ("text", f"{count(report.text_tokens, 'token')}" if report.text_tokens else "drawn ids"),

@@ -9,7 +9,7 @@ from toolkit.extras import require
 from toolkit.files import write_aside
 
 from ..report import ProfileReport
-from . import across, figures, headline, memory, method, partition, sizes, speed
+from . import across, figures, headline, memory, method, partition, sizes, speed, writing
 from .words import count, listed
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -39,6 +39,7 @@ def to_html(report: ProfileReport) -> str:
         "sizes": sizes.sizes(report),
         "memory": memory.memory(report),
         "speed": speed.speed(report),
+        "writing": writing.writing(report),
         "bars": across.charts(report),
         "statuses": across.statuses(report),
         "placements": partition.placements(report),
@@ -49,6 +50,7 @@ def to_html(report: ProfileReport) -> str:
         ("bytes", "Bytes"),
         *([("memory", "Memory")] if sections["memory"] else []),
         *([("latency", "Latency")] if sections["speed"] else []),
+        *([("writing", "Writing")] if sections["writing"] else []),
         ("places", "Places"),
         *([("partition", "Nodes")] if sections["placements"] else []),
         *([("predicted", "Predicted")] if sections["predictions"] else []),

@@ -25,6 +25,8 @@ def amount(value: float, unit: str) -> str:
         return f"−{amount(-value, unit)}"
     if unit == "bytes":
         return _bytes(value)
+    if unit == "bytes/s":
+        return f"{digits(value / 1e9)} GB/s"
     if unit == "share":
         return f"{digits(100 * value)}%"
     if unit == "ms" and value >= 10_000:
@@ -64,11 +66,11 @@ def ratio_words(ratio: float, unit: str) -> tuple[str, str]:
     """A ratio, and how its sentence goes on before the other model's name.
 
     «11.4 times smaller», «than» where bytes are at most half; else «0.94 of the time», «of», or
-    «1.06 times the time», «of».
+    «1.06 times the time», «of»; of tokens a second «1.50 times the speed», «of».
     """
     if unit == "bytes" and 0 < ratio <= 0.5:
         return f"{digits(1 / ratio)} times smaller", "than"
-    cost = "bytes" if unit == "bytes" else "time"
+    cost = {"bytes": "bytes", "tokens/s": "speed"}.get(unit, "time")
     if ratio > 1:
         return f"{digits(ratio)} times the {cost}", "of"
     return f"{ratio:.2f} of the {cost}" if ratio >= 0.1 else f"{digits(ratio)} of the {cost}", "of"

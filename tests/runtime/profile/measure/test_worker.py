@@ -1,4 +1,5 @@
 import ast
+import base64
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from runtime.profile.measure.carry import MODULE, carry
@@ -273,3 +275,50 @@ def test_memory_without_proc(monkeypatch, tmp_path):
     now = memory.snapshot()
     assert now.anonymous is None
     assert memory.peak_rss() >= now.rss * 0.5 > MB
+
+
+def decoder_job(path, measure, **changes):
+    facts = {"grid": ((1, 3), (1, 9)), "runs": 2, "rows": 300, "tokens": 4}
+    return job_of(path, measure, **{**facts, **changes})
+
+
+def test_a_decoder_writes(ask, decoder_file):
+    done, lines = ask(decoder_job(decoder_file, "write"))
+    assert done.returncode == 0, done.stderr
+    figures = Answer.from_dict(lines[-1]["answer"]).figures
+    assert 0 < figures["load_ms"] < figures["first_result_ms"]
+    for length in (3, 9):
+        assert figures[f"first_token_{length}_ms"] > 0
+        assert figures[f"writing_{length}_tokens_s"] > 0
+    assert figures["copy_bytes_s"] > 1e6
+
+
+def test_a_decoders_values_are_those_of_the_whole_text(ask, decoder_file):
+    """The first half in one step, then token by token: the cache is what is compared."""
+    ids = tuple(int(id_) for id_ in np.random.default_rng(0).integers(1, 300, 6))
+    answer = ask(decoder_job(decoder_file, "values", ids=(ids,)))[1][-1]["answer"]
+    assert list(answer["outputs"]) == [f"logits after step {n}" for n in (1, 2, 3, 4)]
+    session = onnxruntime.InferenceSession(decoder_file)
+    empty = np.zeros((1, 1, 0, 32), np.float32)
+    for step, told in enumerate(answer["outputs"].values()):
+        text = np.array([ids[: 3 + step]])
+        cache = {f"past_key_values.0.{kind}": empty for kind in ("key", "value")}
+        feeds = {"input_ids": text, "attention_mask": np.ones_like(text), **cache}
+        wanted = session.run(["logits"], feeds)[0][0, -1]
+        found = np.frombuffer(base64.b64decode(told["data"]), "<f4")
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@LINUX
+def test_memory_of_a_decoder_at_each_length(ask, decoder_file):
+    answer = ask(decoder_job(decoder_file, "memory"))[1][-1]["answer"]
+    figures = answer["figures"]
+    for length in (3, 9):
+        assert figures[f"writing_{length}_rss_bytes"] > 0
+        assert figures[f"writing_{length}_peak_rss_bytes"] >= figures[f"writing_{length}_rss_bytes"]
+    assert [stage for _, stage in answer["marks"]] == ["before", "load", "first", "steady"]
+
+
+def test_nodes_of_a_decoder_are_those_of_a_step(ask, decoder_file):
+    facts = ask(decoder_job(decoder_file, "places"))[1][-1]["answer"]["facts"]
+    assert "MatMul" in {operator for _, operator, _, _ in facts["profiled"]}
