@@ -9,7 +9,8 @@ from exporters.passes.compress_head import CompressHead
 from exporters.passes.compress_table import CompressTable
 from exporters.passes.inline_functions import InlineFunctions
 from exporters.passes.keep_last_logits import KeepLastLogits
-from toolkit.graph.contract import DOMAIN, HEAD, LOGITS_TO_KEEP, LOOKUP
+from toolkit.bundle.feeds import LOGITS_TO_KEEP
+from toolkit.graph.contract import DOMAIN, HEAD, LOOKUP
 
 ROWS, WIDTH, STATES = 300, 12, 8
 RNG = np.random.default_rng(0)
