@@ -1,7 +1,7 @@
 """What a decoder reads of its files and its cache to write one token."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def step_bytes(model: Path, inputs: Sequence[TensorInfo]) -> StepBytes:
             weights += nbytes
     for function in loaded.functions.values():
         if without_number(function.name) == HEAD:  # the order of its rows
-            table += sum(value.const_value.nbytes for value in _constants(function))
+            table += sum(_constants(function))
     return StepBytes(table, weights, sum(map(_cache_bytes, inputs)))
 
 
@@ -82,9 +82,12 @@ def _is_looked_up(value: ir.Value, gathers: Collection[ir.Node]) -> bool:
     return any(value in gather.inputs for gather in gathers)
 
 
-def _constants(function: ir.Function) -> list[ir.Value]:
-    made = [node.outputs[0] for node in function if node.op_type == "Constant"]
-    return [value for value in made if value.const_value is not None]
+def _constants(function: ir.Function) -> Iterator[int]:
+    """Bytes of what its body holds."""
+    for node in function:
+        tensor = node.outputs[0].const_value if node.op_type == "Constant" else None
+        if tensor is not None:
+            yield tensor.nbytes
 
 
 def _cache_bytes(info: TensorInfo) -> float:

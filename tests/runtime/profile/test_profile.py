@@ -529,5 +529,5 @@ def test_a_decoder_writes_one_text_within_its_room(decoder_file, monkeypatch):
     short = dataclasses.replace(model, manifest=facts)
     module = sys.modules["runtime.profile.measure.rounds"]
     monkeypatch.setattr(module, "read_models", lambda _: [short])
-    with pytest.raises(InputError, match="prompt of 32 tokens and 9 more are 41, .* room for 40"):
+    with pytest.raises(InputError, match=r"prompt of 32 tokens and 9 more are 41, .* room for 40"):
         profile(decoder_file, lengths=(32,), tokens=9)

@@ -622,3 +622,44 @@ def test_reader_ignores_what_it_does_not_know():
     without = damaged()
     del without["predictions"]
     assert read_report(without) == dataclasses.replace(sample(), predictions=())
+
+
+def writer(name, speed):
+    told = {
+        "disk_bytes": 95e6,
+        "first_token_512_ms": 900 / speed,
+        "writing_512_tokens_s": speed,
+        "writing_512_read_bytes": 108.5e6,
+        "writing_512_bandwidth_share": 0.123,
+        "writing_512_peak_rss_bytes": 333e6,
+        "copy_bytes_s": 11.2e9,
+    }
+    return Measurement(
+        name, "cpu", MEASURED, figures={n: Statistic.of([v, v]) for n, v in told.items()}
+    )
+
+
+def test_a_decoder_has_a_section_of_its_own():
+    ours, original = writer("ours", 30.0), writer("original", 20.0)
+    report = ProfileReport(
+        subjects=(Subject("ours", "/a/ours"), Subject("original", "/a/original")),
+        places=("cpu",),
+        measurements=(ours, original),
+        comparisons=(Comparison.of(ours, original),),
+        environment=Environment("Linux", "x86", 2, 8_000_000_000),
+        threads=1,
+        grid=((1, 512),),
+        runs=3,
+        repeats=2,
+        text_tokens=0,
+        tokens=48,
+    )
+    page = to_html(report)
+    section = page.split('id="writing"')[1].split("</section>")[0]
+    for words in ("read for a token, after 512 tokens", "108.5 MB", "12.3%", "11.2 GB/s"):
+        assert words in section
+    assert "peak" not in section
+    assert "1.50 times the speed" in page
+    assert "wrote 48 tokens" in page
+    assert "latency" not in section
+    assert read_report(json.loads(json.dumps(report.to_dict()))) == report
