@@ -11,6 +11,7 @@ from toolkit.bundle.feeds import is_cache
 from toolkit.bundle.tensors import TensorInfo
 from toolkit.graph.contract import HEAD, is_lookup, packed_tensors, stored_values, without_number
 from toolkit.graph.files import load_proto
+from toolkit.graph.forms import constant
 from toolkit.graph.gathers import nodes_around, row_gathers
 
 
@@ -48,11 +49,12 @@ def step_bytes(model: Path, inputs: Sequence[TensorInfo]) -> StepBytes:
     of_table = packed_tensors(graph)
     table = weights = 0.0
     for value in stored_values(graph):
-        if value.const_value is None:
+        tensor = constant(value)
+        if tensor is None:
             continue
-        nbytes = float(value.const_value.nbytes)
+        nbytes = float(tensor.nbytes)
         if _gives_rows(value, around):
-            nbytes /= max(value.const_value.shape.numpy(), default=1)
+            nbytes /= max(tensor.shape.numpy(), default=1)
         if value in of_table or _is_looked_up(value, gathers):
             table += nbytes
         else:
@@ -85,7 +87,7 @@ def _is_looked_up(value: ir.Value, gathers: Collection[ir.Node]) -> bool:
 def _constants(function: ir.Function) -> Iterator[int]:
     """Bytes of what its body holds."""
     for node in function:
-        tensor = node.outputs[0].const_value if node.op_type == "Constant" else None
+        tensor = constant(node.outputs[0]) if node.op_type == "Constant" else None
         if tensor is not None:
             yield tensor.nbytes
 
