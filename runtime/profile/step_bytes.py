@@ -1,7 +1,7 @@
 """What a decoder reads of its files and its cache to write one token."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from toolkit.bundle.feeds import is_cache
 from toolkit.bundle.tensors import TensorInfo
 from toolkit.graph.contract import HEAD, is_lookup, packed_tensors, stored_values, without_number
 from toolkit.graph.files import load_proto
+from toolkit.graph.forms import constant
 from toolkit.graph.gathers import nodes_around, row_gathers
 
 
@@ -48,18 +49,19 @@ def step_bytes(model: Path, inputs: Sequence[TensorInfo]) -> StepBytes:
     of_table = packed_tensors(graph)
     table = weights = 0.0
     for value in stored_values(graph):
-        if value.const_value is None:
+        tensor = constant(value)
+        if tensor is None:
             continue
-        nbytes = float(value.const_value.nbytes)
+        nbytes = float(tensor.nbytes)
         if _gives_rows(value, around):
-            nbytes /= max(value.const_value.shape.numpy(), default=1)
+            nbytes /= max(tensor.shape.numpy(), default=1)
         if value in of_table or _is_looked_up(value, gathers):
             table += nbytes
         else:
             weights += nbytes
     for function in loaded.functions.values():
         if without_number(function.name) == HEAD:  # the order of its rows
-            table += sum(tensor.nbytes for tensor in _constants(function))
+            table += sum(_constants(function))
     return StepBytes(table, weights, sum(map(_cache_bytes, inputs)))
 
 
@@ -82,9 +84,12 @@ def _is_looked_up(value: ir.Value, gathers: Collection[ir.Node]) -> bool:
     return any(value in gather.inputs for gather in gathers)
 
 
-def _constants(function: ir.Function) -> list[ir.TensorProtocol]:
-    made = [node.outputs[0].const_value for node in function if node.op_type == "Constant"]
-    return [tensor for tensor in made if tensor is not None]
+def _constants(function: ir.Function) -> Iterator[int]:
+    """Bytes of what its body holds."""
+    for node in function:
+        tensor = constant(node.outputs[0]) if node.op_type == "Constant" else None
+        if tensor is not None:
+            yield tensor.nbytes
 
 
 def _cache_bytes(info: TensorInfo) -> float:
