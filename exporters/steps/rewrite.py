@@ -48,7 +48,6 @@ def passes(state: Export) -> list[ir.passes.InPlacePass]:
     found: list[ir.passes.InPlacePass] = []
     if options.with_pooling:
         found.append(_pooling(state))
-    # Before the tables, whose number of rows tells a head.
     found += [CompressHead(head.name, head.embedding) for head in state.packed_heads]
     found += [
         CompressTable(table.name, table.embedding, heads=bool(table.heads), floats=target.floats)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from .contract import is_packed
+from .contract import is_lookup
 from .forms import FLOATS, constant, dequantizes, is_op, is_plain_gemm, shape_of, turns, type_of
 from .heads import find_heads
 from .products import Head, logits_makers
@@ -64,18 +64,19 @@ class OwnHead:
 def find_own_heads(graph: ir.Graph, *, compare: bool = True) -> list[OwnHead]:
     """Every head of the output ``logits`` with a matrix of its own, one entry for each matrix.
 
-    A head has as many rows as a table has that ids look up: tokens that come in can go out. Labels
-    of a classifier are as a rule fewer, and are none. Not found are heads that share a table or
-    hold the same values, and matrices that anything else reads: they have to stay. Without
-    ``compare`` no values are read, and a matrix with a table's values counts as another.
+    A head has as many rows as a table has that ids look up, packed or not: tokens that come in can
+    go out. Labels of a classifier are as a rule fewer, and are none.
+
+    Not found are heads that share a table or hold the same values, and matrices that anything else
+    reads: they have to stay. Without ``compare`` no values are read, and a matrix with a table's
+    values counts as another.
     """
     tables = find_tables(graph)
     every = [find_heads(graph, table) for table in tables] if compare else []
     shared = {head.node for heads in every for head in heads}
     looked_up = {table.value for table in tables}
-    sizes = {table.rows for table in tables if table.rows >= MIN_ROWS}
-    # Nothing tells the rows of a packed table.
-    packed = any(is_packed(node) for node in graph.all_nodes())
+    sizes = {table.rows for table in tables}
+    sizes |= {n.attributes.get_int("rows", 0) for n in graph.all_nodes() if is_lookup(n)}
     found: dict[ir.Value, list[Head]] = {}
     for node in logits_makers(graph):
         head = _head(node)
@@ -84,9 +85,7 @@ def find_own_heads(graph: ir.Graph, *, compare: bool = True) -> list[OwnHead]:
             found.setdefault(matrix, []).append(head)
     own = [_own(graph, value, heads) for value, heads in found.items()]
     return [
-        each
-        for each in own
-        if each is not None and (each.rows in sizes or (packed and each.rows >= MIN_ROWS))
+        each for each in own if each is not None and each.rows in sizes and each.rows >= MIN_ROWS
     ]
 
 

@@ -197,8 +197,10 @@ def test_a_head_of_its_own_apart_from_the_table(lighttoken, text: Path, tiny_mod
     assert len(set(divergence.values())) == 3
     assert min(divergence.values()) > 0
     original, both, table, head = (model["nbytes"] for model in outcome.json["models"])
-    assert both < head < table < original
-    assert abs((original - table) + (original - head) - 600 * 32 * 4 * (3 / 4 + 5 / 6)) < 2000
+    manifest = json.loads((bundle / "lighttoken.json").read_text())
+    assert original - table == 600 * 32 * 4 - manifest["tables"][0]["bytes"]
+    assert original - head == 600 * 32 * 4 - manifest["heads"][0]["bytes"]
+    assert both < head < table
 
 
 def test_each_token_masked_alone(lighttoken, fails, of_task, text: Path):
