@@ -11,6 +11,7 @@ _EXAMPLE = """\b
 Examples:
   lighttoken serve minilm
   lighttoken serve minilm --provider webgpu --port 9000
+  lighttoken serve gemma
 """
 
 
@@ -42,7 +43,7 @@ Examples:
 def command(
     bundle: Path, port: int | None, host: str, provider: str, show: bool, as_json: bool
 ) -> None:
-    """Try BUNDLE in a browser: type sentences, see how alike they are.
+    """Try BUNDLE in a browser: see how alike sentences are, or what a decoder writes.
 
     The browser computes all of it with onnxruntime-web; what is typed never leaves it. Ends with
     Ctrl-C. With --json the address comes as JSON, once it can be opened.
