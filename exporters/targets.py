@@ -61,8 +61,8 @@ TARGETS = {
         "and a head that walks the packed table in standard operators takes longer than 4 bits "
         "where it multiplies many tokens. Of one token, as in decoders with a cache, it takes "
         "little longer: onnxruntime-web has no kernel for 4 bits and makes all of the matrix "
-        "float32 at each call. It refuses inputs that have a default, so num_logits_to_keep of a decoder has "
-        "none.",
+        "float32 at each call. It refuses inputs that have a default, so num_logits_to_keep of a "
+        "decoder has none.",
     ),
     "webgpu": Target(
         decode="inline",

@@ -143,8 +143,8 @@ def test_folder_without_manifest(tmp_path):
 
 
 def test_newer_version(bundle, rewrite_manifest):
-    rewrite_manifest(bundle, version=2)
-    with pytest.raises(FormatError, match="version 2"):
+    rewrite_manifest(bundle, version=9)
+    with pytest.raises(FormatError, match="version 9"):
         open_session(bundle)
 
 
