@@ -176,6 +176,20 @@ def _healing_texts(loaded: LoadedModel, asked: Asked) -> Tensor:
     return decoder.write(_TEXTS, _LENGTH, seed=1)
 
 
+def read_windows(
+    tokenizer: Path, text: Path, start: int, windows: int, length: int
+) -> NDArray[np.int64]:
+    """The first tokens of a text file, int64 [windows, length], the token ``start`` before each."""
+    count = windows * (length - 1)
+    words = text.read_text(encoding="utf-8")[: _CHARACTERS * count]
+    encoder = Tokenizer.from_file(str(tokenizer))
+    ids = np.array(encoder.encode(words, add_special_tokens=False).ids[:count])
+    if len(ids) < count:
+        raise InputError(f"{text} holds {len(ids)} tokens, {count} are wanted; give a longer text")
+    shaped = ids.reshape(windows, length - 1)
+    return np.pad(shaped, ((0, 0), (1, 0)), constant_values=start)
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("text", type=click.Path(path_type=Path))
@@ -197,14 +211,8 @@ def command(
     facts = read_facts(folder)
     model = load_model(folder, facts)
     start = model.config.bos_token_id if model.config.bos_token_id is not None else 0
-    count = windows * (length - 1)
-    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    words = text.read_text(encoding="utf-8")[: _CHARACTERS * count]
-    ids = np.array(tokenizer.encode(words, add_special_tokens=False).ids[:count])
-    if len(ids) < count:
-        raise InputError(f"{text} holds {len(ids)} tokens, {count} are wanted; give a longer text")
-    ids = ids.reshape(windows, length - 1)
-    judge = Judge(model, torch.from_numpy(np.pad(ids, ((0, 0), (1, 0)), constant_values=start)))
+    read = read_windows(folder / TOKENIZER, text, start, windows, length)
+    judge = Judge(model, torch.from_numpy(read))
     click.echo("| table | bits a parameter | input | head | both | top-1 | seconds |")
     click.echo("|---|--:|--:|--:|--:|--:|--:|")
     for row in rows(judge, Asked(folder, ratios, corpus, heal)):
