@@ -108,6 +108,7 @@ def save_tokenizer(folder):
     tokenizer.save(str(folder / "tokenizer.json"))
     roles = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
     described = roles | {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 128}
+    described["model_input_names"] = ["input_ids", "attention_mask"]  # decoders have no types
     (folder / "tokenizer_config.json").write_text(json.dumps(described))
 
 
