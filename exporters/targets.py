@@ -22,6 +22,7 @@ class Target:
         static: shapes are fixed, to ``--batch`` and ``--sequence``.
         fusible: onnxruntime's MultiHeadAttention runs there.
         fuse: attention becomes that node, unless something else is asked for.
+        grouped: onnxruntime's GroupQueryAttention takes a mask there, since 1.21.
         optional_inputs: inputs that have a default can be given there; else they have none.
         most_texts: a larger batch gives wrong values there; None for no limit.
         why: the reasons, for people.
@@ -37,6 +38,7 @@ class Target:
     static: bool = False
     fusible: bool = False
     fuse: bool = False
+    grouped: bool = False
     optional_inputs: bool = True
     most_texts: int | None = None
     why: str = ""
@@ -48,6 +50,7 @@ TARGETS = {
         weights=("fp32", "int8", "int4"),
         fusible=True,
         fuse=True,
+        grouped=True,
         why="Integer products are the fastest standard decode, and the native kernel replaces the "
         "function where it is built. Half precision is left out: onnxruntime's CPU kernels lack "
         "it, so that weights would grow back to float32 at load.",
@@ -56,6 +59,7 @@ TARGETS = {
         step_head="packed",
         weights=("fp32", "int8", "int4"),
         fusible=True,
+        grouped=True,
         optional_inputs=False,
         why="As the CPU, without a native kernel: custom operators cannot be loaded in a browser, "
         "and a head that walks the packed table in standard operators takes longer than 4 bits "

@@ -328,6 +328,8 @@ _OTHER_NAMES = {
     "ElectraModel": _SIZES | {"embedding_size": 24},
     "AlbertModel": _SIZES | {"embedding_size": 16},
     "LlamaForCausalLM": _SIZES | {"num_key_value_heads": 2},
+    "Qwen2ForCausalLM": _SIZES | {"num_key_value_heads": 2},
+    "Phi3ForCausalLM": _SIZES | {"num_key_value_heads": 2, "pad_token_id": 0},
     "Gemma3ForCausalLM": _SIZES
     | {"num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 8}
     | {"layer_types": ["sliding_attention", "full_attention"]},

@@ -40,6 +40,11 @@ def store(graph: ir.Graph, name: str, array: ArrayLike) -> ir.Value:
     return value
 
 
+def store_once(graph: ir.Graph, name: str, array: ArrayLike) -> ir.Value:
+    """The initializer of ``graph`` called ``name``; a new one that holds ``array`` if none is."""
+    return graph.initializers.get(name) or store(graph, name, array)
+
+
 def put_in_place(old: ir.Value, nodes: Sequence[ir.Node]) -> None:
     """Let the last of ``nodes`` make ``old``, where its maker stood: in the graph or a branch."""
     maker = old.producer()

@@ -2,6 +2,7 @@
 memory, and sets it up at load."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -9,45 +10,72 @@ import onnx_ir.passes.common as common_passes
 
 from toolkit.graph.forms import MICROSOFT, is_op
 
-from ..verify.check import CheckError, check_fused
+from ..verify.check import check_fused
+from ..verify.differences import CheckError
 from .attention_forms import find_attention
 from .attention_nodes import Before, attention_nodes
 from .base import Mismatch, Pass, put_in_place
 from .forget_shapes import ForgetShapes
 from .fuse_bias import FuseBias
+from .fuse_norms import DivideNorms
+from .fuse_rotary import FuseRotary
+from .group_attention import GroupAttention
+from .merge_products import MergeProducts
 
 
-def count_fusible(path: Path) -> int:
-    """How many attentions of a model :class:`FuseAttention` may join, as its values show.
+@dataclass(frozen=True)
+class Fusible:
+    """What may be joined in a model.
+
+    Attributes:
+        attentions: that may become one node each.
+        grouped: whether those that read a cache may be GroupQueryAttention.
+    """
+
+    attentions: int = 0
+    grouped: bool = False
+
+
+def find_fusible(path: Path, *, grouped: bool = False) -> Fusible:
+    """What :func:`fusions` may join in a model, as its values show.
 
     Proved on the model as it came, in floats: where a model rounds what it computes, the last bit
     of a sum decides a step, and no comparison could tell an error from that.
 
     Args:
         path: a model with a table that ids look up.
+        grouped: try GroupQueryAttention first.
 
     Returns:
-        0 where none is written in a form that is known, or where the model would give something
-        else, or not run.
+        No attentions where none is written in a form that is known, or where the model would give
+        something else, or not run.
     """
-    model, attentions = ir.load(path), FuseAttention()
-    attentions(model)
-    if not attentions.count:
-        return 0
-    with tempfile.TemporaryDirectory() as folder:
-        fused = Path(folder) / "fused.onnx"
-        ir.save(model, fused, external_data=f"{fused.name}.data")
-        try:
-            check_fused(fused, path)
-        except CheckError:
-            return 0
-    return attentions.count
+    for way in (True, False) if grouped else (False,):
+        model, attentions, groups = ir.load(path), FuseAttention(), GroupAttention()
+        for each in (DivideNorms(), FuseRotary(), attentions, groups):
+            if way or each is not groups:
+                each(model)
+        if not attentions.count:
+            return Fusible()
+        if groups.count or not way:
+            with tempfile.TemporaryDirectory() as folder:
+                fused = Path(folder) / "fused.onnx"
+                ir.save(model, fused, external_data=f"{fused.name}.data")
+                try:
+                    check_fused(fused, path)
+                except CheckError:
+                    continue
+            return Fusible(attentions.count, grouped=way)
+    return Fusible()
 
 
-def fusions(*, attention: bool) -> list[Pass]:
-    """The passes that join nodes; attention only where :func:`count_fusible` allows it."""
-    fused: list[Pass] = [FuseAttention()] if attention else []
-    return [*fused, FuseBias(), ForgetShapes()]
+def fusions(fusible: Fusible) -> list[Pass]:
+    """The passes that join nodes: attention and what belongs to it where that is allowed."""
+    found: list[Pass] = []
+    if fusible.attentions:
+        found += [DivideNorms(), FuseRotary(), FuseAttention()]
+        found += [GroupAttention()] if fusible.grouped else []
+    return [*found, FuseBias(), MergeProducts(), ForgetShapes()]
 
 
 class FuseAttention(Pass):

@@ -9,7 +9,7 @@ from toolkit.graph.load import load_graph
 from ..bundle.structure import check_structure
 from ..healing import check_healable
 from ..options import DECODER_GROUP, GROUP
-from ..passes.fuse_attention import count_fusible
+from ..passes.fuse_attention import find_fusible
 from ..passes.packed_layers import check_opset
 from ..sources.source import load_source
 from ..tables import choose_own_heads, choose_tables
@@ -50,5 +50,6 @@ def load(state: Export, report: Report) -> None:
 
 
 def find_attentions(state: Export, report: Report) -> None:
-    """Count the attentions that can become one node each, by trying it on the float model."""
-    state.fused = count_fusible(state.loaded.path)
+    """Find which attentions can become one node each, by trying it on the float model."""
+    state.fusible = find_fusible(state.loaded.path, grouped=state.target.grouped)
+    state.fused = state.fusible.attentions

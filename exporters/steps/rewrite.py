@@ -64,7 +64,7 @@ def passes(state: Export) -> list[ir.passes.InPlacePass]:
     if target.quantized:
         found.append(QuantizedGathers())
     if options.fuse:
-        found += fusions(attention=bool(state.fused))
+        found += fusions(state.fusible)
     return found
 
 

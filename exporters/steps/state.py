@@ -17,6 +17,7 @@ from toolkit.rounding import GroupedWeight
 
 from ..bundle.structure import Structure
 from ..options import ExportOptions
+from ..passes.fuse_attention import Fusible
 from ..sources.facts import TOKENIZER
 from ..sources.prior import importance_of
 from ..sources.source import LoadedModel
@@ -49,7 +50,8 @@ class Export:
         stored: the same tables as they stand in the uncompressed model, by name.
         own_heads: output heads to pack that are matrices of their own, as they stand there.
         head_budget: for each of them.
-        fused: attentions that may become one node; None unless the options ask for that.
+        fusible: nodes that may be joined; nothing unless the options ask for that.
+        fused: attentions that became one node; None unless the options ask for that.
         statistics: what a decoder's own text says about its table; None where it was not asked.
         embeddings: a packed table for each of ``tables``.
         head_embeddings: and for each of ``own_heads``.
@@ -78,6 +80,7 @@ class Export:
     stored: dict[str, TableUse] = field(init=False)
     own_heads: list[OwnHead] = field(init=False)
     head_budget: Budget = field(init=False)
+    fusible: Fusible = field(default_factory=Fusible)
     fused: int | None = None
     statistics: "DecoderStatistics | None" = None
     embeddings: list[CompressedEmbedding] = field(init=False)

@@ -15,10 +15,10 @@ def verify(state: Export, report: Report) -> None:
     Raises:
         CheckError: the file is not what it should be.
     """
-    fused = state.fused
+    fusible = state.fusible
 
     def fuse(model: ir.Model) -> None:
-        for each in fusions(attention=bool(fused)):
+        for each in fusions(fusible):
             each(model)
 
     state.parity = check_model(

@@ -2,10 +2,10 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -13,16 +13,16 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from toolkit.bundle.feeds import DECODER_IDS, build_feeds
+from toolkit.bundle.feeds import is_cache
 from toolkit.bundle.manifest import Parity
-from toolkit.bundle.tensors import TensorInfo, describe
-from toolkit.errors import LightTokenError
+from toolkit.bundle.tensors import describe
 from toolkit.graph.forms import constant, rounds_activations
 from toolkit.graph.rows import looked_up
 from toolkit.graph.tables import Lookup, TableUse, find_tables
 from toolkit.ort import cpu_session, quiet_options
 
 from ..tables import PackedTable
+from .differences import CheckError, difference_of, max_difference, max_finite
 from .replaced import save_replaced
 
 # Largest difference allowed, times the largest output: float additions in another order. Shorter
@@ -30,16 +30,9 @@ from .replaced import save_replaced
 TOLERANCE = 1e-4
 LAST_PLACES = 4
 _FEW_ROWS = 2  # that any table has
-_FEW = 1e-3  # of outputs, that may differ by a step where activations are rounded
-_SHAPES = ((1, 8), (3, 21))  # batch and length; neither is what the exporters trace with
-_MASK = "attention_mask"
-_BRANCH = "use_cache_branch"  # chooses one of the two decoders that optimum merges
+_STEPS = ((2, 1), (1, 5))  # batch and length of what follows a cache
 _OPTIMIZED = "optimized.onnx"
 _OPTIMIZED_DATA = "optimized.onnx.data"
-
-
-class CheckError(LightTokenError):
-    """The exported model is not what it should be; nothing is written."""
 
 
 def check_model(
@@ -114,11 +107,11 @@ def _check(
             reference = ir.load(replaced)
             fusing(reference)
             ir.save(reference, replaced)  # its weights stay where they are
-        rewrite = _difference(compressed, replaced, ids_input, rows)
+        rewrite = difference_of(compressed, replaced, ids_input, rows)
     what = "the rewritten model and the original with its table replaced"
     counts = rewrite.typical if rounds_activations(before.graph) else rewrite.largest
     refuse(what, counts, tolerance * max(1.0, rewrite.scale))
-    lost = _difference(compressed, uncompressed, ids_input, rows)
+    lost = difference_of(compressed, uncompressed, ids_input, rows)
     return Parity(lookup=lookup, rewrite=rewrite.largest, compression=lost.largest)
 
 
@@ -168,7 +161,7 @@ def check_same(model: Path, other: Path) -> None:
     """Raise CheckError unless a model in another format gives the same."""
     inputs = describe(cpu_session(model).get_inputs())
     ids_input = next(info.name for info in inputs if info.dtype in ("int32", "int64"))
-    difference = _difference(other, model, ids_input, {ids_input: _FEW_ROWS})
+    difference = difference_of(other, model, ids_input, {ids_input: _FEW_ROWS})
     limit = TOLERANCE * max(1.0, difference.scale)
     refuse(f"{other.name} and {model.name}", difference.largest, limit)
 
@@ -180,11 +173,22 @@ def check_fused(fused: Path, original: Path) -> None:
     """
     before = ir.load(original)
     uses = find_tables(before.graph)
-    with told():
-        difference = _difference(fused, original, uses[0].ids_input, _valid_ids(uses))
-    counts = difference.typical if rounds_activations(before.graph) else difference.largest
-    limit = max(map(_tolerance, uses)) * max(1.0, difference.scale)
-    refuse("the model and the one with fused nodes", counts, limit)
+    ids_input, rows = uses[0].ids_input, _valid_ids(uses)
+    ways: list[dict[str, Any]] = [{"all_tokens": not _has_cache(before)}]
+    if _has_cache(before):
+        ways.append({"shapes": _STEPS, "cached": 3, "all_tokens": False})
+    for way in ways:
+        with told():
+            difference = difference_of(fused, original, ids_input, rows, **way)
+        counts = difference.typical if rounds_activations(before.graph) else difference.largest
+        limit = max(map(_tolerance, uses)) * max(1.0, difference.scale)
+        refuse("the model and the one with fused nodes", counts, limit)
+
+
+def _has_cache(model: ir.Model) -> bool:
+    """Whether it is a decoder that goes on after keys and values of the tokens before."""
+    names = [str(value.name) for value in model.graph.inputs]
+    return any(map(is_cache, names)) and not any(".encoder." in name for name in names)
 
 
 def check_stays_packed(
@@ -300,82 +304,3 @@ def _made(graph: ir.Graph, name: str | None) -> Iterator[ir.Value]:
     """What nodes make under this name, in order."""
     for node in graph.all_nodes():
         yield from (value for value in node.outputs if value.name == name)
-
-
-def _ids_shape(
-    inputs: Sequence[TensorInfo], ids_input: str, free: tuple[int, int]
-) -> tuple[int, ...]:
-    """The shape that the graph fixes for its ids, ``free`` where it leaves the size open."""
-    declared = next(info.shape for info in inputs if info.name == ids_input)
-    if len(declared) != 2:
-        raise CheckError(f"input {ids_input} has shape {declared}, the checks need [batch, length]")
-    return tuple(
-        size if isinstance(size, int) else other for size, other in zip(declared, free, strict=True)
-    )
-
-
-@dataclass(frozen=True)
-class _Difference:
-    """Of two models' outputs: the largest, that of all but a few, and the largest output."""
-
-    largest: float = 0.0
-    typical: float = 0.0
-    scale: float = 0.0
-
-
-def _difference(left: Path, right: Path, ids_input: str, rows: Mapping[str, int]) -> _Difference:
-    """Absolute differences of the float outputs of ``right``.
-
-    What ``left`` gives beyond them, pooled vectors, is computed from them. ``rows``: how many ids
-    an input may carry.
-    """
-    sessions = [cpu_session(path) for path in (left, right)]
-    inputs = describe(sessions[0].get_inputs())
-    names = [info.name for info in sessions[1].get_outputs()]
-    rng = np.random.default_rng(0)
-    found = _Difference()
-    for number, free in enumerate(_SHAPES):
-        ids = rng.integers(0, rows[ids_input], _ids_shape(inputs, ids_input, free))
-        decoder_ids = rng.integers(0, rows.get(DECODER_IDS, 1), ids.shape)
-        # One may take int32 where the other takes int64.
-        outputs = []
-        for session in sessions:
-            feeds = build_feeds(describe(session.get_inputs()), ids_input, ids, decoder_ids)
-            if _BRANCH in feeds:
-                feeds[_BRANCH][:] = number % 2
-            _pad(feeds)
-            outputs.append(session.run(names, feeds))
-        for a, b in zip(*outputs, strict=True):
-            if np.issubdtype(a.dtype, np.floating) and a.size:
-                differences = np.sort(_differences(a, b), axis=None)
-                found = _Difference(
-                    max(found.largest, float(differences[-1])),
-                    max(found.typical, float(differences[-1 - int(_FEW * a.size)])),
-                    max(found.scale, max_finite(b)),
-                )
-    return found
-
-
-def _pad(feeds: Mapping[str, NDArray[np.generic]]) -> None:
-    """Of all texts but the first, two thirds become padding: masks have to do their work."""
-    for name, mask in feeds.items():
-        if name.endswith(_MASK) and mask.ndim == 2:
-            mask[1:, -(-mask.shape[1] // 3) :] = 0
-
-
-def _differences(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Equal infinities agree; NaN counts as infinite, so that it can never pass for agreement."""
-    left, right = a.astype(np.float64), b.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        differences = np.where(left == right, 0.0, np.abs(left - right))
-    return np.where(np.isfinite(differences), differences, np.inf)
-
-
-def max_difference(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
-    """The largest absolute one; infinite where one of the two is no number."""
-    return float(_differences(a, b).max())
-
-
-def max_finite(values: NDArray[np.floating]) -> float:
-    """The largest magnitude among finite values, 0 without any."""
-    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 #include <stdexcept>
+#include <utility>
 
 #include "kernels/kernels.h"
 #include "room.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr std::size_t kTokensAtOnce = 8;  // hidden states that a block of codes is read for once
 constexpr std::size_t kSettled = 256;     // logits whose largest is known
+constexpr std::size_t kShortRun = 16;     // rows, on average: then logits are put in order at the end
 constexpr float kSteps = 255.0f;           // of a table; of two that are added, one less
 constexpr float kLeastRange = 1e-30f;  // below, a table's entries are all alike
 constexpr float kRounding = 1e-3f;     // of a step: what float additions add to half a step
@@ -81,7 +83,7 @@ struct Query {
   float start = 0.0f, tail = 0.0f;  // hidden times what rows start from
   float worst = 0.0f;               // that a logit may be off by, before its gain
   float variance = 0.0f;            // of what it is off by
-  Buffer<float> hidden, scaled, factors, entries, lows, logits;
+  Buffer<float> hidden, scaled, factors, entries, lows, logits, ordered;
   std::vector<StageQuery> stages;
 
   const Table& table() const { return head->table_; }
@@ -172,13 +174,18 @@ struct Query {
     variance += static_cast<float>(count) * query.step * query.step / 12.0f;
   }
 
-  // The logits of positions from .. from + count - 1, to their ids' places.
+  // The logits of positions from .. from + count - 1, to their ids' places; to their own where there
+  // are no runs.
   void score(std::int64_t from, std::int64_t count, float* out) const {
     alignas(64) float block[kColumnRows];
     std::fill(block, block + count, 0.0f);
     for (std::size_t s = 0; s < stages.size(); ++s) {
       const std::int64_t covered = std::min(table().stages[s].rows - from, count);
       if (covered > 0) add_stage(s, from, static_cast<std::size_t>(covered), block);
+    }
+    if (head->runs_.empty()) {  // `out` is by position too
+      apply_gains(from, count, block);
+      return add_start(block, from, static_cast<std::size_t>(count), out + from);
     }
     const auto after = [](std::int64_t position, const Head::Run& run) {
       return position < run.position;
@@ -190,6 +197,20 @@ struct Query {
       const std::int64_t rows = std::min(run->rows - skipped, from + count - position);
       finish(block + (position - from), position, run->id + skipped, rows, out);
       position += rows;
+    }
+  }
+
+  // Logits by position to where their ids are. Reads of distant places overlap, writes hardly do.
+  void put_in_order(std::int64_t first, std::int64_t count, float* out) const {
+    const float* from = ordered.data();
+    const std::int32_t* shifts = table().shifts;
+    const std::int64_t block = table().block;
+    if (block == 1) {
+      for (std::int64_t id = first; id < first + count; ++id) out[id] = from[id + shifts[id]];
+      return;
+    }
+    for (std::int64_t id = first; id < first + count; ++id) {
+      out[id] = from[id + shifts[id / block]];
     }
   }
 
@@ -241,7 +262,7 @@ struct Query {
         kernel().add_row(factors[k], low.float_left + place, rows, out);
       }
     }
-    for (std::int64_t r = 0; table().gain_codes && r < count; ++r) out[r] *= gain(position + r);
+    apply_gains(position, count, out);
     add_start(out, position, rows, out);
   }
 
@@ -250,6 +271,14 @@ struct Query {
     const std::size_t covered = std::min(static_cast<std::size_t>(left), rows);
     kernel().shift(sums, start, covered, out);
     kernel().shift(sums + covered, tail, rows - covered, out + covered);
+  }
+
+  void apply_gains(std::int64_t position, std::int64_t count, float* rows) const {
+    if (!table().gain_codes) return;
+    const std::uint8_t* codes = table().gain_codes + position;
+    const float* levels = table().gain_levels;
+    const std::int64_t coded = std::min(table().gain_rows - position, count);
+    for (std::int64_t r = 0; r < coded; ++r) rows[r] *= levels[codes[r]];
   }
 
   float gain(std::int64_t position) const {
@@ -319,6 +348,13 @@ void write(const Kernel& kernel, const float* logits, std::size_t rows, std::uin
   kernel.to_half(logits, rows, out);
 }
 
+// The rows of a block: the first, and how many.
+std::pair<std::int64_t, std::int64_t> part(std::size_t block, std::size_t rows) {
+  const std::size_t from = block * kColumnRows;
+  return {static_cast<std::int64_t>(from),
+          static_cast<std::int64_t>(std::min(kColumnRows, rows - from))};
+}
+
 std::vector<Query>& queries() {
   thread_local std::vector<Query> mine(kTokensAtOnce);
   return mine;
@@ -339,9 +375,17 @@ Head::Head(const Table& table, const std::string& kernel)
   }
   const std::int64_t block = table_.shifts ? table_.block : table_.rows;
   for (std::int64_t id = 0; id < table_.rows; id += block) {
-    const std::int64_t shift = table_.shifts ? table_.shifts[id / block] : 0;
-    runs_.push_back({id + shift, id, std::min(block, table_.rows - id)});
+    const std::int64_t position = id + (table_.shifts ? table_.shifts[id / block] : 0);
+    const std::int64_t rows = std::min(block, table_.rows - id);
+    const bool goes_on = !runs_.empty() && runs_.back().position + runs_.back().rows == position;
+    if (goes_on) {
+      runs_.back().rows += rows;
+    } else {
+      runs_.push_back({position, id, rows});
+    }
   }
+  const std::size_t rows = static_cast<std::size_t>(table_.rows);
+  if (runs_.size() * kShortRun > rows && !table_.low_rank.rank) std::vector<Run>().swap(runs_);
   std::sort(runs_.begin(), runs_.end(),
             [](const Run& a, const Run& b) { return a.position < b.position; });
 }
@@ -360,15 +404,24 @@ void Head::project(const T* hidden, std::size_t count, T* logits, const ForEach&
       widen(hidden + (first + t) * width, width, room(mine[t].hidden, width));
       mine[t].prepare();
       logits_of(mine[t], logits + (first + t) * rows, rows);
+      if (runs_.empty()) room(mine[t].ordered, rows);
     });
-    for_each((rows + kColumnRows - 1) / kColumnRows, [&](std::size_t block) {
-      const std::size_t from = block * kColumnRows;
-      const std::size_t size = std::min(kColumnRows, rows - from);
+    const std::size_t blocks = (rows + kColumnRows - 1) / kColumnRows;
+    for_each(blocks, [&](std::size_t block) {
+      const auto [from, size] = part(block, rows);
       for (std::size_t t = 0; t < here; ++t) {
-        mine[t].score(static_cast<std::int64_t>(from), static_cast<std::int64_t>(size),
-                      logits_of(mine[t], logits + (first + t) * rows, rows));
+        float* out = logits_of(mine[t], logits + (first + t) * rows, rows);
+        mine[t].score(from, size, runs_.empty() ? mine[t].ordered.data() : out);
       }
     });
+    if (runs_.empty()) {
+      for_each(blocks, [&](std::size_t block) {
+        const auto [from, size] = part(block, rows);
+        for (std::size_t t = 0; t < here; ++t) {
+          mine[t].put_in_order(from, size, logits_of(mine[t], logits + (first + t) * rows, rows));
+        }
+      });
+    }
     for_each(here, [&](std::size_t t) {
       T* out = logits + (first + t) * rows;
       mine[t].settle(logits_of(mine[t], out, rows));

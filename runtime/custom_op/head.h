@@ -56,7 +56,8 @@ class Head {
   // Of each stage, around zero: [k, 256], or [k, 32] of a codebook whose entries are sums.
   std::vector<Buffer<float>> books_;
   std::vector<bool> split_;  // which these are
-  std::vector<Run> runs_;                        // by position
+  // By position; none where runs are so short that logits are better put in order afterwards.
+  std::vector<Run> runs_;
 };
 
 }  // namespace lighttoken

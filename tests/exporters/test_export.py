@@ -14,7 +14,7 @@ import pytest
 from exporters import ExportOptions, export
 from exporters.sources.prior import token_importance
 from exporters.sources.to_onnx import has_optimum
-from exporters.verify.check import CheckError
+from exporters.verify.differences import CheckError
 from toolkit import Budget, LightTokenConfig, compress
 from toolkit.bundle.manifest import Pooling, describe_files, read_manifest, verify_files
 from toolkit.errors import BudgetError, InputError

@@ -8,7 +8,8 @@ from exporters import ExportOptions, export
 from exporters.passes.compress_table import CompressTable
 from exporters.passes.inline_functions import InlineFunctions
 from exporters.tables import PackedTable, choose_tables, share_out
-from exporters.verify.check import CheckError, check_model, check_stays_packed
+from exporters.verify.check import check_model, check_stays_packed
+from exporters.verify.differences import CheckError
 from toolkit import Budget
 from toolkit.bundle.manifest import read_manifest
 from toolkit.errors import BudgetError, InputError

@@ -77,6 +77,23 @@ def build_feeds(
     return feeds
 
 
+def fill_cache(feeds: dict[str, Array], tokens: int, seed: int = 0) -> None:
+    """Let ``tokens`` stand before a text's in made up ``feeds``, with keys and values at random.
+
+    Keys and values [batch, heads, 0, size] grow, masks and positions with them; in place.
+    """
+    rng = np.random.default_rng(seed)
+    for name, values in feeds.items():
+        if is_cache(name) and values.ndim == 4:
+            shape = (*values.shape[:2], tokens, values.shape[3])
+            feeds[name] = rng.normal(size=shape).astype(values.dtype)
+        elif name == "position_ids":
+            feeds[name] = values + values.dtype.type(tokens)
+        elif name in _MASKS and values.ndim == 2:
+            before = np.ones((len(values), tokens), values.dtype)
+            feeds[name] = np.concatenate([before, values], axis=1)
+
+
 def free_dimensions(inputs: Sequence[TensorInfo], batch: int, length: int) -> dict[str, int]:
     """Sizes of the symbolic dimensions of ``inputs``, by name, as :func:`build_feeds` has them."""
     return {

@@ -12,7 +12,7 @@ from exporters import ExportOptions, export
 from exporters.options import decided
 from exporters.passes.base import store
 from exporters.passes.forget_shapes import ForgetShapes
-from exporters.passes.fuse_attention import FuseAttention, count_fusible
+from exporters.passes.fuse_attention import FuseAttention, find_fusible
 from exporters.passes.fuse_bias import FuseBias
 from exporters.sources.source import load_source
 from runtime import open_session
@@ -77,7 +77,7 @@ FAMILIES = [
 def test_values_are_those_of_the_original_at_other_sizes_too(as_onnx, tmp_path, family):
     original = as_onnx(family)
     path, count = fused(original, tmp_path)
-    assert count == LAYERS == count_fusible(original)
+    assert count == LAYERS == find_fusible(original).attentions
     onnx.checker.check_model(str(path))
     before, after = operators(ir.load(original)), operators(ir.load(path))
     assert len(after) < len(before) - 7 * LAYERS
@@ -94,7 +94,7 @@ def test_values_are_those_of_the_original_at_other_sizes_too(as_onnx, tmp_path, 
 
 
 def test_what_has_another_form_stays(as_onnx):
-    assert count_fusible(as_onnx("DebertaV2Model")) == 0
+    assert find_fusible(as_onnx("DebertaV2Model")).attentions == 0
 
 
 # Attention of 2 heads of 4 over 8 columns, as its parts; each may be written in several ways.
@@ -181,7 +181,7 @@ def test_ways_to_write_attention(written, tmp_path, changes):
     original = written(**changes)
     path, count = fused(original, tmp_path)
     expected = 0 if "queries" in changes and "Relu" in changes["queries"] else 1
-    assert count == count_fusible(original) == expected  # heads of unknown number stay
+    assert count == find_fusible(original).attentions == expected  # heads of unknown number stay
     for shape, padded in (((1, 3), False), ((3, 9), True)):
         (one,), (other,) = (outputs(p, shape, padded=padded) for p in (path, original))
         np.testing.assert_allclose(one, other, atol=2e-5)
@@ -211,7 +211,7 @@ def test_values_decide_where_the_form_does_not(written, tmp_path):
     )
     path, count = fused(original, tmp_path)
     assert count == 1  # texts see one another there, which no single node tells
-    assert count_fusible(original) == 0
+    assert find_fusible(original).attentions == 0
     (one,), (other,) = (outputs(each, (3, 7)) for each in (path, original))
     assert np.abs(one - other).max() > 0.1
 
@@ -308,7 +308,7 @@ def test_attention_as_older_tracers_write_it(tiny_folder, tmp_path, architecture
     """optimum's files tell no shapes, and compute the scale of the scores at run time."""
     pytest.importorskip("optimum.exporters.onnx")
     loaded = load_source(str(tiny_folder(architecture)), tmp_path, exporter="optimum")
-    assert count_fusible(loaded.path) == LAYERS
+    assert find_fusible(loaded.path).attentions == LAYERS
 
 
 def test_what_is_left_says_why(graph):

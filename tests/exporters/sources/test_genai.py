@@ -16,7 +16,8 @@ from exporters.sources.facts import read_facts
 from exporters.sources.genai import build_with_genai, genai_facts, genai_model, has_builder
 from exporters.sources.source import load_source
 from exporters.tables import PackedTable
-from exporters.verify.check import CheckError, check_model
+from exporters.verify.check import check_model
+from exporters.verify.differences import CheckError
 from runtime import open_session
 from toolkit import Budget
 from toolkit.errors import InputError, MissingDependencyError

@@ -11,7 +11,8 @@ from exporters.ops.layer import graph_tensors
 from exporters.passes.compress_table import CompressTable
 from exporters.passes.inline_functions import InlineFunctions
 from exporters.tables import PackedTable
-from exporters.verify.check import CheckError, check_model, check_stays_packed
+from exporters.verify.check import check_model, check_stays_packed
+from exporters.verify.differences import CheckError
 from exporters.verify.replaced import save_replaced
 from toolkit.graph.tables import find_token_table
 from toolkit.table.components import LowRank

@@ -10,7 +10,8 @@ import pytest
 from exporters.passes.compress_table import CompressTable
 from exporters.passes.inline_functions import InlineFunctions
 from exporters.tables import PackedTable
-from exporters.verify.check import CheckError, check_model, check_stays_packed
+from exporters.verify.check import check_model, check_stays_packed
+from exporters.verify.differences import CheckError
 from toolkit.errors import InputError
 from toolkit.graph.heads import find_heads, serves_heads_alone
 from toolkit.graph.rows import table_values
