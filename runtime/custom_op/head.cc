@@ -385,7 +385,8 @@ Head::Head(const Table& table, const std::string& kernel)
     }
   }
   const std::size_t rows = static_cast<std::size_t>(table_.rows);
-  if (runs_.size() * kShortRun > rows && !table_.low_rank.rank) std::vector<Run>().swap(runs_);
+  const bool scattered = table_.shifts && runs_.size() * kShortRun > rows;
+  if (scattered && !table_.low_rank.rank) std::vector<Run>().swap(runs_);
   std::sort(runs_.begin(), runs_.end(),
             [](const Run& a, const Run& b) { return a.position < b.position; });
 }
