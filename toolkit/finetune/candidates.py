@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..progress import Progress
 from .batches import fast_products
@@ -22,6 +23,9 @@ _SAMPLED = 8192  # others, about
 _EQUAL = 0.3  # share of the sample that all tokens have alike; the rest by mean probability
 _TEXTS = 8  # read at once
 _EVERY = 4  # positions: one in so many tells the mean probabilities
+_LAYERS = 6  # whose states are kept, evenly spaced and the last among them
+_ROUND = 4096  # numbers of candidates are filled up to: what is made for a shape serves again
+_NEVER = -1e9  # the logit of what only fills up
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +34,15 @@ class Teacher:
 
     Attributes:
         hidden: what the output head multiplied, float16 [texts, length, d].
+        layers: which hidden states of transformers' are kept, as indices into them.
+        between: those states, bfloat16 [texts, layers, length, d].
         likeliest: ids, int32 [texts, length, 32].
         probabilities: mean probability of each token, float [V], sum 1.
     """
 
     hidden: Tensor = field(repr=False)
+    layers: tuple[int, ...]
+    between: Tensor = field(repr=False)
     likeliest: Tensor = field(repr=False)
     probabilities: Tensor = field(repr=False)
 
@@ -46,18 +54,22 @@ def ask_teacher(
     """Run a decoder over ``texts`` int64 [n, length], unpadded.
 
     Args:
-        body: gives ``last_hidden_state`` float [n, length, d].
+        body: gives ``last_hidden_state`` float [n, length, d], and the states between layers.
         head: the output head's matrix, float [V, d].
         texts: to read.
         progress: told how far the work is.
     """
     fast = head.to(torch.bfloat16)  # to rank tokens is not to tell their probabilities
-    hidden, likeliest = [], []
+    hidden, between, likeliest = [], [], []
+    layers: tuple[int, ...] = ()
     probabilities = torch.zeros(len(head))
     for start in range(0, len(texts), _TEXTS):
         batch = texts[start : start + _TEXTS]
         with fast_products(body):
-            states = body(input_ids=batch, use_cache=False).last_hidden_state
+            found = body(input_ids=batch, use_cache=False, output_hidden_states=True)
+        layers = layers or _spread(len(found.hidden_states) - 1)
+        between.append(torch.stack([found.hidden_states[at] for at in layers], 1).bfloat16())
+        states = found.last_hidden_state
         for text in states:
             logits = text.to(torch.bfloat16) @ fast.T
             likeliest.append(logits.topk(min(_LIKELIEST, len(head))).indices.int())
@@ -65,7 +77,19 @@ def ask_teacher(
         hidden.append(states.half())
         if progress is not None:
             progress((start + len(batch)) / len(texts), "asking the original what comes next")
-    return Teacher(torch.cat(hidden), torch.stack(likeliest), probabilities / probabilities.sum())
+    return Teacher(
+        torch.cat(hidden),
+        layers,
+        torch.cat(between),
+        torch.stack(likeliest),
+        probabilities / probabilities.sum(),
+    )
+
+
+def _spread(layers: int) -> tuple[int, ...]:
+    """At most :data:`_LAYERS` of 1 .. ``layers``."""
+    count = min(_LAYERS, layers)
+    return tuple(round(layers * (at + 1) / count) for at in range(count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +114,11 @@ class Candidates:
         always = torch.unique(teacher.likeliest[texts]).long()
         inclusion[always], chosen[always] = 1.0, True
         ids = chosen.nonzero()[:, 0]
-        return cls(ids, -inclusion[ids].log())
+        filling = -len(ids) % min(_ROUND, rows)
+        return cls(
+            functional.pad(ids, (0, filling)),
+            functional.pad(-inclusion[ids].log(), (0, filling), value=_NEVER),
+        )
 
     def divergence(self, given: Tensor, got: Tensor) -> Tensor:
         """Mean Kullback-Leibler divergence in nats of a student from its teacher, a scalar.

@@ -147,9 +147,8 @@ def heal_decoder(
 
     def loss(some: Tensor, seed: int) -> Tensor:
         found = _run(student.model, texts[some], hidden=True)
-        with torch.no_grad():
-            wanted = _run(model, texts[some], hidden=True)
-        apart = _hidden_distance(found.hidden_states, wanted.hidden_states)
+        states = [found.hidden_states[layer] for layer in teacher.layers]
+        apart = _hidden_distance(states, teacher.between[some].unbind(1))
         return divergence(some, seed, found.last_hidden_state) + chosen.hidden * apart
 
     held_out = torch.split(torch.arange(chosen.held_out), chosen.batch)
@@ -253,11 +252,11 @@ def _hidden_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tenso
     as large as the others. The first token is left out here too.
     """
     total = torch.zeros(())
-    for own, given in zip(found[1:], wanted[1:], strict=True):
+    for own, given in zip(found, wanted, strict=True):
         goal = given[:, 1:].float()
         error = (own[:, 1:].float() - goal).square().mean((0, 1))
         total = total + (error / (goal.var((0, 1)) + _LEAST_VARIANCE)).mean()
-    return total / max(len(wanted) - 1, 1)
+    return total / len(wanted)
 
 
 def _batch(texts: int, config: DecoderHealConfig, step: int) -> Tensor:

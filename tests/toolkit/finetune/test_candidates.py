@@ -9,6 +9,8 @@ def teacher(rows, texts=4, length=6, width=8, likeliest=3, seed=0):
     shares = torch.rand(rows, generator=generator) ** 4
     return Teacher(
         torch.randn(texts, length, width, generator=generator).half(),
+        (2,),
+        torch.zeros(texts, 1, length, width),
         torch.randint(rows, (texts, length, likeliest), generator=generator).int(),
         shares / shares.sum(),
     )
@@ -36,7 +38,21 @@ def test_the_likeliest_tokens_are_always_there():
     held = torch.isin(wanted, found.ids)
     assert held.all()
     assert found.offsets[torch.isin(found.ids, wanted)].abs().max() == 0
-    assert 2_000 < len(found.ids) < 12_000
+    assert 2_000 < int((found.offsets > -1e6).sum()) < 12_000
+
+
+def test_numbers_of_candidates_are_few_and_what_fills_up_counts_nothing():
+    known = teacher(60_000)
+    drawn = [draw(known, seed=seed) for seed in range(6)]
+    assert {len(found.ids) % 4096 for found in drawn} == {0}
+    assert len({len(found.ids) for found in drawn}) < len(drawn)
+    found = drawn[0]
+    given, real = torch.randn(3, len(found.ids)), found.offsets > -1e6
+    assert not real.all()
+    short = Candidates(found.ids[real], found.offsets[real])
+    got = given + 0.3 * torch.randn(given.shape)
+    wanted = short.divergence(given[:, real], got[:, real])
+    assert torch.allclose(found.divergence(given, got), wanted)
 
 
 def test_equal_models_are_0_apart_and_others_as_far_as_over_all_tokens():
@@ -62,6 +78,12 @@ def test_the_teacher_says_what_it_thinks_likeliest(tiny_model):
         logits = model(input_ids=texts).logits
         states = body_of(model)(input_ids=texts).last_hidden_state
     assert torch.allclose(found.hidden.float(), states, atol=1e-2)
+    with torch.no_grad():
+        between = body_of(model)(input_ids=texts, output_hidden_states=True).hidden_states
+    assert found.layers == (1, 2)
+    for at, layer in enumerate(found.layers):
+        near = torch.isclose(found.between[:, at].float(), between[layer], rtol=0.02, atol=0.02)
+        assert near.all()
     first = found.likeliest[:, :, 0].long()
     assert (logits.gather(2, first[:, :, None])[..., 0] >= logits.max(-1).values - 0.05).all()
     assert abs(float(found.probabilities.sum()) - 1) < 1e-5
