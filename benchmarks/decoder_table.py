@@ -36,6 +36,7 @@ from exporters.sources.source import LoadedModel
 from toolkit import Budget, CompressedEmbedding, LightTokenConfig, compress
 from toolkit.bundle.manifest import Source
 from toolkit.errors import InputError
+from toolkit.finetune.candidates import Teacher, ask_teacher
 from toolkit.finetune.distil import copied, put_back
 from toolkit.finetune.heal_decoder import DecoderHealConfig, heal_decoder
 
@@ -66,6 +67,7 @@ class Judge:
         self._model, self._windows = model, windows
         self.table: Tensor = model.get_input_embeddings().weight.detach().clone()
         self._states = self._hidden(self.table)
+        self._teacher: Teacher | None = None
         self._tops = [self._logits(states, self.table).argmax(-1) for states in self._states]
 
     @torch.no_grad()
@@ -86,8 +88,10 @@ class Judge:
 
     def healed(self, name: str, packed: CompressedEmbedding, texts: Tensor, steps: int) -> Row:
         """The figures of ``packed`` after healing, the model's norms with it."""
+        if self._teacher is None:
+            self._teacher = ask_teacher(self._model.get_decoder(), self.table, texts)
         config = DecoderHealConfig(steps, train="norms")
-        found = heal_decoder(self._model, packed, texts, config=config)
+        found = heal_decoder(self._model, packed, texts, config=config, teacher=self._teacher)
         own = dict(self._model.named_parameters())
         before = copied({at: own[at] for at in found.parameters})
         put_back(own, found.parameters)

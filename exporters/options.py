@@ -113,8 +113,9 @@ class ExportOptions:
     fuse: bool | None = field(
         default=None,
         metadata=_cli(
-            "Replace the nodes of each attention by one MultiHeadAttention of onnxruntime: less "
-            "memory, a faster load [default: --fuse on the CPU, unless inline].",
+            "Join nodes: each attention becomes one of onnxruntime's, and so do its rotations and "
+            "products of one input; less memory, faster [default: --fuse on the CPU, unless "
+            "inline].",
             negation="--no-fuse",
         ),
     )

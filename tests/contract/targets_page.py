@@ -39,6 +39,14 @@ the default where the decode graph is a function, and [footprint.md](footprint.m
 `webgpu` and `cuda` have the node too, but nothing was measured there, so that it has to be asked
 for; NPUs and XNNPACK do not.
 
+With it come other nodes. A rotation of queries or keys by their positions becomes one
+`RotaryEmbedding`. An RMS norm is written so that onnxruntime makes one node of it at load, in
+standard operators. `MatMulNBits` of the same input become one, split afterwards: queries, keys and
+values, and the two products of gated layers. And on the CPU and in WASM attention that reads a
+cache becomes `GroupQueryAttention`, which appends to the cache itself and reads shared keys and
+values where they are. That node takes a mask since onnxruntime 1.21, and refuses one thing:
+several new tokens of several texts after a cache. `--no-fuse` has neither limit.
+
 What runs each of them: `tests/exporters/test_targets.py` exports for every target and runs the file
 on the CPU provider, whose values all the others must have; `make test-browser` runs `wasm` and
 `webgpu` in Chromium, `make test-providers` `xnnpack` and `qnn`. `cuda`, `nnapi` and `coreml` have

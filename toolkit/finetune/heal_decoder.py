@@ -23,7 +23,7 @@ from ..rounding import GroupedWeight
 from ..table.embedding import CompressedEmbedding
 from .attach import attach
 from .batches import fast_products
-from .candidates import Candidates, ask_teacher
+from .candidates import Candidates, Teacher, ask_teacher
 from .decoder_head import Head, body_of
 from .distil import copied
 from .rounded import attach_rounded
@@ -100,6 +100,7 @@ def heal_decoder(
     heads: bool = True,
     rounded: Mapping[str, GroupedWeight] | None = None,
     config: DecoderHealConfig | None = None,
+    teacher: Teacher | None = None,
     state: Path | None = None,
     progress: Progress | None = None,
 ) -> HealedDecoder:
@@ -113,6 +114,7 @@ def heal_decoder(
             stays as it is, as does a head of its own.
         rounded: linear layers that will be stored in few bits, by name, as they are rounded now.
         config: how long, how much.
+        teacher: what ``model`` makes of ``texts``, where it was asked before.
         state: a folder to resume from, if it is there, and to note the work in; removed at the end.
         progress: told how far the work is.
 
@@ -128,9 +130,10 @@ def heal_decoder(
         )
     model.eval().requires_grad_(False)
     original = Head(model, texts[:1])
-    teacher = ask_teacher(
-        body_of(model), original.weight, texts, progress=part(progress, 0.0, _ASKING)
-    )
+    if teacher is None:
+        teacher = ask_teacher(
+            body_of(model), original.weight, texts, progress=part(progress, 0.0, _ASKING)
+        )
     student = _Student(model, packed, heads, rounded or {}, chosen)
     own = original.of(student.model)
 

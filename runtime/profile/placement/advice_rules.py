@@ -15,6 +15,7 @@ _INTEGERS = _BYTES | {"int32", "int64", "bool"}
 _INTEGER = ("MatMulInteger", "DynamicQuantizeLinear", "QLinearMatMul")
 _BITS = ("BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor")
 _ATTENTION = "com.microsoft::MultiHeadAttention"
+_GROUPED = "com.microsoft::GroupQueryAttention"
 _NBITS = "com.microsoft::MatMulNBits"
 _DECODE = tuple(  # functions of further tables have a number behind the name
     f"ai.lighttoken::{name}{number}"
@@ -129,6 +130,12 @@ RULES = (
         (_ATTENTION,),
         "{count} MultiHeadAttention: this provider has no such kernel; export with `--no-fuse`, or "
         "for its own target",
+    ),
+    Rule(
+        (),
+        (_GROUPED,),
+        "{count} GroupQueryAttention: this provider has no such kernel, or none that takes a mask; "
+        "export with `--no-fuse`, or for its own target",
     ),
     Rule(
         (),
