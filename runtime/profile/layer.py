@@ -57,7 +57,7 @@ def find_layer(graph: ir.Graph, ids_input: str | None = None) -> Layer:
     nodes |= _dissolved(graph, packed)
     tensors: set[ir.Value] = set()
     for gather in row_gathers(graph):
-        if input_of(gather.inputs[1]) == ids:
+        if input_of(gather.inputs[1], graph) == ids:
             nodes |= set(nodes_around(gather))
             tensors |= table_tensors(gather)
     nodes |= _read_alone(graph, nodes)

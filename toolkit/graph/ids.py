@@ -1,28 +1,61 @@
-"""Where ids come from: the integer graph input whose values reach a look-up unchanged."""
+"""Where ids come from: the integer graph input whose values reach a look-up."""
 
 import onnx_ir as ir
 
 from ..bundle.feeds import NOT_IDS
+from .forms import constant
 
 INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
-KEEPS_IDS = frozenset(  # operators that leave every id what it is, first input to output
-    {
-        *("Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"),
-        *("Slice", "Expand", "Transpose"),
-    }
-)
+# Operators that give ids of what they are given, or ids moved by a constant, and which of their
+# inputs those are. What a comparison, a count or a running sum makes of ids is none: so RoBERTa
+# makes positions of them.
+_CARRIES: dict[str, tuple[int, ...] | None] = {  # None: all inputs
+    **dict.fromkeys(("Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"), (0,)),
+    **dict.fromkeys(("Slice", "Expand", "Transpose", "Clip", "Pad", "Tile", "Split"), (0,)),
+    **dict.fromkeys(("Gather", "GatherND", "GatherElements", "Trilu", "Compress"), (0,)),
+    **dict.fromkeys(("ScatterElements", "ScatterND"), (0, 2)),
+    **dict.fromkeys(("Concat", "Min", "Max", "Add", "Sub", "Mul", "Mod"), None),
+    "Where": (1, 2),
+}
 
 
-def ids_input(ids: ir.Value | None) -> str | None:
-    """The name of the graph input that ``ids`` are, unchanged; None where they are computed."""
-    while ids is not None:
-        node = ids.producer()
+def ids_input(ids: ir.Value | None, graph: ir.Graph) -> str | None:
+    """The name of the input of ``graph`` that ``ids`` come from; None where none does.
+
+    Of several, such as ids and a mask that they are multiplied with, the first that is not by its
+    name something else.
+    """
+    found = _sources(ids, graph)[0]
+    return next((name for name in found if name not in NOT_IDS), next(iter(found), None))
+
+
+def what_stops(ids: ir.Value | None, graph: ir.Graph) -> str:
+    """The operators above ``ids`` that are not known to give ids, for a message; "" for none."""
+    return ", ".join(dict.fromkeys(_sources(ids, graph)[1]))
+
+
+def _sources(ids: ir.Value | None, graph: ir.Graph) -> tuple[list[str], list[str]]:
+    """Graph inputs that reach ``ids``, and operators that nothing was looked for above."""
+    inputs, stopped = list[str](), list[str]()
+    left, seen = [ids], set[ir.Value]()
+    while left:
+        value = left.pop(0)
+        if value is None or value in seen or constant(value) is not None:
+            continue
+        seen.add(value)
+        node = value.producer()
         if node is None:
-            return ids.name if ids.is_graph_input() and ids.dtype in INTEGERS else None
-        if node.op_type not in KEEPS_IDS:
-            return None
-        ids = node.inputs[0]
-    return None
+            # A branch or a loop has inputs of its own.
+            if not any(value is each for each in graph.inputs):
+                stopped.append("an input of a branch or a loop")
+            elif value.dtype in INTEGERS and value.name:
+                inputs.append(value.name)
+        elif node.op_type in _CARRIES and node.domain in ("", "ai.onnx"):
+            places = _CARRIES[node.op_type]
+            left += node.inputs if places is None else [node.inputs[at] for at in places]
+        else:
+            stopped.append(node.op_type)
+    return inputs, stopped
 
 
 def find_ids_input(graph: ir.Graph) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from ..bundle.feeds import NOT_IDS
 from ..errors import InputError
 from .forms import (
     FLOATS,
@@ -129,12 +130,29 @@ def find_tables(graph: ir.Graph) -> list[TableUse]:
     """Every matrix that float rows are looked up in by ids of a graph input, largest first."""
     found: dict[tuple[ir.Value, bool], list[Lookup]] = {}
     for node in graph.all_nodes():
-        for lookup in _lookups(node):
+        name = ids_input(node.inputs[1], graph) if is_row_gather(node) else None
+        for lookup in _lookups(node, name):
             table = _stored(node)
             assert table is not None
             found.setdefault((table, _turn(node) is not None), []).append(lookup)
+    _add_others(graph, found)
     tables = [_table(graph, *key, tuple(lookups)) for key, lookups in found.items()]
-    return sorted(tables, key=lambda table: -table.rows * table.width)
+    return sorted(tables, key=lambda table: (table.ids_input in NOT_IDS, -table.rows * table.width))
+
+
+def _add_others(graph: ir.Graph, found: dict[tuple[ir.Value, bool], list[Lookup]]) -> None:
+    """Look-ups of the same tables by other integers: constants, ids that are computed."""
+    known = {lookup.gather for lookups in found.values() for lookup in lookups}
+    for node in graph.all_nodes():
+        if not is_row_gather(node) or node in known:
+            continue
+        lookups = [
+            lookups
+            for (table, turned), lookups in found.items()
+            if table is _stored(node) and turned == (_turn(node) is not None)
+        ]
+        for own in lookups:
+            own += _lookups(node, own[0].ids_input)
 
 
 def find_token_table(graph: ir.Graph, name: str | None = None) -> TableUse:
@@ -170,12 +188,12 @@ def find_large_tables(graph: ir.Graph) -> list[TableUse]:
     return [largest, *large]
 
 
-def _lookups(node: ir.Node) -> Iterator[Lookup]:
-    """What ``node`` looks up; nothing where it is no look-up by ids."""
-    if not is_row_gather(node):
+def _lookups(node: ir.Node, name: str | None) -> Iterator[Lookup]:
+    """What ``node`` looks up by ids of the input ``name``; nothing where it is no look-up."""
+    if name is None:
         return
-    table, name = _stored(node), ids_input(node.inputs[1])
-    if table is None or name is None or not _width(node, table):
+    table = _stored(node)
+    if table is None or not _width(node, table):
         return
     if type_of(node.outputs[0]) in FLOATS:
         yield Lookup(node, node.outputs[0], name)
