@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from toolkit.graph.contract import DOMAIN
 from toolkit.graph.files import model_nbytes
-from toolkit.graph.load import load_graph
 from toolkit.graph.own_heads import find_own_heads
+from toolkit.graph.plain import load_plain
 from toolkit.graph.tables import find_tables
 
 
@@ -81,7 +81,7 @@ def inspect_model(path: Path) -> Inspection:
     Raises:
         InputError: no ONNX model.
     """
-    model = load_graph(path)
+    model = load_plain(path)
     parts = [
         Part(
             name,

@@ -12,8 +12,8 @@ from toolkit.bundle.manifest import MANIFEST_NAME, Pooling, StoredHead, read_man
 from toolkit.errors import InputError
 from toolkit.graph.files import model_nbytes
 from toolkit.graph.heads import find_heads
-from toolkit.graph.load import load_graph
 from toolkit.graph.own_heads import find_own_heads
+from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import packed_head, packed_rows
 from toolkit.graph.tables import TableUse, find_tables
 
@@ -194,7 +194,7 @@ class _Models:
     def _add_head(self, name: str, bundle: Path, head: StoredHead) -> None:
         """The original with a bundle's packed head in place of its own."""
         original = self._base.files.model
-        found = find_own_heads(load_graph(original).graph)
+        found = find_own_heads(load_plain(original).graph)
         fitting = [own for own in found if (own.rows, own.width) == (head.rows, head.width)]
         if not fitting:
             self.notes.append(
@@ -269,7 +269,7 @@ class _Models:
         """The original's table of this name and shape, else the largest of this shape."""
         uses = [
             use
-            for use in find_tables(load_graph(self._base.files.model).graph)
+            for use in find_tables(load_plain(self._base.files.model).graph)
             if (use.rows, use.width) == shape
         ]
         if not uses:

@@ -12,8 +12,8 @@ from toolkit.bundle.manifest import Source
 from toolkit.errors import InputError
 from toolkit.extras import require
 from toolkit.files import sha256
-from toolkit.graph.load import load_graph
 from toolkit.graph.own_heads import find_own_heads, head_values
+from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
 from toolkit.table.matrix import read_matrix
@@ -50,7 +50,7 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     if path.suffix in (".npy", ".safetensors"):
         return SourceTable(read_matrix(path), path.parent / TOKENIZER)
     if path.suffix == ".onnx":
-        graph = load_graph(path).graph
+        graph = load_plain(path).graph
         values = table_values(find_token_table(graph))
         heads = [head_values(own) for own in find_own_heads(graph)]
         return SourceTable(values, path.parent / TOKENIZER, head=next(iter(heads), None))
@@ -151,7 +151,7 @@ def find_folder(source: str, revision: str | None = None, *, code: bool = False)
 def _from_onnx(path: Path, with_past: bool) -> LoadedModel:
     if with_past:
         raise InputError(f"{path.name} is ONNX already, with a cache or without; drop --with-past")
-    outputs = {value.name for value in load_graph(path).graph.outputs}
+    outputs = {value.name for value in load_plain(path).graph.outputs}
     folder = path.parent
     if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
         folder = folder.parent  # the hub's layout: onnx/model.onnx below the tokenizer

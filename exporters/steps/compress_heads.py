@@ -4,8 +4,8 @@ from typing import Any
 
 from toolkit import compress
 from toolkit.errors import BudgetError
-from toolkit.graph.load import load_graph
 from toolkit.graph.own_heads import OwnHead, head_values
+from toolkit.graph.plain import load_plain
 from toolkit.progress import part
 
 from ..tables import own_head
@@ -43,7 +43,7 @@ def _trained(state: Export, own: OwnHead) -> OwnHead:
     """The head as it is after healing, which may train all weights."""
     if state.trained is state.loaded:
         return own
-    return own_head(load_graph(state.trained.path).graph, own.name)
+    return own_head(load_plain(state.trained.path).graph, own.name)
 
 
 def _what_matters(state: Export, own: OwnHead) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from toolkit import Budget
 from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO
-from toolkit.graph.load import load_graph
+from toolkit.graph.plain import load_plain
 
 from ..bundle.structure import check_structure
 from ..healing import check_healable
@@ -42,7 +42,7 @@ def load(state: Export, report: Report) -> None:
     state.head_budget = options.head_budget(ratio)
     state.structure = check_structure(options.structure, state.loaded)
     state.weights_path = state.loaded.path
-    state.model = load_graph(state.loaded.path)
+    state.model = load_plain(state.loaded.path)
     check_opset(state.model)
     state.tables = choose_tables(state.model.graph, options.table, options.all_tables)
     state.stored = {table.name: table for table in state.tables}

@@ -4,7 +4,7 @@ import onnx_ir as ir
 
 from toolkit.bundle.feeds import is_cache
 from toolkit.errors import InputError
-from toolkit.graph.load import load_graph
+from toolkit.graph.plain import load_plain
 from toolkit.graph.tables import find_token_table
 
 from ..passes.add_pooling import AddPooling
@@ -27,7 +27,7 @@ def rewrite(state: Export, report: Report) -> None:
         InputError: a pass finds a graph that it cannot do its work on.
     """
     if state.weights_path != state.loaded.path:
-        state.model = load_graph(state.weights_path)
+        state.model = load_plain(state.weights_path)
         state.tables = [find_token_table(state.model.graph, name) for name in state.stored]
         for own in state.own_heads:
             own_head(state.model.graph, own.name)  # says where it is no longer one

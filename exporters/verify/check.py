@@ -17,6 +17,7 @@ from toolkit.bundle.feeds import is_cache
 from toolkit.bundle.manifest import Parity
 from toolkit.bundle.tensors import describe
 from toolkit.graph.forms import constant, rounds_activations
+from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import looked_up
 from toolkit.graph.tables import Lookup, TableUse, find_tables
 from toolkit.ort import cpu_session, quiet_options
@@ -85,7 +86,7 @@ def _check(
 ) -> Parity:
     _check_onnx(compressed, original)
     check_stays_packed(compressed, [*tables, *heads], original)
-    before, after = ir.load(original), ir.load(compressed)
+    before, after = load_plain(original), ir.load(compressed)
     uses = {use.name: use for use in find_tables(before.graph)}
     tolerance = max(_tolerance(uses[table.name]) for table in tables)
     lookup, decoded = 0.0, {}
@@ -171,7 +172,7 @@ def check_fused(fused: Path, original: Path) -> None:
 
     The additions of the fused nodes have another order, which is what the tolerance is for.
     """
-    before = ir.load(original)
+    before = load_plain(original)
     uses = find_tables(before.graph)
     ids_input, rows = uses[0].ids_input, _valid_ids(uses)
     ways: list[dict[str, Any]] = [{"all_tokens": not _has_cache(before)}]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from toolkit.graph.heads import find_heads
 from toolkit.graph.own_heads import find_own_heads
+from toolkit.graph.plain import load_plain
 from toolkit.graph.products import Head
 from toolkit.graph.tables import Lookup, find_tables
 
@@ -32,7 +33,7 @@ def save_replaced(
     Raises:
         ValueError: it does.
     """
-    model = ir.load(original)
+    model = load_plain(original)
     uses = {use.name: use for use in find_tables(model.graph)}
     owned = {own.name: own for own in find_own_heads(model.graph)} if own_heads else {}
     for name, values in (own_heads or {}).items():

@@ -20,12 +20,13 @@ from .forms import (
     type_of,
 )
 from .gathers import is_row_gather
-from .ids import ids_input
+from .ids import INTEGERS, ids_input, what_stops
 
 # Of several tables, those worth packing: with fewer rows codebooks of 256 entries take more than
 # the rows do, and a table of a hundredth of the largest decides nothing.
 MIN_ROWS = 256
 MIN_SHARE = 0.01
+_NEAR = 2  # look-ups that a message names
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,15 +166,39 @@ def find_token_table(graph: ir.Graph, name: str | None = None) -> TableUse:
     tables = find_tables(graph)
     if not tables:
         inputs = ", ".join(value.name or "?" for value in graph.inputs) or "none"
+        near = "; ".join(_nearly(graph))
         raise InputError(
-            f"no token table: no float matrix is looked up by ids from a graph input ({inputs}); "
-            "give a model that takes token ids"
+            f"no token table: no float matrix is looked up by ids from a graph input ({inputs})"
+            f"{f': {near}' if near else ''}; give a model that takes token ids"
         )
     named = [table for table in tables if name in (None, table.name)]
     if not named:
         known = ", ".join(f"{table.name} ({table.rows} x {table.width})" for table in tables)
         raise InputError(f"no table {name!r} is looked up by ids; choose from {known}")
     return named[0]
+
+
+def _nearly(graph: ir.Graph) -> Iterator[str]:
+    """What stopped the search, for the message: a few look-ups that are by no ids."""
+    found = (node for node in graph.all_nodes() if is_row_gather(node))
+    matrices = ((node, _stored(node)) for node in found)
+    near = [(node, table) for node, table in matrices if table is not None and _width(node, table)]
+    for node, table in near[:_NEAR]:
+        stops = what_stops(node.inputs[1], graph) or "constants"
+        shape = f"{shape_of(table)[0]} x {_width(node, table)}"
+        yield f"{table.name} ({shape}) is looked up by what {stops} gives"
+    yield from list(unknown_lookups(graph))[: _NEAR - len(near[:_NEAR])]
+
+
+def unknown_lookups(graph: ir.Graph) -> Iterator[str]:
+    """Nodes that read both a stored matrix and ids without being a look-up that is known."""
+    for node in graph.all_nodes():
+        known = [value for value in node.inputs if value is not None]
+        matrices = [v for v in known if len(shape_of(v)) == 2 and type_of(v) in FLOATS]
+        ids = [v for v in known if v.dtype in INTEGERS and constant(v) is None]
+        if matrices and ids and not is_row_gather(node):
+            shape = " x ".join(map(str, shape_of(matrices[0])))
+            yield f"{node.op_type} {node.name} reads {matrices[0].name} ({shape})"
 
 
 def find_large_tables(graph: ir.Graph) -> list[TableUse]:
