@@ -15,6 +15,8 @@ from toolkit.graph.tables import TableUse, find_large_tables, find_tables, find_
 from .ops.layer import graph_tensors
 from .options import ExportOptions
 
+_NAMED = 3  # readers that a message names
+
 
 @dataclass(frozen=True, eq=False)
 class PackedTable:
@@ -76,6 +78,26 @@ def choose_tables(graph: ir.Graph, name: str | None, every: bool) -> list[TableU
         InputError: there is none, or none of this name.
     """
     return find_large_tables(graph) if every else [find_token_table(graph, name)]
+
+
+def check_goes(table: TableUse) -> None:
+    """The table can leave the file: but for look-ups and output heads nobody reads it.
+
+    Raises:
+        InputError: something else does; the file would hold the packed table beside it.
+    """
+    heads = find_heads(table.graph, table)
+    if serves_heads_alone(table, heads):
+        return
+    served = {head.node for head in heads}
+    readers = [f"{node.op_type} {node.name}" for node in table.others if node not in served]
+    given = [value.name for value in (table.value, *table.floats) if value.is_graph_output()]
+    what = ", ".join([*readers[:_NAMED], *(f"the output {name}" for name in given)])
+    raise InputError(
+        f"{table.name} is read by {what or 'something else'} too, neither a look-up nor an output "
+        "head: it would stay beside its packed form, and the file would grow; leave that out of "
+        "the model, or choose another table with --table"
+    )
 
 
 def share_out(budget: Budget, tables: list[TableUse]) -> list[Budget]:

@@ -12,7 +12,7 @@ from ..options import DECODER_GROUP, GROUP
 from ..passes.fuse_attention import find_fusible
 from ..passes.packed_layers import check_opset
 from ..sources.source import load_source
-from ..tables import choose_own_heads, choose_tables
+from ..tables import check_goes, choose_own_heads, choose_tables
 from .state import Export, Report
 
 
@@ -45,6 +45,8 @@ def load(state: Export, report: Report) -> None:
     state.model = load_plain(state.loaded.path)
     check_opset(state.model)
     state.tables = choose_tables(state.model.graph, options.table, options.all_tables)
+    for table in state.tables:
+        check_goes(table)
     state.stored = {table.name: table for table in state.tables}
     state.own_heads = choose_own_heads(state.model.graph, options)
 

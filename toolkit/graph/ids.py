@@ -40,16 +40,17 @@ def _sources(ids: ir.Value | None, graph: ir.Graph) -> tuple[list[str], list[str
     left, seen = [ids], set[ir.Value]()
     while left:
         value = left.pop(0)
-        if value is None or value in seen or constant(value) is not None:
+        if value is None or value in seen:
             continue
         seen.add(value)
         node = value.producer()
-        if node is None:
-            # A branch or a loop has inputs of its own.
-            if not any(value is each for each in graph.inputs):
-                stopped.append("an input of a branch or a loop")
-            elif value.dtype in INTEGERS and value.name:
+        if any(value is each for each in graph.inputs):  # with a default or without
+            if value.dtype in INTEGERS and value.name:
                 inputs.append(value.name)
+        elif constant(value) is not None:
+            continue
+        elif node is None:
+            stopped.append("an input of a branch or a loop")
         elif node.op_type in _CARRIES and node.domain in ("", "ai.onnx"):
             places = _CARRIES[node.op_type]
             left += node.inputs if places is None else [node.inputs[at] for at in places]

@@ -128,14 +128,14 @@ def test_a_head_that_shares_the_table_is_named(graph):
     "body",
     [
         "rows = Gather<axis = 1>(t, ids)",  # columns
-        "i = Add(ids, ids) rows = Gather(t, i)",  # other rows than the ids'
+        "c = CumSum(ids, numbers) rows = Gather(t, c)",  # other rows than the ids'
         "rows = Gather(ids, numbers)",  # the ids are the data
         "rows = Gather(numbers, ids)",  # no float matrix
     ],
 )
 def test_what_is_no_lookup_by_ids_is_refused_with_the_inputs_named(graph, body):
     model = graph("(int64[b] ids) => (rows)", body, t=table(), numbers=np.arange(3))
-    with pytest.raises(InputError, match=r"\(ids\); give a model that takes token ids") as error:
+    with pytest.raises(InputError, match=r"\(ids\).*; give a model that takes token ids") as error:
         find_token_table(model.graph)
     assert "\n" not in str(error.value)
 
@@ -158,3 +158,60 @@ def test_tables_in_a_branch_are_found_by_the_ids_outside(graph):
         t=table(),
     )
     assert len(find_token_table(model.graph).gathers) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "m = Less(ids, limit) i = Where(m, ids, other) rows = Gather(t, i)",
+        "i = Clip(ids, zero, limit) rows = Gather(t, i)",
+        "i = Mod(ids, limit) rows = Gather(t, i)",
+        "i = Add(ids, other) rows = Gather(t, i)",
+        "i = Concat<axis = 0>(prefix, ids) rows = Gather(t, i)",
+        "i = Pad(ids, pads, zero) rows = Gather(t, i)",
+        "i = ScatterElements(ids, prefix, prefix) rows = Gather(t, i)",
+        "r = Mul(ids, mask) i = Add(r, mask) rows = Gather(t, i)",
+    ],
+)
+def test_ids_are_followed_through_what_keeps_or_moves_them(graph, body):
+    given = {"limit": np.array(15), "other": np.array(3), "zero": np.array(0)}
+    given |= {"prefix": np.array([2]), "pads": np.array([1, 0])}
+    model = graph(
+        "(int64[b] ids, int64[b] attention_mask) => (rows)",
+        body.replace("mask", "attention_mask"),
+        t=table(),
+        **given,
+    )
+    found = find_token_table(model.graph)
+    assert (found.name, found.ids_input) == ("t", "ids")
+
+
+def test_a_table_of_positions_is_none_of_tokens_though_it_is_larger(graph):
+    body = "x = Gather(t, ids) z = Gather(places, position_ids) rows = Add(x, z)"
+    large = np.ones((500, 4), np.float32)
+    model = graph("(int64[b] position_ids, int64[b] ids) => (rows)", body, t=table(), places=large)
+    assert [each.name for each in find_tables(model.graph)] == ["t", "places"]
+
+
+def test_positions_that_are_made_of_ids_are_no_ids(graph):
+    body = """
+        m = Equal(ids, pad) k = Cast<to = 7>(m) p = CumSum(k, zero)
+        x = Gather(t, ids) z = Gather(places, p) rows = Add(x, z)
+    """
+    large = np.ones((500, 4), np.float32)
+    given = {"pad": np.array(1), "zero": np.array(0), "places": large}
+    model = graph("(int64[b] ids) => (rows)", body, t=table(), **given)
+    assert [each.name for each in find_tables(model.graph)] == ["t"]
+
+
+def test_other_look_ups_of_the_same_table_are_packed_too(graph):
+    """By constants, and by ids that are computed in a way that is not known."""
+    body = """
+        x = Gather(t, ids) y = Gather(t, some) c = CumSum(ids, zero) z = Gather(t, c)
+        w = Add(y, z) rows = Add(x, w)
+    """
+    model = graph("(int64[b] ids) => (rows)", body, t=table(), some=np.array([3]), zero=np.array(0))
+    found = find_token_table(model.graph)
+    assert len(found.lookups) == 3
+    assert found.others == ()
+    assert {lookup.ids_input for lookup in found.lookups} == {"ids"}
