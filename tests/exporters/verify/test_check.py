@@ -8,12 +8,14 @@ import onnx_ir as ir
 import pytest
 
 from exporters.ops.layer import graph_tensors
+from exporters.passes.base import store
 from exporters.passes.compress_table import CompressTable
 from exporters.passes.inline_functions import InlineFunctions
 from exporters.tables import PackedTable
 from exporters.verify.check import check_model, check_stays_packed
 from exporters.verify.differences import CheckError
 from exporters.verify.replaced import save_replaced
+from toolkit.graph.contract import is_lookup
 from toolkit.graph.tables import find_token_table
 from toolkit.table.components import LowRank
 
@@ -135,6 +137,61 @@ def test_one_altered_bit_is_noticed_whichever_row_it_is_in(save, embedding):
 
     packed, original = save(PLAIN, embedding, change=altering("stages.0.codes", flip))
     with pytest.raises(CheckError, match=r"decode graph and lookup\(\) differ by"):
+        check_model(packed, original, [PackedTable("t", embedding)])
+
+
+def before_the_look_up(op_type, **tensors):
+    """A change: the ids go through another operator first."""
+
+    def change(model):
+        (lookup,) = (node for node in model.graph if is_lookup(node))
+        stored = [store(model.graph, name, value) for name, value in tensors.items()]
+        node = ir.node(op_type, [lookup.inputs[0], *stored])
+        node.outputs[0].name = "others"
+        model.graph.insert_before(lookup, node)
+        lookup.replace_input_with(0, node.outputs[0])
+
+    return change
+
+
+def test_negative_ids_that_give_other_rows_are_noticed(save, embedding):
+    def change(model):
+        before_the_look_up("Equal", last=np.int64(-1))(model)
+        (lookup,) = (node for node in model.graph if is_lookup(node))
+        (ids,) = model.graph.inputs
+        first = store(model.graph, "first", np.int64(0))
+        node = ir.node("Where", [lookup.inputs[0], first, ids])
+        model.graph.insert_before(lookup, node)
+        lookup.replace_input_with(0, node.outputs[0])
+
+    packed, original = save(PLAIN, embedding, change=change)
+    with pytest.raises(CheckError, match=r"the decode graph and lookup\(\) differ"):
+        check_model(packed, original, [PackedTable("t", embedding)])
+
+
+@pytest.mark.parametrize(
+    ("change", "id"),
+    [
+        (before_the_look_up("Min", last=np.int64(ROWS - 1)), ROWS),
+        (before_the_look_up("Max", first=np.int64(-ROWS)), -ROWS - 1),
+    ],
+)
+def test_an_id_outside_the_table_that_has_a_row_is_noticed(save, embedding, change, id):
+    packed, original = save(PLAIN, embedding, change=change)
+    with pytest.raises(CheckError, match=f"id {id} is outside the table t of 700 rows"):
+        check_model(packed, original, [PackedTable("t", embedding)])
+
+
+def test_an_id_that_is_cut_to_32_bits_is_noticed(save, embedding):
+    def cut(model):
+        (lookup,) = (node for node in model.graph if is_lookup(node))
+        attributes = {"to": int(ir.DataType.INT32)}
+        node = ir.node("Cast", [lookup.inputs[0]], attributes=attributes)
+        model.graph.insert_before(lookup, node)
+        lookup.replace_input_with(0, node.outputs[0])
+
+    packed, original = save(PLAIN, embedding, change=cut)
+    with pytest.raises(CheckError, match=f"id {2**32 + 350} is outside the table t"):
         check_model(packed, original, [PackedTable("t", embedding)])
 
 
