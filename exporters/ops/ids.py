@@ -48,8 +48,11 @@ def refused_outside(op: OpBuilder, column: ir.Value, flat: ir.Value, rows: int) 
     return op.Concat(column, op.Gather(empty, flat, axis=0), axis=1)
 
 
-def blank_outside(op: OpBuilder, inside: ir.Value, values: ir.Value | float) -> ir.Value:
-    """``values`` float [n], or one for all, and NaN where ids are not ``inside``."""
-    if isinstance(values, float):
-        values = op.Constant(value=ir.tensor(np.float32(values)))
-    return op.Where(inside, values, op.Constant(value=ir.tensor(np.float32(np.nan))))
+def blank_outside(op: OpBuilder, inside: ir.Value) -> ir.Value:
+    """What is added to a row, float [n, 1]: 0, or NaN where the id is not ``inside``.
+
+    Added, not multiplied: where there is no NaN, as on Qualcomm's NPU, it is the largest number,
+    and that times a row of zeros would be some token's row.
+    """
+    zero, nan = (op.Constant(value=ir.tensor(np.float32(x))) for x in (0, np.nan))
+    return op.Unsqueeze(op.Where(inside, zero, nan), ints(op, 1))

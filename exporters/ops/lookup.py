@@ -98,11 +98,6 @@ def decode(
     flat = op.Reshape(ids, ints(op, -1))
     row, inside = row_numbers(op, flat, embedding.rows, floats=floats)
     position = block_order(op, row, v, embedding.order)
-
-    def each_row(values: ir.Value | float) -> ir.Value:
-        column = op.Unsqueeze(blank_outside(op, inside, values), ints(op, 1))
-        return column if floats else refused_outside(op, column, flat, embedding.rows)
-
     parts = [] if embedding.lowrank is None else [low_rank(op, row, v, column_major)]
     for index, stage in enumerate(embedding.stages):
         prefix = f"stages.{index}"
@@ -113,17 +108,18 @@ def decode(
     if embedding.tail is not None:
         covered = op.Less(position, int32(op, embedding.covered))
         rows = op.Where(op.Unsqueeze(covered, ints(op, 1)), rows, v["tail"])
+    blank = blank_outside(op, inside)
+    if not floats:
+        blank = refused_outside(op, blank, flat, embedding.rows)
+    rows = op.Add(rows, blank)
     if parts:
         total = parts[0]
         for part in parts[1:]:
             total = op.Add(total, part)
-        factors: ir.Value | float = 1.0
         if embedding.gain is not None:
             factors = gains(op, position, len(embedding.gain.codes), embedding.rows, v)
-        total = op.Mul(total, each_row(factors))
-    else:
-        total = each_row(0.0)
-    rows = op.Add(total, rows)
+            total = op.Mul(total, op.Unsqueeze(factors, ints(op, 1)))
+        rows = op.Add(total, rows)
     if dtype != ir.DataType.FLOAT:
         rows = op.Cast(rows, to=dtype)
     return reshape(op, rows, op.Concat(shape, ints(op, embedding.width), axis=0), opset)

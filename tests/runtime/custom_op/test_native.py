@@ -171,7 +171,9 @@ def test_half_precision_rounds_every_number_as_numpy_does(open_kernel, kernels):
 
 
 @pytest.mark.parametrize("column_major", [False, True])
-def test_negative_ids_count_from_the_tables_end(open_kernel, kernels, small_embedding, column_major):
+def test_negative_ids_count_from_the_tables_end(
+    open_kernel, kernels, small_embedding, column_major
+):
     ids = np.random.default_rng(0).integers(-707, 707, (5, 300))
     for kernel in kernels:
         session = open_kernel(small_embedding, kernel, column_major=column_major)
