@@ -79,16 +79,16 @@ class Session:
                 raise InputError(f"input {name!r} is unknown; the graph has {', '.join(known)}")
 
     def _check_ids(self, feeds: Mapping[str, Array]) -> None:
-        # onnxruntime reads a negative id from the table's end, without a word.
+        # As onnxruntime does on CPUs; on devices their rows would be NaN.
         if self.manifest is None or self.manifest.ids_input not in feeds:
             return
         ids, rows = np.asarray(feeds[self.manifest.ids_input]), self.manifest.rows
         if not np.issubdtype(ids.dtype, np.integer):
             raise InputError(f"token ids must be integers, got {ids.dtype}")
-        outside = (ids < 0) | (ids >= rows)
+        outside = (ids < -rows) | (ids >= rows)
         if outside.any():
             raise InputError(
-                f"token id {ids[outside][0]} is outside 0 .. {rows - 1}; check the tokenizer"
+                f"token id {ids[outside][0]} is outside {-rows} .. {rows - 1}; check the tokenizer"
             )
 
 

@@ -21,6 +21,7 @@ from toolkit import CompressedEmbedding
 from toolkit.graph.contract import LOOKUP
 from toolkit.table.components import Stage
 
+from .ids import blank_outside, refused_outside, row_numbers
 from .layer import (
     PackedLayer,
     Values,
@@ -94,9 +95,10 @@ def decode(
 ) -> ir.Value:
     """x^ = mean + gain * (left @ right + sum of stages), in ``lookup``'s order of additions."""
     shape = op.Shape(ids)
-    flat = op.Cast(op.Reshape(ids, ints(op, -1)), to=ir.DataType.INT32)
-    position = block_order(op, flat, v, embedding.order)
-    parts = [] if embedding.lowrank is None else [low_rank(op, flat, v, column_major)]
+    flat = op.Reshape(ids, ints(op, -1))
+    row, inside = row_numbers(op, flat, embedding.rows, floats=floats)
+    position = block_order(op, row, v, embedding.order)
+    parts = [] if embedding.lowrank is None else [low_rank(op, row, v, column_major)]
     for index, stage in enumerate(embedding.stages):
         prefix = f"stages.{index}"
         parts.append(
@@ -106,6 +108,10 @@ def decode(
     if embedding.tail is not None:
         covered = op.Less(position, int32(op, embedding.covered))
         rows = op.Where(op.Unsqueeze(covered, ints(op, 1)), rows, v["tail"])
+    blank = blank_outside(op, inside)
+    if not floats:
+        blank = refused_outside(op, blank, flat, embedding.rows)
+    rows = op.Add(rows, blank)
     if parts:
         total = parts[0]
         for part in parts[1:]:
@@ -114,8 +120,6 @@ def decode(
             factors = gains(op, position, len(embedding.gain.codes), embedding.rows, v)
             total = op.Mul(total, op.Unsqueeze(factors, ints(op, 1)))
         rows = op.Add(total, rows)
-    elif embedding.tail is None:
-        rows = op.Expand(rows, op.Concat(op.Shape(flat), op.Shape(rows), axis=0))
     if dtype != ir.DataType.FLOAT:
         rows = op.Cast(rows, to=dtype)
     return reshape(op, rows, op.Concat(shape, ints(op, embedding.width), axis=0), opset)

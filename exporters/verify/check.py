@@ -18,12 +18,13 @@ from toolkit.bundle.manifest import Parity
 from toolkit.bundle.tensors import describe
 from toolkit.graph.forms import constant, rounds_activations
 from toolkit.graph.plain import load_plain
-from toolkit.graph.rows import looked_up
+from toolkit.graph.rows import row_reader
 from toolkit.graph.tables import Lookup, TableUse, find_tables
 from toolkit.ort import cpu_session, quiet_options
 
 from ..tables import PackedTable
 from .differences import CheckError, difference_of, max_difference, max_finite
+from .outside import check_outside, every_id, negative_ids
 from .replaced import save_replaced
 
 # Largest difference allowed, times the largest output: float additions in another order. Shorter
@@ -272,14 +273,17 @@ def _compare_rows(
     and every place that looks rows up; and the largest value."""
     rows = np.empty((use.rows, use.width), np.float32)
     difference, scale = 0.0, 0.0
+    functions = tuple(after.functions.values())
     for lookup in use.lookups:
         ids, place = _in_the_file(before.graph, after.graph, lookup)
-        functions = tuple(after.functions.values())
-        for start, got in looked_up(after.graph, ids, place, use.rows, functions):
-            wanted = table.embedding.lookup(np.arange(start, start + len(got)))
-            difference = max(difference, max_difference(got, wanted))
-            scale = max(scale, max_finite(wanted))
-            rows[start : start + len(got)] = got
+        with row_reader(after.graph, ids, place, functions) as read:
+            for some in [*every_id(use.rows), negative_ids(use.rows)]:
+                got, wanted = read(some), table.embedding.lookup(some)
+                difference = max(difference, max_difference(got, wanted))
+                scale = max(scale, max_finite(wanted))
+                if some[0] >= 0:
+                    rows[some] = got
+            check_outside(read, use)
     return rows, difference, scale
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.bundle.feeds import DECODER_IDS, build_feeds, fill_cache
+from toolkit.bundle.feeds import NOT_IDS, build_feeds, fill_cache, lay_out, text_shape
 from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.errors import LightTokenError
 from toolkit.ort import cpu_session
@@ -62,12 +62,15 @@ def difference_of(
     rng = np.random.default_rng(0)
     found = Difference()
     for number, free in enumerate(shapes):
-        ids = rng.integers(0, rows[ids_input], ids_shape(inputs, ids_input, free))
-        decoder_ids = rng.integers(0, rows.get(DECODER_IDS, 1), ids.shape)
+        drawn = {
+            info.name: rng.integers(0, rows[info.name], text_shape(info, free))
+            for info in sorted(inputs, key=lambda info: info.name != ids_input)
+            if info.name == ids_input or (info.name in rows and _is_text(info))
+        }
         # One may take int32 where the other takes int64.
         outputs = []
         for session in sessions:
-            feeds = build_feeds(describe(session.get_inputs()), ids_input, ids, decoder_ids)
+            feeds = _feeds(describe(session.get_inputs()), ids_input, drawn)
             if _BRANCH in feeds:
                 feeds[_BRANCH][:] = number % 2
             _pad(feeds)
@@ -88,11 +91,27 @@ def difference_of(
     return found
 
 
+def _is_text(info: TensorInfo) -> bool:
+    """Whether ids of tokens may go there, and not types or positions, which are made up alike."""
+    return info.name not in NOT_IDS and len(info.shape) > 0
+
+
+def _feeds(
+    inputs: Sequence[TensorInfo], ids_input: str, drawn: Mapping[str, NDArray[np.int64]]
+) -> dict[str, NDArray[Any]]:
+    """Made up feeds with the ids that were ``drawn``, for inputs that tables are looked up by."""
+    feeds = build_feeds(inputs, ids_input, drawn[ids_input])
+    for info in inputs:
+        if info.name in drawn:
+            feeds[info.name] = lay_out(info, drawn[info.name]).astype(feeds[info.name].dtype)
+    return feeds
+
+
 def _pad(feeds: Mapping[str, NDArray[np.generic]]) -> None:
     """Of all texts but the first, two thirds become padding: masks have to do their work."""
     for name, mask in feeds.items():
-        if name.endswith(_MASK) and mask.ndim == 2:
-            mask[1:, -(-mask.shape[1] // 3) :] = 0
+        if name.endswith(_MASK) and mask.ndim in (2, 3):
+            mask[1:, ..., -(-mask.shape[-1] // 3) :] = 0
 
 
 def _unmasked(values: NDArray[Any], mask: NDArray[np.generic]) -> NDArray[Any]:
@@ -122,15 +141,3 @@ def max_difference(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
 def max_finite(values: NDArray[np.floating]) -> float:
     """The largest magnitude among finite values, 0 without any."""
     return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
-
-
-def ids_shape(
-    inputs: Sequence[TensorInfo], ids_input: str, free: tuple[int, int]
-) -> tuple[int, ...]:
-    """The shape that the graph fixes for its ids, ``free`` where it leaves the size open."""
-    declared = next(info.shape for info in inputs if info.name == ids_input)
-    if len(declared) != 2:
-        raise CheckError(f"input {ids_input} has shape {declared}, the checks need [batch, length]")
-    return tuple(
-        size if isinstance(size, int) else other for size, other in zip(declared, free, strict=True)
-    )

@@ -10,8 +10,8 @@ import onnx_ir as ir
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from toolkit.bundle.feeds import build_feeds
-from toolkit.bundle.tensors import TensorInfo, describe
+from toolkit.bundle.feeds import build_feeds, lay_out, text_shape
+from toolkit.bundle.tensors import describe
 from toolkit.ort import cpu_session
 
 SecondMoments = dict[str, NDArray[np.float64]]
@@ -74,7 +74,8 @@ def _run(
         for _ in range(_CALLS):
             feeds: dict[str, NDArray[Any]] = {}
             for name in ids_inputs:
-                shape = _shape(next(info for info in inputs if info.name == name))
+                info = next(info for info in inputs if info.name == name)
+                shape = text_shape(info, (_BATCH, _LENGTH))
                 if text is None:
                     ids = rng.choice(len(weights), shape, p=weights)
                 elif text.ndim == 2:  # a model may be lost without the token that texts begin with
@@ -83,7 +84,7 @@ def _run(
                 else:
                     starts = rng.integers(max(1, len(text) - shape[-1]), size=shape[:-1])
                     ids = np.take(text, starts[..., None] + np.arange(shape[-1]), mode="wrap")
-                feeds |= build_feeds(inputs, name, ids) if not feeds else {name: ids}
+                feeds |= build_feeds(inputs, name, ids) if not feeds else {name: lay_out(info, ids)}
             for name, rows in zip(widths, session.run(list(widths), feeds), strict=True):
                 flat = rows.reshape(-1, rows.shape[-1])
                 moments[name] += flat.T @ flat
@@ -100,11 +101,3 @@ def _open(path: Path, names: list[str], folder: Path) -> ort.InferenceSession:
                 model.graph.outputs.append(value)
     ir.save(model, folder / "probed.onnx", external_data="probed.onnx.data")
     return cpu_session(folder / "probed.onnx")
-
-
-def _shape(ids: TensorInfo) -> tuple[int, ...]:
-    free = (_BATCH, _LENGTH)
-    return tuple(
-        size if isinstance(size, int) else other
-        for size, other in zip(ids.shape, free, strict=True)
-    )

@@ -298,8 +298,10 @@ float* row_buffer(std::uint16_t*, std::size_t r, std::size_t width) {
 template <typename Id, typename Out>
 void Decoder::decode(const Id* ids, std::size_t count, Out* out, const ForEach& for_each) const {
   for (std::size_t i = 0; i < count; ++i) {
-    if (ids[i] < 0 || static_cast<std::int64_t>(ids[i]) >= table_.rows) {
-      throw std::out_of_range("id " + std::to_string(ids[i]) + " is outside 0 .. " +
+    const std::int64_t id = ids[i];
+    if (id < -table_.rows || id >= table_.rows) {
+      throw std::out_of_range("id " + std::to_string(id) + " is outside " +
+                              std::to_string(-table_.rows) + " .. " +
                               std::to_string(table_.rows - 1) + "; check the tokenizer");
     }
   }
@@ -313,8 +315,8 @@ void Decoder::decode(const Id* ids, std::size_t count, Out* out, const ForEach& 
     room(scratch().rows, kRowsAtOnce * width);
     Rows rows{*this};
     for (std::size_t r = 0; r < here; ++r) {
-      rows.add(static_cast<std::int64_t>(ids[places[r]]),
-               row_buffer(out + places[r] * width, r, width));
+      const std::int64_t id = ids[places[r]];
+      rows.add(id < 0 ? id + table_.rows : id, row_buffer(out + places[r] * width, r, width));
     }
     rows.decode();
     for (std::size_t r = 0; r < here; ++r) {

@@ -25,9 +25,9 @@ class Decoder {
   explicit Decoder(const Table& table, const std::string& kernel = "");
 
   // Decodes `count` ids (int32 or int64) to `out` [count, width] of float, or of half precision as
-  // its 16 bits. Equal ids are decoded once. Nothing is allocated once a thread has seen its
-  // largest call. Throws std::out_of_range that names the first id outside 0 .. rows - 1, before
-  // anything is written.
+  // its 16 bits. A negative id is counted from the table's end. Equal ids are decoded once. Nothing
+  // is allocated once a thread has seen its largest call. Throws std::out_of_range that names the
+  // first id outside -rows .. rows - 1, before anything is written.
   template <typename Id, typename Out>
   void decode(const Id* ids, std::size_t count, Out* out, const ForEach& for_each) const;
 

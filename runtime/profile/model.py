@@ -90,7 +90,7 @@ class Model:
 
     def dimensions(self, batch: int, length: int) -> dict[str, int]:
         """Values of all symbolic dimensions for such a call."""
-        return free_dimensions(self.inputs, batch, length)
+        return free_dimensions(self.inputs, batch, length, self.ids_input or None)
 
     def describe(self) -> Subject:
         """What reports say of it."""

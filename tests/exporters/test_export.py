@@ -14,7 +14,7 @@ import pytest
 from exporters import ExportOptions, export
 from exporters.sources.prior import token_importance
 from exporters.sources.to_onnx import has_optimum
-from exporters.verify.differences import CheckError
+from runtime import open_session
 from toolkit import Budget, LightTokenConfig, compress
 from toolkit.bundle.manifest import Pooling, describe_files, read_manifest, verify_files
 from toolkit.errors import BudgetError, InputError
@@ -392,11 +392,54 @@ def test_a_damaged_tokenizer_is_refused(onnx_file, tmp_path):
     refused(InputError, source, tmp_path / "out", r"tokenizer\.json is damaged")
 
 
-def test_ids_that_are_no_matrix_are_refused(onnx_file, quick, tmp_path):
+BAG = """start = Shape(input_ids) pair = Concat<axis = 0>(offsets, start)
+    one = Constant<value_ints = [1]>() zero = Constant<value_ints = [0]>()
+    most = Constant<value_ints = [9223372036854775807]>()
+    ends = Slice(pair, one, most, zero) rows = Gather(t, input_ids)
+    seen = Shape(offsets) texts = Squeeze(seen)
+    yes = Constant<value = bool {1}>()
+    y = Loop(texts, yes)<body = g (int64 i, bool on) => (bool next, float[d] mean) {
+        next = Identity(on) a = Gather(offsets, i) b = Gather(ends, i)
+        from = Unsqueeze(a, zero) to = Unsqueeze(b, zero)
+        bag = Slice(rows, from, to, zero) mean = ReduceMean<keepdims = 0>(bag, zero)
+    }>"""
+
+
+@pytest.mark.parametrize("decode", ["function", "inline"])
+def test_flat_ids_with_offsets_are_checked_and_packed(onnx_file, quick, tmp_path, decode):
+    """An EmbeddingBag, as static embeddings have it: texts stand one after the other."""
+    signature = "(int64[num_tokens] input_ids, int64[texts] offsets) => (float[texts,d] y)"
+    source = onnx_file(signature=signature, body=BAG)
+    manifest = export(str(source), tmp_path / "out", Budget(ratio=5), options=quick(decode=decode))
+    assert manifest.parity.rewrite <= 1e-6
+    assert manifest.parity.compression > 0
+    ids = np.array([4, 5, 6, 7, 8, 9, 10])
+    feeds = {"input_ids": ids, "offsets": np.array([0, 2, 3])}
+    session = open_session(tmp_path / "out", op=False)
+    got = session.run(feeds)["y"]
+    rows = session.run({"input_ids": ids, "offsets": np.arange(len(ids))})["y"]
+    wanted = np.stack([rows[a:b].mean(axis=0) for a, b in ((0, 2), (2, 3), (3, 7))])
+    np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", ["n", "b,c,s", "b,4,s", "2,3,8"])
+def test_ids_of_any_rank_are_packed(onnx_file, quick, tmp_path, shape):
     source = onnx_file(
-        signature="(int64[n] input_ids) => (float[n,24] y)", body="y = Gather(t, input_ids)"
+        signature=f"(int64[{shape}] input_ids, int64[{shape}] attention_mask) "
+        f"=> (float[{shape},24] y)",
+        body="""x = Gather(t, input_ids) m = Cast<to = 1>(attention_mask)
+            last = Constant<value_ints = [-1]>() c = Unsqueeze(m, last) y = Mul(x, c)""",
     )
-    refused(CheckError, source, tmp_path / "out", "need", options=quick())
+    manifest = export(str(source), tmp_path / "out", Budget(ratio=5), options=quick())
+    assert manifest.parity.rewrite <= 1e-6
+    assert manifest.parity.compression > 0
+
+
+def test_an_id_of_no_dimension_is_refused(onnx_file, quick, tmp_path):
+    source = onnx_file(
+        signature="(int64 input_ids) => (float[24] y)", body="y = Gather(t, input_ids)"
+    )
+    refused(InputError, source, tmp_path / "out", "a single number", options=quick())
 
 
 def test_an_out_without_a_parent_is_refused(onnx_file, tmp_path):

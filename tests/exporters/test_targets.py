@@ -76,6 +76,29 @@ def test_a_bundle_for_each_target_runs(encoder_folder, quick, tmp_path, target):
     if cell.static:
         with pytest.raises(InputError):
             session.run({name: value[:, :5] for name, value in feeds.items()})
+    check_ids_outside(session, feeds, manifest.rows, cell)
+
+
+def check_ids_outside(session, feeds, rows, cell):
+    """What docs/limits.md says of ids that are none of the table's, on the CPU provider."""
+
+    def run(id):
+        ids = feeds["input_ids"].copy()
+        ids[0, 2] = id
+        kinds = {info.name: info.numpy_dtype for info in session.inputs}
+        given = {**feeds, "input_ids": ids}
+        return session.raw.run(None, {n: v.astype(kinds[n]) for n, v in given.items()})[0]
+
+    np.testing.assert_array_equal(run(-1), run(rows - 1))
+    np.testing.assert_array_equal(run(-rows), run(0))
+    assert not np.array_equal(run(-1), run(0))
+    for id in (rows, -rows - 1, 2**31 - 1, *([] if cell.int32 else [2**32 + 5])):
+        if cell.floats:
+            assert np.isnan(run(id)[0]).any()
+            assert np.isfinite(run(id)[1:]).all()
+        else:
+            with pytest.raises(Exception, match=f"indices element out of data bounds, idx={id} "):
+                run(id)
 
 
 def test_targets_differ_in_form_and_not_in_values(encoder_folder, quick, tmp_path):

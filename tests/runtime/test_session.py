@@ -64,9 +64,14 @@ def test_integer_feed_becomes_the_float_that_the_graph_declares(tmp_path, tiny):
     assert open_session(path).run(feeds(5))["last_hidden_state"].shape == (1, 1, 4)
 
 
-@pytest.mark.parametrize("bad", [-1, 10, 12345])
+def test_negative_ids_count_from_the_tables_end(bundle, tiny):
+    rows = open_session(bundle).run(feeds(-1, -10))["last_hidden_state"][0]
+    np.testing.assert_array_equal(rows, tiny.table()[[9, 0]])
+
+
+@pytest.mark.parametrize("bad", [-11, 10, 12345])
 def test_id_outside_the_table_is_named(bundle, bad):
-    with pytest.raises(InputError, match=rf"token id {bad} is outside 0 \.\. 9") as info:
+    with pytest.raises(InputError, match=rf"token id {bad} is outside -10 \.\. 9") as info:
         open_session(bundle).run(feeds(5, bad))
     one_line(info)
 

@@ -1,7 +1,8 @@
 """A part of a graph as a model of its own: the rows that ids look up, what a matrix stands for."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from .load import load_graph
 from .tables import TableUse
 
 IDS_AT_ONCE = 4096
+RowReader = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 _OUTPUT = "part.as.float"  # numpy knows no bfloat16
 
 
@@ -106,13 +108,29 @@ def looked_up(
     functions: tuple[ir.Function, ...] = (),
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """``rows`` [n, d] of the graph for ``ids`` 0 .. count - 1, some thousand at a time."""
+    with row_reader(graph, ids, rows, functions) as read:
+        for start in range(0, count, IDS_AT_ONCE):
+            yield start, read(np.arange(start, min(start + IDS_AT_ONCE, count)))
+
+
+@contextmanager
+def row_reader(
+    graph: ir.Graph,
+    ids: ir.Value,
+    rows: ir.Value,
+    functions: tuple[ir.Function, ...] = (),
+) -> Iterator[RowReader]:
+    """What gives ``rows`` float32 [n, d] of the graph for ``ids`` int64 [n], under onnxruntime."""
     given = ir.val(ids.name, dtype=ir.DataType.INT64, shape=["n"])
     with tempfile.TemporaryDirectory() as folder:
-        path = _save_part(graph, [(ids, given)], rows, functions, Path(folder))
-        session = cpu_session(path)
-        for start in range(0, count, IDS_AT_ONCE):
-            some = np.arange(start, min(start + IDS_AT_ONCE, count))
-            yield start, session.run(None, {session.get_inputs()[0].name: some})[0]
+        session = cpu_session(_save_part(graph, [(ids, given)], rows, functions, Path(folder)))
+        name = session.get_inputs()[0].name
+
+        def read(some: NDArray[np.int64]) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = session.run(None, {name: some})[0]
+            return found
+
+        yield read
 
 
 def computed(

@@ -62,21 +62,25 @@ class CompressedEmbedding:
     def lookup(self, ids: ArrayLike) -> Float32:
         """Decode rows. ``ids`` integers of any shape [...] -> float32 [..., d].
 
+        As ONNX's Gather takes them: a negative id is counted from the table's end.
+
         Raises:
-            InputError: ids are no integers, or one lies outside 0 .. rows - 1 (it is named).
+            InputError: ids are no integers, or one lies outside -rows .. rows - 1 (it is named).
         """
         wanted = np.asarray(ids)
         if wanted.size and not np.issubdtype(wanted.dtype, np.integer):
             raise InputError(f"ids must be integers, got {wanted.dtype}")
         flat = wanted.reshape(-1)
-        outside = (flat < 0) | (flat >= self.rows)
+        outside = (flat < -self.rows) | (flat >= self.rows)
         if outside.any():
             raise InputError(
-                f"id {flat[outside][0]} is outside 0 .. {self.rows - 1}; check the tokenizer"
+                f"id {flat[outside][0]} is outside {-self.rows} .. {self.rows - 1}; "
+                "check the tokenizer"
             )
         values = np.empty((flat.size, self.width), np.float32)
         for start in range(0, flat.size, _LOOKUP_CHUNK):
             chunk = flat[start : start + _LOOKUP_CHUNK].astype(np.int32)
+            chunk[chunk < 0] += self.rows
             values[start : start + _LOOKUP_CHUNK] = self._decode(chunk)
         return values.reshape(*wanted.shape, self.width)
 

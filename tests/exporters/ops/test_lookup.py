@@ -32,9 +32,11 @@ def everything(pack_table):
     )
 
 
-def model_of(embedding, opset=18, ids="INT64", shape=("b", "s"), dtype=ir.DataType.FLOAT):
+def model_of(
+    embedding, opset=18, ids="INT64", shape=("b", "s"), dtype=ir.DataType.FLOAT, floats=False
+):
     """A model of one CompressedEmbedding node."""
-    decoder = build_decode_graph(embedding, opset=opset, dtype=dtype)
+    decoder = build_decode_graph(embedding, opset=opset, dtype=dtype, floats=floats)
     stored = [
         ir.val(name, const_value=ir.tensor(array, name=name))
         for name, array in decoder.tensors.items()
@@ -181,6 +183,99 @@ def test_ids_may_have_any_rank_and_either_type(run_model, everything, kind, shap
     (rows,) = run_model(model_of(everything, ids=kind, shape=shape), ids=ids)
     assert rows.shape == (*shape, 11)
     np.testing.assert_allclose(rows, everything.lookup(ids), atol=1e-5)
+
+
+ORDERS = {
+    "plain": {"dense": [(37, 13, 5)]},
+    "low rank": {"rank": 3},
+    "reserved rows last": {"dense": [(20, 13, 5)], "columns": [(9, 8)], "tail": True},
+    "lengths": {"dense": [(20, 13, 5)], "gained": 20, "tail": True},
+    "one vector": {},
+}
+
+
+@pytest.fixture(scope="module")
+def ordered(pack_table):
+    """``ordered(name, block)``: a table of 37 rows, the last block of which is short."""
+    return lambda name, block: pack_table(37, 6, **ORDERS[name], block=block)
+
+
+def open_form(embedding, floats, *, ids="INT64", change=None, **settings):
+    """The look-up in integers or in floats, as a function gathered by any ids [n]."""
+    model = model_of(embedding, ids=ids, shape=("n",), floats=floats, **settings)
+    if change is not None:
+        change(model)
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    content = ir.to_proto(model).SerializeToString()
+    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda *given: session.run(None, {"ids": np.array(given, ids.lower())})[0]
+
+
+@pytest.mark.parametrize("kind", ["INT32", "INT64"])
+@pytest.mark.parametrize("floats", [False, True])
+@pytest.mark.parametrize("block", [None, 4])
+@pytest.mark.parametrize("order", ORDERS)
+def test_negative_ids_count_from_the_tables_end(ordered, order, block, floats, kind):
+    embedding = ordered(order, block)
+    rows = open_form(embedding, floats, ids=kind)(*range(-37, 37))
+    lost = 1e-6 * largest_term(embedding) if embedding.lowrank else 0
+    np.testing.assert_allclose(rows, np.tile(embedding.dense(), (2, 1)), rtol=0, atol=lost)
+
+
+OUTSIDE = [37, 38, 40, 44, -38, -45, 2**31 - 1, -(2**31)]
+BEYOND = [2**31, 2**32 + 5, 2**32 - 1, -(2**32), -(2**32) + 5, 2**63 - 1, -(2**63)]
+
+
+@pytest.mark.parametrize("block", [None, 4])
+@pytest.mark.parametrize("order", ORDERS)
+def test_other_ids_are_refused_as_by_a_gather(ordered, order, block):
+    read = open_form(ordered(order, block), floats=False)
+    for id in (*OUTSIDE, *BEYOND):
+        wanted = rf"indices element out of data bounds, idx={id} .* \[-37,36\]"
+        with pytest.raises(Exception, match=wanted):
+            read(3, id)
+    read = open_form(ordered(order, block), floats=False, ids="INT32")
+    for id in OUTSIDE:
+        with pytest.raises(Exception, match=f"out of data bounds, idx={id} "):
+            read(3, id)
+
+
+def without_refusal(model):
+    """As on devices whose Gather takes any index: what refuses ids is taken out."""
+    function = next(iter(model.functions.values()))
+    (refusal,) = (
+        node
+        for node in function
+        if node.op_type == "Concat" and node.inputs[1].producer().op_type == "Gather"
+    )
+    refusal.outputs[0].replace_all_uses_with(refusal.inputs[0])
+    function.remove([refusal, refusal.inputs[1].producer()], safe=True)
+
+
+@pytest.mark.parametrize("dtype", ["FLOAT", "FLOAT16"])
+@pytest.mark.parametrize("floats", [False, True])
+@pytest.mark.parametrize("block", [None, 4])
+@pytest.mark.parametrize("order", ORDERS)
+def test_other_ids_are_nan_where_no_gather_refuses_them(ordered, order, block, floats, dtype):
+    embedding, change = ordered(order, block), None if floats else without_refusal
+    settings = {"change": change, "dtype": ir.DataType[dtype]}
+    rows = open_form(embedding, floats, **settings)(3, *OUTSIDE, *BEYOND)
+    assert np.isfinite(rows[0]).all()
+    assert np.isnan(rows[1:]).all()
+    rows = open_form(embedding, floats, ids="INT32", **settings)(*OUTSIDE, -34)
+    assert np.isnan(rows[:-1]).all()
+    assert np.isfinite(rows[-1]).all()
+
+
+@pytest.mark.parametrize("floats", [False, True])
+@pytest.mark.parametrize("rows", [2**23, 2**23 + 1, 2**24 + 3])
+def test_ends_of_very_tall_tables_are_exact(rows, floats):
+    """From 2**23 on float32 holds no halves, from 2**24 on not every number."""
+    embedding = CompressedEmbedding(rows, 2, np.ones(2, np.float32), ())
+    read = open_form(embedding, floats, change=None if floats else without_refusal)
+    found = np.isfinite(read(rows - 1, -rows, rows, -rows - 1)).all(axis=1)
+    assert found.tolist() == [True, True, False, False]
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])

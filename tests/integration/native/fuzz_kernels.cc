@@ -199,7 +199,7 @@ void decode_and_compare(const lighttoken::Decoder& decoder, const lighttoken::Ta
   const std::size_t width = static_cast<std::size_t>(table.width);
   std::unique_ptr<float[]> rows(new float[ids.size() * width]);
   bool outside = false;
-  for (const Id id : ids) outside |= id < 0 || static_cast<std::int64_t>(id) >= table.rows;
+  for (const Id id : ids) outside |= id < -table.rows || id >= table.rows;
   try {
     decoder.decode(ids.data(), ids.size(), rows.get(), in_turn);
   } catch (const std::out_of_range&) {
@@ -208,7 +208,8 @@ void decode_and_compare(const lighttoken::Decoder& decoder, const lighttoken::Ta
   }
   if (outside) fail("took an id outside the table");
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    const std::vector<float> expected = reference(table, static_cast<std::int64_t>(ids[i]));
+    const std::int64_t id = ids[i];
+    const std::vector<float> expected = reference(table, id < 0 ? id + table.rows : id);
     for (std::size_t c = 0; c < width; ++c) {
       const float error = std::fabs(rows[i * width + c] - expected[c]);
       if (!(error <= 1e-4f * (1e3f + std::fabs(expected[c])))) fail("decoded another value");

@@ -80,7 +80,8 @@ def assert_same(decoded, embedding, ids):
 @settings(max_examples=40)
 @given(embedding=st.from_type(CompressedEmbedding), data=st.data())
 def test_every_kernel_decodes_as_lookup_does(open_kernel, kernels, embedding, data):
-    ids = data.draw(st.lists(st.integers(0, embedding.rows - 1), max_size=40))
+    either_end = st.integers(-embedding.rows, embedding.rows - 1)
+    ids = data.draw(st.lists(either_end, max_size=40))
     column_major = data.draw(st.booleans())  # as of a table that an output head reads too
     for kernel in kernels:
         session = open_kernel(embedding, kernel, column_major=column_major)
@@ -169,9 +170,19 @@ def test_half_precision_rounds_every_number_as_numpy_does(open_kernel, kernels):
         np.testing.assert_array_equal(rows_of(session, [[0]])[0, 0], expected)
 
 
-@pytest.mark.parametrize("bad", [-1, 707, 2**40, -(2**40)])
+@pytest.mark.parametrize("column_major", [False, True])
+def test_negative_ids_count_from_the_tables_end(
+    open_kernel, kernels, small_embedding, column_major
+):
+    ids = np.random.default_rng(0).integers(-707, 707, (5, 300))
+    for kernel in kernels:
+        session = open_kernel(small_embedding, kernel, column_major=column_major)
+        np.testing.assert_array_equal(rows_of(session, ids), small_embedding.dense()[ids])
+
+
+@pytest.mark.parametrize("bad", [-708, 707, 2**32 + 5, -(2**32), 2**40, -(2**40)])
 def test_an_id_outside_the_table_is_named(open_kernel, small_embedding, bad):
-    with pytest.raises(Exception, match=rf"id {bad} is outside 0 .. 706; check the tokenizer"):
+    with pytest.raises(Exception, match=rf"id {bad} is outside -707 .. 706; check the tokenizer"):
         rows_of(open_kernel(small_embedding, ""), [[3, bad]])
 
 

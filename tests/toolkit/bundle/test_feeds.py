@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from toolkit.bundle.feeds import build_feeds, draw_ids
+from toolkit.bundle.feeds import build_feeds, draw_ids, free_dimensions, lay_out, text_shape
 from toolkit.bundle.tensors import TensorInfo
 from toolkit.errors import InputError
 
@@ -107,3 +107,70 @@ def test_type_without_a_numpy_equivalent():
     inputs = [TensorInfo("state", "bfloat16", (1, 4))]
     with pytest.raises(InputError, match="'state' has type bfloat16"):
         build_feeds(inputs, None, IDS)
+
+
+FLAT = [
+    TensorInfo("tokens", "int64", ("num_tokens",)),
+    TensorInfo("offsets", "int32", ("texts",)),
+    TensorInfo("weights", "float32", ("num_tokens",)),
+    TensorInfo("attention_mask", "int64", (None,)),
+]
+
+
+def test_flat_ids_have_offsets_where_each_text_starts():
+    feeds = build_feeds(FLAT, "tokens", IDS)
+    np.testing.assert_array_equal(feeds["tokens"], [5, 6, 7, 8, 9, 4])
+    np.testing.assert_array_equal(feeds["offsets"], [0, 3])
+    assert feeds["offsets"].dtype == np.int32
+    assert feeds["weights"].shape == feeds["attention_mask"].shape == (6,)
+    assert free_dimensions(FLAT, 2, 3, "tokens") == {"num_tokens": 6, "texts": 2}
+
+
+@pytest.mark.parametrize("texts", [1, 2, 4, 6])
+def test_offsets_of_a_fixed_number_are_valid(texts):
+    inputs = [FLAT[0], TensorInfo("text_offsets", "int64", (texts,))]
+    offsets = build_feeds(inputs, "tokens", IDS)["text_offsets"]
+    assert offsets.shape == (texts,)
+    assert offsets[0] == 0
+    assert (np.diff(offsets) > 0).all()
+    assert offsets[-1] < IDS.size
+
+
+def test_offsets_beside_ids_of_texts_are_zeros():
+    inputs = [TensorInfo("input_ids", "int64", ("b", "s")), TensorInfo("offsets", "int64", ("b",))]
+    assert build_feeds(inputs, "input_ids", IDS)["offsets"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("choices", "count"), [("choices", 2), (None, 2), (4, 4)])
+def test_each_text_comes_once_for_each_choice(choices, count):
+    shape = ("batch", choices, "sequence")
+    inputs = [
+        TensorInfo("input_ids", "int64", shape),
+        TensorInfo("attention_mask", "int64", shape),
+        TensorInfo("token_type_ids", "int64", (None, None, None)),
+        TensorInfo("labels", "int64", ("batch",)),
+    ]
+    feeds = build_feeds(inputs, "input_ids", IDS)
+    np.testing.assert_array_equal(feeds["input_ids"][:, 0], IDS)
+    np.testing.assert_array_equal(feeds["input_ids"][:, 1], [[7, 5, 6], [4, 8, 9]])
+    assert feeds["input_ids"].shape == (2, count, 3)
+    assert feeds["attention_mask"].shape == feeds["token_type_ids"].shape == (2, count, 3)
+    assert feeds["attention_mask"].all()
+    assert feeds["labels"].shape == (2,)
+
+
+def test_the_graph_says_how_many_ids_it_takes():
+    assert text_shape(TensorInfo("i", "int64", ("b", "s")), (3, 7)) == (3, 7)
+    assert text_shape(TensorInfo("i", "int64", (2, 8)), (3, 7)) == (2, 8)
+    assert text_shape(TensorInfo("i", "int64", ("n",)), (3, 7)) == (3, 7)
+    assert text_shape(TensorInfo("i", "int64", (9,)), (3, 7)) == (1, 9)
+    assert text_shape(TensorInfo("i", "int64", ("b", 4, 8)), (3, 7)) == (3, 8)
+    with pytest.raises(InputError, match="'i' is a single number"):
+        text_shape(TensorInfo("i", "int64", ()), (3, 7))
+
+
+def test_other_sizes_than_the_graphs_are_refused():
+    with pytest.raises(InputError, match="exactly 9 tokens, asked for 6"):
+        lay_out(TensorInfo("i", "int64", (9,)), IDS)
+    with pytest.raises(InputError, match="exactly 3 texts, asked for 2"):
+        lay_out(TensorInfo("i", "int64", (3, 2, "s")), IDS)

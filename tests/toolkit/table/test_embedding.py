@@ -178,9 +178,15 @@ def test_a_row_does_not_depend_on_its_neighbours(small_embedding):
     )
 
 
-@pytest.mark.parametrize("wrong", [-1, 707, 2**40, np.uint64(2**63)])
+@pytest.mark.parametrize("kind", ["int16", "int32", "int64"])
+def test_negative_ids_count_from_the_end(small_embedding, kind):
+    ids = np.arange(-707, 0, dtype=kind)
+    np.testing.assert_array_equal(small_embedding.lookup(ids), small_embedding.dense())
+
+
+@pytest.mark.parametrize("wrong", [-708, 707, 2**40, -(2**32), np.uint64(2**63)])
 def test_an_id_outside_is_named(small_embedding, wrong):
-    with pytest.raises(InputError, match=rf"^id {int(wrong)} is outside 0 \.\. 706"):
+    with pytest.raises(InputError, match=rf"^id {int(wrong)} is outside -707 \.\. 706"):
         small_embedding.lookup(np.array([0, wrong, 1], dtype=np.asarray(wrong).dtype))
 
 
