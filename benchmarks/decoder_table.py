@@ -8,6 +8,7 @@ alone is replaced, in float32 PyTorch, so that the figures are of the table and 
 Beside LightToken's tables stand roundings to the nearest, with a minimum and a scale in half
 precision for each group of 32 numbers, as onnxruntime and GGUF store them. Tables are compressed on
 text that the model writes itself, as `lighttoken export` does it, with its codebooks for heads.
+`--gguf TYPE` adds what llama.cpp's package `gguf` makes of the table in that type.
 `--heal STEPS` heals each of them too, with the model's norms, as `lighttoken export --heal own`.
 """
 
@@ -132,14 +133,31 @@ def rounded(table: NDArray[np.float32], bits: int) -> Tensor:
     return torch.from_numpy((least + codes * step).reshape(table.shape))
 
 
+def as_gguf(table: NDArray[np.float32], name: str) -> tuple[Tensor, float]:
+    """What a type of GGUF makes of the table, by llama.cpp's own Python package; its bits."""
+    try:
+        from gguf import GGMLQuantizationType, quants
+    except ImportError as error:
+        raise InputError("--gguf needs the package gguf; pip install gguf") from error
+    try:
+        kind = GGMLQuantizationType[name]
+        packed = quants.quantize(table, kind)
+    except (KeyError, NotImplementedError, quants.QuantError) as error:
+        raise InputError(
+            f"gguf's package does not write the type {name!r}; try Q4_0, Q4_1, Q5_0 or Q8_0"
+        ) from error
+    return torch.from_numpy(quants.dequantize(packed, kind)), 8 * packed.nbytes / table.size
+
+
 @dataclass(frozen=True)
 class Asked:
-    """What LightToken's tables are made for and of."""
+    """What LightToken's tables are made for and of, and what stands beside them."""
 
     folder: Path
     ratios: tuple[float, ...]
     corpus: Path | None
     heal: int
+    gguf: tuple[str, ...]
 
 
 def rows(judge: Judge, asked: Asked) -> Iterator[Row]:
@@ -149,6 +167,11 @@ def rows(judge: Judge, asked: Asked) -> Iterator[Row]:
     yield judge.row("float32", 32, judge.table)
     for bits in (4, 3, 2):
         yield judge.row(f"int{bits}, nearest", bits + _SCALES / _GROUP, rounded(table, bits))
+    for kind in asked.gguf:
+        values, size = as_gguf(table, kind)
+        yield judge.row(f"GGUF {kind}", size, values)
+    if not asked.ratios:
+        return
     loaded = LoadedModel(folder, folder, read_facts(folder), Source(folder.name, "folder", ""), "")
     started = time.monotonic()
     found = decoder_statistics(loaded, corpus=asked.corpus)
@@ -197,10 +220,11 @@ def read_windows(
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("text", type=click.Path(path_type=Path))
-@click.option("--ratio", "ratios", type=float, multiple=True, default=(8, 12, 16, 25))
+@click.option("--ratio", "ratios", type=float, multiple=True, help="Of LightToken's tables.")
 @click.option("--windows", default=12, show_default=True)
 @click.option("--length", default=256, show_default=True, help="Tokens of a window.")
 @click.option("--heal", default=0, metavar="STEPS", help="Heal each table too, in so many steps.")
+@click.option("--gguf", multiple=True, metavar="TYPE", help="Types of GGUF too, such as Q4_0.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="In place of the model's own text.")
 def command(
     folder: Path,
@@ -209,6 +233,7 @@ def command(
     windows: int,
     length: int,
     heal: int,
+    gguf: tuple[str, ...],
     corpus: Path | None,
 ) -> None:
     """Perplexity of the decoder in FOLDER over TEXT with its table in several forms."""
@@ -219,7 +244,7 @@ def command(
     judge = Judge(model, torch.from_numpy(read))
     click.echo("| table | bits a parameter | input | head | both | top-1 | seconds |")
     click.echo("|---|--:|--:|--:|--:|--:|--:|")
-    for row in rows(judge, Asked(folder, ratios, corpus, heal)):
+    for row in rows(judge, Asked(folder, ratios, corpus, heal, gguf)):
         figures = (row.looked_up, row.head, row.both)
         perplexities = " | ".join(
             "" if math.isnan(figure) else f"{figure:.2f}" for figure in figures

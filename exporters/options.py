@@ -200,6 +200,13 @@ class ExportOptions:
             "Packed table to use in place of compressing, as `compress` or training wrote it."
         ),
     )
+    sample_inputs: Path | None = field(
+        default=None,
+        metadata=_cli(
+            "One call's real inputs, an .npz or .json file by the names of the graph's inputs, for "
+            "the checks of a model that made-up inputs do not suit."
+        ),
+    )
     heal: Path | None = field(
         default=None,
         metadata=_cli(

@@ -13,6 +13,8 @@ from ..passes.fuse_attention import find_fusible
 from ..passes.packed_layers import check_opset
 from ..sources.source import load_source
 from ..tables import check_goes, choose_own_heads, choose_tables
+from ..verify.check import check_runs
+from ..verify.samples import read_samples
 from .state import Export, Report
 
 
@@ -47,6 +49,9 @@ def load(state: Export, report: Report) -> None:
     state.tables = choose_tables(state.model.graph, options.table, options.all_tables)
     for table in state.tables:
         check_goes(table)
+    if options.sample_inputs is not None:
+        state.samples = read_samples(options.sample_inputs)
+    check_runs(state.loaded.path, state.tables, state.samples)
     state.stored = {table.name: table for table in state.tables}
     state.own_heads = choose_own_heads(state.model.graph, options)
 

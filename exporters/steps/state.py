@@ -23,6 +23,7 @@ from ..sources.prior import importance_of
 from ..sources.source import LoadedModel
 from ..tables import PackedTable
 from ..targets import TARGETS, Target
+from ..verify.samples import Samples
 
 if TYPE_CHECKING:
     from toolkit.finetune.decoder_statistics import DecoderStatistics
@@ -46,6 +47,7 @@ class Export:
     Found by the steps, in this order:
         loaded: the uncompressed model.
         structure: where the bundle's files go.
+        samples: real inputs for the checks; None for made-up ones.
         tables: those to pack, as they stand in ``model``.
         stored: the same tables as they stand in the uncompressed model, by name.
         own_heads: output heads to pack that are matrices of their own, as they stand there.
@@ -76,6 +78,7 @@ class Export:
     original_folder: Path
     loaded: LoadedModel = field(init=False)
     structure: Structure = field(init=False)
+    samples: Samples | None = None
     tables: list[TableUse] = field(init=False)
     stored: dict[str, TableUse] = field(init=False)
     own_heads: list[OwnHead] = field(init=False)

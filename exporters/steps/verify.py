@@ -28,6 +28,7 @@ def verify(state: Export, report: Report) -> None:
         heads=state.packed_heads,
         uncompressed=state.loaded.path,
         fusing=fuse if state.options.fuse else None,
+        samples=state.samples,
     )
     state.head_parity = check_heads(state.model_path, state.packed_heads)
     if state.options.format == "ort":

@@ -23,9 +23,10 @@ from toolkit.graph.tables import Lookup, TableUse, find_tables
 from toolkit.ort import cpu_session, quiet_options
 
 from ..tables import PackedTable
-from .differences import CheckError, difference_of, max_difference, max_finite
+from .differences import CheckError, difference_of, max_difference, max_finite, try_out
 from .outside import check_outside, every_id, negative_ids
 from .replaced import save_replaced
+from .samples import Samples
 
 # Largest difference allowed, times the largest output: float additions in another order. Shorter
 # floats may round to a neighbour, so that they get some units in the last place.
@@ -45,6 +46,7 @@ def check_model(
     heads: Sequence[PackedTable] = (),
     uncompressed: Path | None = None,
     fusing: Callable[[ir.Model], object] | None = None,
+    samples: Samples | None = None,
 ) -> Parity:
     """Run every check but that of :func:`.heads.check_heads`.
 
@@ -57,12 +59,35 @@ def check_model(
             ``original``.
         fusing: what was done to the nodes beside the rewrite. Where the model rounds, it is done to
             the original too, as the last bit of a sum decides a step there.
+        samples: real inputs to run the models with; None for made-up ones.
 
     Raises:
         CheckError: a check fails; the message gives the figure. Or onnxruntime cannot run a model.
     """
     with told():
-        return _check(compressed, original, tables, heads, uncompressed or original, fusing)
+        return _check(
+            compressed, original, tables, heads, uncompressed or original, fusing, samples
+        )
+
+
+def check_runs(original: Path, uses: Sequence[TableUse], samples: Samples | None) -> None:
+    """The model runs with what the checks will give it: said before minutes are spent.
+
+    Raises:
+        CheckError: onnxruntime refuses it or its inputs.
+        InputError: ``samples`` that are not this model's.
+    """
+    rows = _valid_ids(uses)
+    try:
+        with told():
+            try_out(original, uses[0].ids_input, rows, samples)
+    except CheckError as error:
+        if samples is not None:
+            raise
+        raise CheckError(
+            f"{error}; if it wants other inputs than made-up ones, give real ones with "
+            "--sample-inputs FILE"
+        ) from error
 
 
 @contextmanager
@@ -84,6 +109,7 @@ def _check(
     heads: Sequence[PackedTable],
     uncompressed: Path,
     fusing: Callable[[ir.Model], object] | None,
+    samples: Samples | None,
 ) -> Parity:
     _check_onnx(compressed, original)
     check_stays_packed(compressed, [*tables, *heads], original)
@@ -109,11 +135,11 @@ def _check(
             reference = ir.load(replaced)
             fusing(reference)
             ir.save(reference, replaced)  # its weights stay where they are
-        rewrite = difference_of(compressed, replaced, ids_input, rows)
+        rewrite = difference_of(compressed, replaced, ids_input, rows, samples=samples)
     what = "the rewritten model and the original with its table replaced"
     counts = rewrite.typical if rounds_activations(before.graph) else rewrite.largest
     refuse(what, counts, tolerance * max(1.0, rewrite.scale))
-    lost = difference_of(compressed, uncompressed, ids_input, rows)
+    lost = difference_of(compressed, uncompressed, ids_input, rows, samples=samples)
     return Parity(lookup=lookup, rewrite=rewrite.largest, compression=lost.largest)
 
 

@@ -1,21 +1,32 @@
 """How far two models' outputs are apart, on inputs that are made up."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
-from toolkit.bundle.feeds import NOT_IDS, build_feeds, fill_cache, lay_out, text_shape
+from toolkit.bundle.feeds import (
+    LOGITS_TO_KEEP,
+    NOT_IDS,
+    build_feeds,
+    fill_cache,
+    lay_out,
+    text_shape,
+)
 from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.errors import LightTokenError
 from toolkit.ort import cpu_session
 
+from .samples import Samples, fit_samples
+
 _FEW = 1e-3  # of outputs, that may differ by a step where activations are rounded
 _SHAPES = ((1, 8), (3, 21))  # batch and length; neither is what the exporters trace with
 _MASK = "attention_mask"
+_KNOWN = (*NOT_IDS, LOGITS_TO_KEEP)  # inputs of integers whose zeros mean something
 _BRANCH = "use_cache_branch"  # chooses one of the two decoders that optimum merges
 
 
@@ -41,6 +52,7 @@ def difference_of(
     shapes: Sequence[tuple[int, int]] = _SHAPES,
     cached: int = 0,
     all_tokens: bool = True,
+    samples: Samples | None = None,
 ) -> Difference:
     """Absolute differences of the float outputs of ``right``.
 
@@ -55,30 +67,17 @@ def difference_of(
         cached: tokens in a cache of random numbers before them.
         all_tokens: False leaves out those that a mask calls padding, of which causal models say
             nothing.
+        samples: real inputs, in place of all that is made up.
     """
-    sessions = [cpu_session(path) for path in (left, right)]
-    inputs = describe(sessions[0].get_inputs())
-    names = [info.name for info in sessions[1].get_outputs()]
-    rng = np.random.default_rng(0)
+    other, session = (cpu_session(path) for path in (left, right))
+    names = [info.name for info in session.get_outputs()]
     found = Difference()
-    for number, free in enumerate(shapes):
-        drawn = {
-            info.name: rng.integers(0, rows[info.name], text_shape(info, free))
-            for info in sorted(inputs, key=lambda info: info.name != ids_input)
-            if info.name == ids_input or (info.name in rows and _is_text(info))
-        }
+    for call in _calls(session, ids_input, rows, shapes, cached, samples):
         # One may take int32 where the other takes int64.
-        outputs = []
-        for session in sessions:
-            feeds = _feeds(describe(session.get_inputs()), ids_input, drawn)
-            if _BRANCH in feeds:
-                feeds[_BRANCH][:] = number % 2
-            _pad(feeds)
-            if cached:
-                fill_cache(feeds, cached)
-            outputs.append(session.run(names, feeds))
+        given = other.run(names, call.feeds(describe(other.get_inputs())))
+        feeds = call.feeds(describe(session.get_inputs()))
         mask = next((m for n, m in feeds.items() if n.endswith(_MASK) and m.ndim == 2), None)
-        for a, b in zip(*outputs, strict=True):
+        for a, b in zip(given, call.outputs, strict=True):
             if mask is not None and not all_tokens:
                 a, b = (_unmasked(each, mask) for each in (a, b))
             if np.issubdtype(a.dtype, np.floating) and a.size:
@@ -91,20 +90,135 @@ def difference_of(
     return found
 
 
+def try_out(
+    model: Path, ids_input: str, rows: Mapping[str, int], samples: Samples | None = None
+) -> None:
+    """Run ``model`` once on the inputs that :func:`difference_of` gives it.
+
+    Raises:
+        Exception: onnxruntime's, where it takes none of them.
+        InputError: ``samples`` that are not this model's.
+    """
+    for _ in _calls(cpu_session(model), ids_input, rows, _SHAPES[:1], 0, samples):
+        pass
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """What two models are given, and what the one made of it that the other is held to.
+
+    Attributes:
+        ids_input: of both.
+        drawn: ids of tokens, by input.
+        samples: real inputs, in place of all that is made up.
+        others: what integer inputs hold that nothing is known of, such as lengths.
+        branch: which of two merged decoders is asked.
+        cached: tokens in a cache before these.
+        outputs: all that the model gave.
+    """
+
+    ids_input: str
+    drawn: Mapping[str, NDArray[np.int64]]
+    samples: Samples | None = None
+    others: int = 0
+    branch: int = 0
+    cached: int = 0
+    outputs: tuple[NDArray[Any], ...] = ()
+
+    def feeds(self, inputs: Sequence[TensorInfo]) -> dict[str, NDArray[Any]]:
+        """For a model with these ``inputs``."""
+        if self.samples is not None:
+            added = {info.name: np.zeros((), np.int64) for info in inputs if not info.shape}
+            return fit_samples(added | self.samples, inputs)
+        feeds = build_feeds(inputs, self.ids_input, self.drawn[self.ids_input])
+        for info in inputs:
+            if info.name in self.drawn:
+                own = lay_out(info, self.drawn[info.name])
+                feeds[info.name] = own.astype(feeds[info.name].dtype)
+        for name, values in feeds.items() if self.others else ():
+            if values.dtype.kind == "i" and not values.any() and name not in _KNOWN:
+                values[...] = self.others
+        if _BRANCH in feeds:
+            feeds[_BRANCH][:] = self.branch
+        _pad(feeds)
+        if self.cached:
+            fill_cache(feeds, self.cached)
+        return feeds
+
+
+def _calls(
+    session: ort.InferenceSession,
+    ids_input: str,
+    rows: Mapping[str, int],
+    shapes: Sequence[tuple[int, int]],
+    cached: int,
+    samples: Samples | None,
+) -> Iterator[_Call]:
+    """Calls that the model of ``session`` takes, with what it gives.
+
+    Random ids do not suit every model: one adds an offset to them, one wants a token that ends each
+    text. So some ways of drawing them are tried, and the error of the first stands if none will do.
+    """
+    inputs = describe(session.get_inputs())
+    rng = np.random.default_rng(0)
+    for number, free in enumerate(shapes if samples is None else shapes[:1]):
+        drawn = {
+            info.name: rng.integers(0, rows[info.name], text_shape(info, free))
+            for info in sorted(inputs, key=lambda info: info.name != ids_input)
+            if info.name == ids_input or (info.name in rows and _is_text(info))
+        }
+        call = _Call(ids_input, drawn, samples, number % 2, cached)
+        refused: Exception | None = None
+        for way in _WAYS if samples is None else _WAYS[:1]:
+            ids = {name: way.of(values) for name, values in drawn.items()}
+            tried = replace(call, drawn=ids, others=way.others)
+            try:
+                given = session.run(None, tried.feeds(inputs))
+            except Exception as error:
+                if not type(error).__module__.startswith("onnxruntime."):
+                    raise
+                refused = refused or error
+                continue
+            yield replace(tried, outputs=tuple(given))
+            break
+        else:
+            assert refused is not None
+            raise refused
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How inputs are made up: ids cut to a share of the rows, or with one that ends each text;
+    integers of which nothing is known."""
+
+    divisor: int = 1
+    end: int | None = None
+    others: int = 0
+
+    def of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``ids`` [.., length] so."""
+        changed = ids // self.divisor
+        if self.end is not None and changed.ndim:
+            changed[changed == self.end] = 0
+            changed[..., -1] = self.end
+        return changed
+
+
+# 2 and 1 end texts in most vocabularies: BART's and Llama's, T5's.
+_WAYS = (
+    _Way(),
+    _Way(end=2),
+    _Way(end=1),
+    _Way(others=1),
+    _Way(divisor=2),
+    _Way(divisor=16),
+    _Way(divisor=256),
+)
+
+
 def _is_text(info: TensorInfo) -> bool:
     """Whether ids of tokens may go there, and not types or positions, which are made up alike."""
     return info.name not in NOT_IDS and len(info.shape) > 0
-
-
-def _feeds(
-    inputs: Sequence[TensorInfo], ids_input: str, drawn: Mapping[str, NDArray[np.int64]]
-) -> dict[str, NDArray[Any]]:
-    """Made up feeds with the ids that were ``drawn``, for inputs that tables are looked up by."""
-    feeds = build_feeds(inputs, ids_input, drawn[ids_input])
-    for info in inputs:
-        if info.name in drawn:
-            feeds[info.name] = lay_out(info, drawn[info.name]).astype(feeds[info.name].dtype)
-    return feeds
 
 
 def _pad(feeds: Mapping[str, NDArray[np.generic]]) -> None:

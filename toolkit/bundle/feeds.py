@@ -17,6 +17,7 @@ _SAFE_ROWS = 1000  # ids below it are valid in any real vocabulary
 _CHOICES = 2  # of ids [batch, choices, length], where the graph leaves their number open
 _MASKS = ("attention_mask", "encoder_attention_mask")
 NOT_IDS = ("attention_mask", "token_type_ids", "position_ids")
+_IMAGE = (1, 3, 224, 224)  # sizes of an image [batch, channels, height, width] that are free
 LOGITS_TO_KEEP = "num_logits_to_keep"  # input of decoders: how many of the last, 0 for all
 DECODER_IDS = "decoder_input_ids"  # what an encoder-decoder has beside the encoder's ids
 
@@ -210,6 +211,8 @@ class _Sizes:
         # "past_sequence_length" alone is empty; "past_sequence_length + 1" counts the text as well.
         if isinstance(size, str) and "past" in size and "+" not in size:
             return 0
+        if len(info.shape) == len(_IMAGE) and info.dtype.startswith(("float", "bfloat")):
+            return _IMAGE[axis]
         return self.length
 
 
