@@ -517,3 +517,22 @@ def repool(tmp_path):
         return target
 
     return copy
+
+
+@pytest.fixture
+def hub_cache(tmp_path):
+    """``hub_cache(folder)``: a copy as the hub's cache keeps it, relative links into ``blobs``."""
+
+    def copy(folder):
+        root = tmp_path / "hub" / f"models--me--{folder.name}"
+        snapshot = root / "snapshots" / "0123abcd"
+        (root / "blobs").mkdir(parents=True)
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            blob = root / "blobs" / sha256(file)
+            shutil.copyfile(file, blob)
+            link = snapshot / file.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(blob, link.parent))
+        return snapshot
+
+    return copy

@@ -16,6 +16,7 @@ from toolkit.graph.load import load_graph
 from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.rows import packed_head, packed_rows
 from toolkit.graph.tables import TableUse, find_tables
+from toolkit.links import without_links
 
 from ..sources.facts import read_facts
 from ..sources.source import LoadedModel, find_folder, load_source
@@ -180,8 +181,9 @@ class _Models:
         self._add(ModelFiles(folder, f"{name}: input table and head" if several else name))
         if not several:
             return
+        model = without_links(folder / manifest.model, self._asked.work / "without_links")
         try:
-            rows = packed_rows(folder / manifest.model, manifest.rows)
+            rows = packed_rows(model, manifest.rows)
         except InputError as error:
             self.notes.append(f"the input table alone is not measured: {error}")
             return
@@ -189,7 +191,7 @@ class _Models:
         packed = manifest.tables[0].bytes if manifest.tables else None
         self._add_replaced(f"{name}: input table alone", use, rows, head=False, packed=packed)
         for head in manifest.heads[:1]:  # of several, in branches, one is none of the model's
-            self._add_head(f"{name}: head alone", folder / manifest.model, head)
+            self._add_head(f"{name}: head alone", model, head)
 
     def _add_head(self, name: str, bundle: Path, head: StoredHead) -> None:
         """The original with a bundle's packed head in place of its own."""

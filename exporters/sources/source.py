@@ -1,6 +1,7 @@
 """What the user gave (a hub id, a folder, an .onnx file) -> an ONNX graph and facts about it."""
 
 import hashlib
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from toolkit.graph.load import load_graph
 from toolkit.graph.own_heads import find_own_heads, head_values
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
+from toolkit.links import without_links
 from toolkit.table.matrix import read_matrix
 
 from . import to_onnx as backends
@@ -50,9 +52,10 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     if path.suffix in (".npy", ".safetensors"):
         return SourceTable(read_matrix(path), path.parent / TOKENIZER)
     if path.suffix == ".onnx":
-        graph = load_graph(path).graph
-        values = table_values(find_token_table(graph))
-        heads = [head_values(own) for own in find_own_heads(graph)]
+        with tempfile.TemporaryDirectory() as work:
+            graph = load_graph(without_links(path, Path(work))).graph
+            values = np.array(table_values(find_token_table(graph)))  # no map of a file that goes
+            heads = [np.array(head_values(own)) for own in find_own_heads(graph)]
         return SourceTable(values, path.parent / TOKENIZER, head=next(iter(heads), None))
     require("export")
     folder = find_folder(source, revision)
@@ -125,7 +128,7 @@ def load_source(
     """
     path = Path(source).expanduser()
     if path.is_file():
-        return _from_onnx(path, with_past)
+        return _from_onnx(path, work, with_past)
     if path.is_dir():
         found = Source(path.name, "folder", "")
     else:
@@ -148,7 +151,7 @@ def find_folder(source: str, revision: str | None = None, *, code: bool = False)
     return _download(source, revision, code)
 
 
-def _from_onnx(path: Path, with_past: bool) -> LoadedModel:
+def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     if with_past:
         raise InputError(f"{path.name} is ONNX already, with a cache or without; drop --with-past")
     outputs = {value.name for value in load_graph(path).graph.outputs}
@@ -162,7 +165,8 @@ def _from_onnx(path: Path, with_past: bool) -> LoadedModel:
     if facts.task == "text2text-generation" and "logits" not in outputs:
         facts = replace(facts, task="feature-extraction")  # the encoder in a file of its own
     source = Source(path.name, "onnx", sha256(path))
-    return LoadedModel(path, folder, facts, source, "none", genai if genai.is_file() else None)
+    plain = without_links(path, work / "without_links")
+    return LoadedModel(plain, folder, facts, source, "none", genai if genai.is_file() else None)
 
 
 def _from_folder(
@@ -173,7 +177,7 @@ def _from_folder(
         usual = (folder / "model.onnx", folder / "onnx/model.onnx")
         found = genai_model(folder) or next((path for path in usual if path.is_file()), None)
         if found is not None:
-            return _from_onnx(found, with_past)
+            return _from_onnx(found, work, with_past)
         raise InputError(
             f"{folder} holds no model.safetensors, pytorch_model.bin or model.onnx; "
             "give the folder that `save_pretrained` wrote"
