@@ -512,7 +512,8 @@ def repool(tmp_path):
         modules = json.loads((folder / "modules.json").read_text())
         kept = [module for module in modules if normalize or "Normalize" not in module["type"]]
         (target / "modules.json").write_text(json.dumps(kept))
-        flag = "pooling_mode_cls_token" if mode == "cls" else f"pooling_mode_{mode}_tokens"
+        ends = {"cls": "cls_token", "lasttoken": "lasttoken"}
+        flag = f"pooling_mode_{ends.get(mode, f'{mode}_tokens')}"
         (target / "1_Pooling" / "config.json").write_text(json.dumps({flag: True}))
         return target
 

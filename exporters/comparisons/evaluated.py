@@ -19,6 +19,7 @@ from toolkit.graph.tables import TableUse, find_tables
 from toolkit.links import without_links
 
 from ..sources.facts import read_facts
+from ..sources.folder_files import tokenizer_files
 from ..sources.source import LoadedModel, find_folder, load_source
 from ..verify.replaced import save_replaced
 from .originals import find_original, original_onnx, recall
@@ -27,7 +28,6 @@ from .quantised import WORDS, made_of
 ORIGINAL = "original"
 """Name of the uncompressed model among the models."""
 _TABLES = (".lt", ".safetensors")  # what `lighttoken compress` writes, and what it is often called
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class _Models:
         if loaded.source.sha256 == self._base.sha256:
             return
         name = Path(word).name.removesuffix(".onnx")
-        if any((loaded.folder / file).is_file() for file in _TOKENIZERS):
+        if tokenizer_files(loaded.folder):
             self._add(_files(loaded, name))
         else:
             self._add(self._like_original(loaded.path, name))

@@ -21,7 +21,8 @@ from toolkit.links import without_links
 from toolkit.table.matrix import read_matrix
 
 from . import to_onnx as backends
-from .facts import TOKENIZER, WITH_HEADS, Facts, read_facts
+from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts
+from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 
 
@@ -83,7 +84,7 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     return SourceTable(weight, folder / TOKENIZER, task, matrix if own else None)
 
 
-_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json"]
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json", *HUB_PATTERNS]
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -155,9 +156,7 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     if with_past:
         raise InputError(f"{path.name} is ONNX already, with a cache or without; drop --with-past")
     outputs = {value.name for value in load_graph(path).graph.outputs}
-    folder = path.parent
-    if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
-        folder = folder.parent  # the hub's layout: onnx/model.onnx below the tokenizer
+    folder = _settings_folder(path)
     facts = read_facts(folder, is_onnx=True)
     genai = path.parent / GENAI_CONFIG
     if "logits" in outputs:
@@ -169,19 +168,46 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     return LoadedModel(plain, folder, facts, source, "none", genai if genai.is_file() else None)
 
 
+def _settings_folder(path: Path) -> Path:
+    """Where the settings of an .onnx file are: beside it, or as on the hub, above onnx/."""
+    here, above = path.parent, path.parent.parent
+    if (here / CONFIG).is_file() or (above / CONFIG).is_file():
+        return here if (here / CONFIG).is_file() else above
+    if here.name == "onnx" and not tokenizer_files(here) and tokenizer_files(above):
+        return above
+    return here
+
+
+def _onnx_of(folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """The .onnx file of a folder without weights, and what to say of the choice.
+
+    Raises:
+        InputError: there is none, or it is not clear which is meant.
+    """
+    usual = (folder / "model.onnx", folder / "onnx/model.onnx")
+    found = genai_model(folder) or next((path for path in usual if path.is_file()), None)
+    if found is not None:
+        return found, ()
+    others = sorted(path for path in (*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")))
+    names = ", ".join(path.relative_to(folder).as_posix() for path in others)
+    if len(others) == 1:
+        return others[0], (f"{names} was taken, the only model in {folder.name}",)
+    if others:
+        raise InputError(f"{folder} holds several models ({names}); give one of these files")
+    raise InputError(
+        f"{folder} holds no model.safetensors, pytorch_model.bin or .onnx file; "
+        "give the folder that `save_pretrained` wrote, or an .onnx file"
+    )
+
+
 def _from_folder(
     folder: Path, source: Source, work: Path, exporter: str, trust: bool, with_past: bool
 ) -> LoadedModel:
     weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     if not weights:
-        usual = (folder / "model.onnx", folder / "onnx/model.onnx")
-        found = genai_model(folder) or next((path for path in usual if path.is_file()), None)
-        if found is not None:
-            return _from_onnx(found, work, with_past)
-        raise InputError(
-            f"{folder} holds no model.safetensors, pytorch_model.bin or model.onnx; "
-            "give the folder that `save_pretrained` wrote"
-        )
+        found, note = _onnx_of(folder)
+        loaded = _from_onnx(found, work, with_past)
+        return replace(loaded, facts=replace(loaded.facts, notes=(*note, *loaded.facts.notes)))
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no config.json; give the folder save_pretrained wrote")
     require("export")
