@@ -68,6 +68,7 @@ def export(
     force: bool = False,
     keep_original: Path | None = None,
     progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Compress a model's token table and write the bundle ``out``.
 
@@ -80,6 +81,7 @@ def export(
         force: replace an ``out`` that exists: a bundle or an empty folder, nothing else.
         keep_original: a folder to keep the uncompressed .onnx in that is exported on the way.
         progress: told how far the work is.
+        tell: told, a line each, what was left out and what was chosen among several files.
 
     Returns:
         The bundle's manifest, with every figure that was measured.
@@ -101,6 +103,9 @@ def export(
             original_folder=keep_original or Path(work),
         )
         _run(state, progress or _tell_nobody)
+    if tell is not None:
+        for note in state.loaded.facts.notes:
+            tell(note)
     return state.manifest
 
 

@@ -512,8 +512,28 @@ def repool(tmp_path):
         modules = json.loads((folder / "modules.json").read_text())
         kept = [module for module in modules if normalize or "Normalize" not in module["type"]]
         (target / "modules.json").write_text(json.dumps(kept))
-        flag = "pooling_mode_cls_token" if mode == "cls" else f"pooling_mode_{mode}_tokens"
+        ends = {"cls": "cls_token", "lasttoken": "lasttoken"}
+        flag = f"pooling_mode_{ends.get(mode, f'{mode}_tokens')}"
         (target / "1_Pooling" / "config.json").write_text(json.dumps({flag: True}))
         return target
+
+    return copy
+
+
+@pytest.fixture
+def hub_cache(tmp_path):
+    """``hub_cache(folder)``: a copy as the hub's cache keeps it, relative links into ``blobs``."""
+
+    def copy(folder):
+        root = tmp_path / "hub" / f"models--me--{folder.name}"
+        snapshot = root / "snapshots" / "0123abcd"
+        (root / "blobs").mkdir(parents=True)
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            blob = root / "blobs" / sha256(file)
+            shutil.copyfile(file, blob)
+            link = snapshot / file.relative_to(folder)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.path.relpath(blob, link.parent))
+        return snapshot
 
     return copy

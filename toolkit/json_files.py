@@ -11,6 +11,7 @@ import msgspec
 from .errors import FormatError, LightTokenError
 
 _Data = TypeVar("_Data")
+_Kind = TypeVar("_Kind", dict[str, Any], list[Any])
 _WRONG = re.compile(r"Expected `(?P<wanted>[^`]+)`(?: of length (?P<length>\d+))?, got ")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 _STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<at>\d+|\.\.\.)\]")
@@ -33,14 +34,28 @@ def read_json(
     Raises:
         LightTokenError: of type ``error``; no JSON, or JSON that is no object.
     """
+    return _read(path, {}, "object", error, remedy)
+
+
+def read_json_list(
+    path: Path,
+    *,
+    error: type[LightTokenError] = FormatError,
+    remedy: str = "copy it again",
+) -> list[Any]:
+    """As :func:`read_json`, of a file that holds a list."""
+    return _read(path, [], "list", error, remedy)
+
+
+def _read(path: Path, empty: _Kind, name: str, error: type[LightTokenError], remedy: str) -> _Kind:
     if not path.is_file():
-        return {}
+        return empty
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as cause:
         raise error(f"{path} is damaged ({cause}); {remedy}") from cause
-    if not isinstance(data, dict):
-        raise error(f"{path} should hold a JSON object, found {type(data).__name__}; {remedy}")
+    if not isinstance(data, type(empty)):
+        raise error(f"{path} should hold a JSON {name}, found {type(data).__name__}; {remedy}")
     return data
 
 

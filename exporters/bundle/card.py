@@ -1,5 +1,7 @@
 """The bundle's README.md: what it is, what was measured, how to run it."""
 
+from collections.abc import Sequence
+
 from toolkit.bundle.manifest import Manifest, StoredHead
 
 from ..targets import TARGETS
@@ -26,7 +28,7 @@ up. Made with [LightToken](https://pypi.org/project/lighttoken/), {made}.
 Largest difference of any output, on random ids: {rewrite:.2g} against the same model with its table
 replaced by the decoded one (the rewrite), {compression:.2g} against the original (the compression).
 What that costs on your own text, without labels: `lighttoken evaluate BUNDLE --text FILE`.
-{body}{tied}
+{body}{tied}{notes}
 ## Run
 
 {files} {inputs}{pooled}
@@ -114,11 +116,11 @@ _POOLED = """ The output
 `sentence_embedding` is one vector a text, pooled and normalised as the model does it."""
 
 
-def model_card(manifest: Manifest, *, genai: str | None = None) -> str:
+def model_card(manifest: Manifest, *, genai: str | None = None, notes: Sequence[str] = ()) -> str:
     """The card's text.
 
     ``genai``: why onnxruntime-genai cannot write with the bundle; "" where it can, None of models
-    that it is not for.
+    that it is not for. ``notes``: what was left out, a line each.
     """
     footprint, parity = manifest.footprint, manifest.parity
     structure = structure_of(manifest)
@@ -140,6 +142,7 @@ def model_card(manifest: Manifest, *, genai: str | None = None) -> str:
         tables=_tables(manifest),
         body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
         tied=_heads(manifest),
+        notes="".join(f"\nNote: {note}.\n" for note in notes),
         model_path=structure.model,
         files=(_FILES if structure.data else _ORT_FILES).format(**names),
         create=(_CREATE if structure.data else _ORT_CREATE).format(**names),

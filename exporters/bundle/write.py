@@ -33,7 +33,10 @@ def write_bundle(
         _tell_transformers_js(folder / CONFIG, structure)
     files = describe_files(folder)
     card = folder / "README.md"
-    card.write_text(model_card(replace(manifest, files=files), genai=genai), encoding="utf-8")
+    card.write_text(
+        model_card(replace(manifest, files=files), genai=genai, notes=loaded.facts.notes),
+        encoding="utf-8",
+    )
     files["README.md"] = StoredFile(card.stat().st_size, sha256(card))
     complete = replace(manifest, files=files)
     (folder / MANIFEST_NAME).write_text(complete.to_json(), encoding="utf-8")

@@ -16,8 +16,10 @@ from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import packed_head, packed_rows
 from toolkit.graph.tables import TableUse, find_tables
+from toolkit.links import without_links
 
 from ..sources.facts import read_facts
+from ..sources.folder_files import tokenizer_files
 from ..sources.source import LoadedModel, find_folder, load_source
 from ..verify.replaced import save_replaced
 from .originals import find_original, original_onnx, recall
@@ -26,7 +28,6 @@ from .quantised import WORDS, made_of
 ORIGINAL = "original"
 """Name of the uncompressed model among the models."""
 _TABLES = (".lt", ".safetensors")  # what `lighttoken compress` writes, and what it is often called
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
 @dataclass(frozen=True)
@@ -180,8 +181,9 @@ class _Models:
         self._add(ModelFiles(folder, f"{name}: input table and head" if several else name))
         if not several:
             return
+        model = without_links(folder / manifest.model, self._asked.work / "without_links")
         try:
-            rows = packed_rows(folder / manifest.model, manifest.rows)
+            rows = packed_rows(model, manifest.rows)
         except InputError as error:
             self.notes.append(f"the input table alone is not measured: {error}")
             return
@@ -189,7 +191,7 @@ class _Models:
         packed = manifest.tables[0].bytes if manifest.tables else None
         self._add_replaced(f"{name}: input table alone", use, rows, head=False, packed=packed)
         for head in manifest.heads[:1]:  # of several, in branches, one is none of the model's
-            self._add_head(f"{name}: head alone", folder / manifest.model, head)
+            self._add_head(f"{name}: head alone", model, head)
 
     def _add_head(self, name: str, bundle: Path, head: StoredHead) -> None:
         """The original with a bundle's packed head in place of its own."""
@@ -242,7 +244,7 @@ class _Models:
         if loaded.source.sha256 == self._base.sha256:
             return
         name = Path(word).name.removesuffix(".onnx")
-        if any((loaded.folder / file).is_file() for file in _TOKENIZERS):
+        if tokenizer_files(loaded.folder):
             self._add(_files(loaded, name))
         else:
             self._add(self._like_original(loaded.path, name))

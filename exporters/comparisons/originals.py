@@ -12,6 +12,7 @@ from pathlib import Path
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Source, read_manifest
 from toolkit.errors import InputError
 from toolkit.files import user_cache, write_aside
+from toolkit.links import without_links
 
 from ..sources.source import load_source
 
@@ -20,7 +21,7 @@ def remember(source: Source, given: str) -> None:
     """Note where ``source`` is; a cache that cannot be written is no reason to fail."""
     path = Path(given).expanduser()
     known = _read()
-    known[source.sha256] = str(path.resolve()) if path.exists() else given
+    known[source.sha256] = str(path.absolute()) if path.exists() else given
     with contextlib.suppress(OSError, InputError):
         _file().parent.mkdir(parents=True, exist_ok=True)
         with write_aside(_file()) as aside:
@@ -67,7 +68,7 @@ def original_onnx(
     """
     path = Path(given).expanduser()
     if (path / MANIFEST_NAME).is_file():
-        return path / read_manifest(path).model
+        return without_links(path / read_manifest(path).model, work)
     is_onnx = path.is_file() or manifest.exporter == "none"
     exporter = manifest.exporter if manifest.exporter != "none" else "auto"
     return load_source(

@@ -24,7 +24,7 @@ class AddPooling(Pass):
     ``runtime/tasks/pooling.py``.
 
     Args:
-        pooling: mode (mean, cls or max), and whether the vectors come to unit length.
+        pooling: modes, and whether the vectors come to unit length.
     """
 
     def __init__(self, pooling: Pooling) -> None:
@@ -40,12 +40,17 @@ class AddPooling(Pass):
         graph = model.graph
         states, mask = _token_vectors(graph), _attention_mask(graph)
         tape = ir.tape.Tape()
-        pooled = _pool(tape, states, mask, self.pooling.mode, model.opset_imports[""])
+        pooled = _pool(tape, states, mask, self.pooling.modes, model.opset_imports[""])
         if self.pooling.normalize:
             pooled = _normalize(tape, pooled)
         pooled.name, pooled.dtype = SENTENCE_OUTPUT, ir.DataType.FLOAT
         if states.shape is not None and mask.shape is not None:
-            pooled.shape = ir.Shape([mask.shape[0], states.shape[2]])
+            width = states.shape[2]
+            if isinstance(width, int):
+                width *= len(self.pooling.modes)
+            elif len(self.pooling.modes) > 1:
+                width = ir.SymbolicDim(None)
+            pooled.shape = ir.Shape([mask.shape[0], width])
         _name(tape, graph)
         graph.extend(tape.nodes)
         graph.outputs.append(pooled)
@@ -77,29 +82,58 @@ def _attention_mask(graph: ir.Graph) -> ir.Value:
     raise InputError(f"the graph has no input {_MASK}, which --with-pooling needs; leave it out")
 
 
-def _pool(tape: ir.tape.Tape, states: ir.Value, mask: ir.Value, mode: str, opset: int) -> ir.Value:
-    """Float32 [batch, width]."""
+def _pool(
+    tape: ir.tape.Tape, states: ir.Value, mask: ir.Value, modes: tuple[str, ...], opset: int
+) -> ir.Value:
+    """Float32 [batch, width], or of several modes [batch, modes * width]."""
     op = tape.op
     states = op("Cast", [states], {"to": ir.DataType.FLOAT})  # sums of float16 would overflow
     real = op("Cast", [mask], {"to": ir.DataType.BOOL})
-    first, last = _ints(tape, 1), _ints(tape, 2)
-    counts = op("Cast", [real], {"to": ir.DataType.FLOAT})
-    counts = op("ReduceSum", [counts, first], {"keepdims": 1})  # [batch, 1]
-    zero = _float(tape, 0.0)
-    if mode == "cls":
-        start = op("Constant", [], {"value": ir.tensor(np.array(0, np.int64))})
-        pooled = op("Gather", [states, start], {"axis": 1})
-        return op("Where", [op("Greater", [counts, zero]), pooled, zero])
-    tokens = op("Unsqueeze", [real, last])  # [batch, sequence, 1]
-    if mode == "mean":
+    first, zero = _ints(tape, 1), _float(tape, 0.0)
+    ones = op("Cast", [real], {"to": ir.DataType.FLOAT})
+    counts = op("ReduceSum", [ones, first], {"keepdims": 1})  # [batch, 1]
+    tokens = op("Unsqueeze", [real, _ints(tape, 2)])  # [batch, sequence, 1]
+
+    def largest(values: ir.Value, keepdims: int) -> ir.Value:
+        if opset >= _AXES_AS_INPUT:
+            return op("ReduceMax", [values, first], {"keepdims": keepdims})
+        return op("ReduceMax", [values], {"axes": [1], "keepdims": keepdims})
+
+    def weighted(weights: ir.Value) -> ir.Value:
+        """The sum of token vectors by weights [batch, sequence]."""
+        kept = op("Where", [tokens, states, zero])
+        products = op("Mul", [kept, op("Unsqueeze", [weights, _ints(tape, 2)])])
+        return op("ReduceSum", [products, first], {"keepdims": 0})
+
+    def places() -> ir.Value:
+        """Of each token in its text, from 1; 0 on padding."""
+        every = op("Add", [op("Mul", [ones, zero]), _float(tape, 1.0)])
+        axis = op("Constant", [], {"value": ir.tensor(np.array(1, np.int64))})
+        return op("Mul", [op("CumSum", [every, axis]), ones])
+
+    def pooled(mode: str) -> ir.Value:
+        one = _float(tape, 1.0)
+        if mode == "cls":
+            start = op("Constant", [], {"value": ir.tensor(np.array(0, np.int64))})
+            return op("Gather", [states, start], {"axis": 1})
+        if mode == "max":
+            return largest(op("Where", [tokens, states, _float(tape, -np.inf)]), 0)
+        if mode == "lasttoken":
+            at = places()
+            last = op("Equal", [at, op("Max", [largest(at, 1), one])])
+            return weighted(op("Cast", [last], {"to": ir.DataType.FLOAT}))
+        if mode == "weightedmean":
+            at = places()
+            total = op("ReduceSum", [at, first], {"keepdims": 1})
+            return op("Div", [weighted(at), op("Max", [total, one])])
+        total = op("Max", [counts, one])
+        total = op("Sqrt", [total]) if mode == "mean_sqrt_len" else total
         sums = op("ReduceSum", [op("Where", [tokens, states, zero]), first], {"keepdims": 0})
-        return op("Div", [sums, op("Max", [counts, _float(tape, 1.0)])])
-    states = op("Where", [tokens, states, _float(tape, -np.inf)])
-    if opset >= _AXES_AS_INPUT:
-        pooled = op("ReduceMax", [states, first], {"keepdims": 0})
-    else:
-        pooled = op("ReduceMax", [states], {"axes": [1], "keepdims": 0})
-    return op("Where", [op("Greater", [counts, zero]), pooled, zero])
+        return op("Div", [sums, total])
+
+    vectors = [pooled(mode) for mode in modes]
+    joined = vectors[0] if len(vectors) == 1 else op("Concat", vectors, {"axis": 1})
+    return op("Where", [op("Greater", [counts, zero]), joined, zero])
 
 
 def _normalize(tape: ir.tape.Tape, vectors: ir.Value) -> ir.Value:

@@ -1,6 +1,5 @@
 """What a model folder says about itself: task, pooling, length limit, files worth shipping."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,27 @@ from typing import Any
 from toolkit import json_files
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
+
+from .folder_files import (
+    CONFIG,
+    LENGTHS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    setting_files,
+    tokenizer_files,
+)
+from .sentence_modules import read_modules
+from .settings import Settings
+
+__all__ = [
+    "CONFIG",
+    "TOKENIZER",
+    "TOKENIZER_CONFIG",
+    "WITH_HEADS",
+    "Facts",
+    "read_facts",
+    "read_json",
+]
 
 # The end of an architecture's class name -> the Hugging Face hub's word for its task.
 _TASKS = {
@@ -25,33 +45,32 @@ WITH_HEADS = ("text-generation", "fill-mask", "text2text-generation")
 """Tasks whose models end in a head over the vocabulary."""
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
 # Their first position is the one after the padding id's, so some of the positions go unused.
-_POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xmod"}
-# Modules of sentence-transformers that a bundle's pipeline stands for; dropout does nothing.
-_MODULES = {"Transformer", "Pooling", "Normalize", "Dropout"}
-
-CONFIG = "config.json"
-TOKENIZER = "tokenizer.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
-_SMALL_FILES = (
-    CONFIG,
-    "generation_config.json",
-    TOKENIZER_CONFIG,
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "modules.json",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-)
-# Needed only where there is no tokenizer.json, which holds all of it.
-_SLOW_TOKENIZER_FILES = (
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "tokenizer.model",
-)
+_POSITIONS_AFTER_PADDING = {
+    "altclip_text_model",
+    "bridgetower_text_model",
+    "camembert",
+    "clap_text_model",
+    "data2vec-text",
+    "ernie_m",
+    "esm",
+    "ibert",
+    "layoutlmv3",
+    "lilt",
+    "longformer",
+    "luke",
+    "markuplm",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
+_USUAL_PADDING = 1  # of those families
+# What families call the number of positions that they have.
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings")
+# These keep n_positions of their first configuration, and any length works.
+_RELATIVE = {"t5", "mt5", "umt5", "longt5", "switch_transformers"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,8 @@ class Facts:
         assets: files to copy, relative to the folder.
         remote_code: the folder, or a repository that it names, brings Python code for the model.
         model_type: transformers' word for the family, None where config.json has none.
+        left_out: modules of sentence-transformers after pooling that the graph does not hold.
+        notes: what a user should know of what was not read, and of what does not travel.
     """
 
     task: str
@@ -75,6 +96,8 @@ class Facts:
     assets: tuple[str, ...]
     remote_code: bool = False
     model_type: str | None = None
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
@@ -82,26 +105,47 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
 
     Args:
         folder: where the config files are.
-        is_onnx: the model is ONNX already; an architecture that is unknown here does not matter.
+        is_onnx: the model is ONNX already. Files that cannot be read are then left out, and an
+            architecture that is unknown here does not matter.
 
     Raises:
         InputError: an architecture whose task is not known here, or a damaged file.
     """
-    config = read_json(folder / "config.json")
-    architectures = config.get("architectures") or [None]
-    architecture = architectures[0] if isinstance(architectures, list) else architectures
-    if not isinstance(architecture, str | None):
-        raise InputError(f"{folder / 'config.json'} names architecture {architecture!r}; repair it")
-    pooling, pooling_files = _pooling(folder)
+    settings = Settings(folder, strict=not is_onnx)
+    config = settings.read(CONFIG)
+    architecture = _architecture(settings, config)
+    model_type = config.get("model_type")
+    if is_onnx and config and not ({"model_type", "architectures"} & set(config)):
+        settings.refuse(CONFIG, "names neither model_type nor architectures")
+        config = {}
+    modules = read_modules(settings)
+    max_length = _max_length(settings, config)
+    tokenizer = tokenizer_files(folder)
+    if not tokenizer:
+        settings.notes.append(
+            "no tokenizer file is beside the model, so the bundle takes token ids and no text"
+        )
+    own = [name for name in setting_files(folder) if name not in settings.unread]
     return Facts(
-        task="feature-extraction" if pooling else _task(architecture, config, is_onnx),
+        task="feature-extraction" if modules.encodes else _task(architecture, config, is_onnx),
         architecture=architecture,
-        pooling=pooling,
-        max_length=_max_length(folder, config),
-        assets=tuple(name for name in (*_assets(folder), *pooling_files)),
-        remote_code="auto_map" in config,
-        model_type=config.get("model_type"),
+        pooling=modules.pooling,
+        max_length=max_length,
+        assets=(*own, *tokenizer, *modules.files),
+        remote_code=bool(config.get("auto_map")),
+        model_type=model_type if isinstance(model_type, str) else None,
+        left_out=modules.left_out,
+        notes=tuple(settings.notes),
     )
+
+
+def _architecture(settings: Settings, config: dict[str, Any]) -> str | None:
+    found = config.get("architectures") or [None]
+    architecture = found[0] if isinstance(found, list) else found
+    if isinstance(architecture, str | None):
+        return architecture
+    settings.refuse(CONFIG, f"names architecture {architecture!r}; repair it")
+    return None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -129,69 +173,38 @@ def _task(architecture: str | None, config: dict[str, Any], is_onnx: bool) -> st
     )
 
 
-def _pooling(folder: Path) -> tuple[Pooling | None, list[str]]:
-    """From sentence-transformers' modules.json, with the config files that it points to."""
-    path = folder / "modules.json"
-    if not path.is_file():
-        return None, []
-    try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {str(m["type"]).rsplit(".", 1)[-1]: str(m["path"]) for m in modules}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}); download the model again") from error
-    if "Pooling" not in kinds:
-        return None, []
-    unknown = next((kind for kind in kinds if kind not in _MODULES), None)
-    if unknown is not None:
-        raise InputError(
-            f"{path} asks for a {unknown} module, which is not supported; remove that file to "
-            "export the transformer without pooling"
-        )
-    name = f"{kinds['Pooling']}/config.json"
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise InputError(f"{path} leads out of its folder, to {name}; download the model again")
-    config = read_json(folder / name)
-    modes = [
-        mode
-        for mode, flag in (
-            ("mean", "pooling_mode_mean_tokens"),
-            ("cls", "pooling_mode_cls_token"),
-            ("max", "pooling_mode_max_tokens"),
-        )
-        if config.get(flag) or config.get("pooling_mode") == mode
-    ]
-    if len(modes) != 1:
-        raise InputError(
-            f"{folder / name} asks for pooling {modes or 'of an unknown kind'}; one of mean, cls "
-            "and max is supported"
-        )
-    return Pooling(modes[0], normalize="Normalize" in kinds), [name]
-
-
-def _max_length(folder: Path, config: dict[str, Any]) -> int | None:
-    positions = _limit(folder / "config.json", "max_position_embeddings")
-    if positions is not None and config.get("model_type") in _POSITIONS_AFTER_PADDING:
-        positions -= config.get("pad_token_id", 1) + 1
+def _max_length(settings: Settings, config: dict[str, Any]) -> int | None:
     limits = (
-        _limit(folder / "sentence_bert_config.json", "max_seq_length"),
-        _limit(folder / "tokenizer_config.json", "model_max_length"),
-        positions,
+        _limit(settings, LENGTHS, settings.read(LENGTHS), "max_seq_length"),
+        _limit(settings, TOKENIZER_CONFIG, settings.read(TOKENIZER_CONFIG), "model_max_length"),
+        _positions(settings, config),
     )
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _limit(path: Path, key: str) -> int | None:
-    """A number of tokens; None where the file sets no limit."""
-    limit = read_json(path).get(key)
+def _positions(settings: Settings, config: dict[str, Any]) -> int | None:
+    """Tokens that the model has positions for; of a model with more than text, the text's."""
+    for part in (config, config.get("text_config")):
+        if not isinstance(part, dict) or part.get("model_type") in _RELATIVE:
+            continue
+        for key in _POSITIONS:
+            positions = _limit(settings, CONFIG, part, key)
+            if positions is None:
+                continue
+            if part.get("model_type") in _POSITIONS_AFTER_PADDING:
+                padding = part.get("pad_token_id")
+                first = (padding if isinstance(padding, int) else _USUAL_PADDING) + 1
+                positions = max(1, positions - first)
+            return positions
+    return None
+
+
+def _limit(settings: Settings, name: str, data: dict[str, Any], key: str) -> int | None:
+    """A number of tokens; None where ``data``, of the file ``name``, sets no limit."""
+    limit = data.get(key)
     if limit is None:
         return None
     if not isinstance(limit, int | float):
-        raise InputError(f"{path} asks for {key} {limit!r}, which is no number; repair it")
+        settings.refuse(name, f"asks for {key} {limit!r}, which is no number; repair it")
+        return None
     return int(limit) if 0 < limit < _NO_LIMIT else None
-
-
-def _assets(folder: Path) -> list[str]:
-    names = [name for name in _SMALL_FILES if (folder / name).is_file()]
-    if (folder / TOKENIZER).is_file():
-        return [*names, TOKENIZER]
-    return names + [name for name in _SLOW_TOKENIZER_FILES if (folder / name).is_file()]

@@ -1,6 +1,7 @@
 """What the user gave (a hub id, a folder, an .onnx file) -> an ONNX graph and facts about it."""
 
 import hashlib
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +17,12 @@ from toolkit.graph.own_heads import find_own_heads, head_values
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
+from toolkit.links import without_links
 from toolkit.table.matrix import read_matrix
 
 from . import to_onnx as backends
-from .facts import TOKENIZER, WITH_HEADS, Facts, read_facts
+from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts
+from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 
 
@@ -50,9 +53,10 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     if path.suffix in (".npy", ".safetensors"):
         return SourceTable(read_matrix(path), path.parent / TOKENIZER)
     if path.suffix == ".onnx":
-        graph = load_plain(path).graph
-        values = table_values(find_token_table(graph))
-        heads = [head_values(own) for own in find_own_heads(graph)]
+        with tempfile.TemporaryDirectory() as work:
+            graph = load_plain(without_links(path, Path(work))).graph
+            values = np.array(table_values(find_token_table(graph)))  # no map of a file that goes
+            heads = [np.array(head_values(own)) for own in find_own_heads(graph)]
         return SourceTable(values, path.parent / TOKENIZER, head=next(iter(heads), None))
     require("export")
     folder = find_folder(source, revision)
@@ -80,7 +84,7 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     return SourceTable(weight, folder / TOKENIZER, task, matrix if own else None)
 
 
-_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json"]
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json", *HUB_PATTERNS]
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -125,7 +129,7 @@ def load_source(
     """
     path = Path(source).expanduser()
     if path.is_file():
-        return _from_onnx(path, with_past)
+        return _from_onnx(path, work, with_past)
     if path.is_dir():
         found = Source(path.name, "folder", "")
     else:
@@ -148,13 +152,11 @@ def find_folder(source: str, revision: str | None = None, *, code: bool = False)
     return _download(source, revision, code)
 
 
-def _from_onnx(path: Path, with_past: bool) -> LoadedModel:
+def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     if with_past:
         raise InputError(f"{path.name} is ONNX already, with a cache or without; drop --with-past")
     outputs = {value.name for value in load_plain(path).graph.outputs}
-    folder = path.parent
-    if not (folder / "config.json").is_file() and (folder.parent / "config.json").is_file():
-        folder = folder.parent  # the hub's layout: onnx/model.onnx below the tokenizer
+    folder = _settings_folder(path)
     facts = read_facts(folder, is_onnx=True)
     genai = path.parent / GENAI_CONFIG
     if "logits" in outputs:
@@ -162,7 +164,40 @@ def _from_onnx(path: Path, with_past: bool) -> LoadedModel:
     if facts.task == "text2text-generation" and "logits" not in outputs:
         facts = replace(facts, task="feature-extraction")  # the encoder in a file of its own
     source = Source(path.name, "onnx", sha256(path))
-    return LoadedModel(path, folder, facts, source, "none", genai if genai.is_file() else None)
+    plain = without_links(path, work / "without_links")
+    return LoadedModel(plain, folder, facts, source, "none", genai if genai.is_file() else None)
+
+
+def _settings_folder(path: Path) -> Path:
+    """Where the settings of an .onnx file are: beside it, or as on the hub, above onnx/."""
+    here, above = path.parent, path.parent.parent
+    if (here / CONFIG).is_file() or (above / CONFIG).is_file():
+        return here if (here / CONFIG).is_file() else above
+    if here.name == "onnx" and not tokenizer_files(here) and tokenizer_files(above):
+        return above
+    return here
+
+
+def _onnx_of(folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """The .onnx file of a folder without weights, and what to say of the choice.
+
+    Raises:
+        InputError: there is none, or it is not clear which is meant.
+    """
+    usual = (folder / "model.onnx", folder / "onnx/model.onnx")
+    found = genai_model(folder) or next((path for path in usual if path.is_file()), None)
+    if found is not None:
+        return found, ()
+    others = sorted(path for path in (*folder.glob("*.onnx"), *folder.glob("onnx/*.onnx")))
+    names = ", ".join(path.relative_to(folder).as_posix() for path in others)
+    if len(others) == 1:
+        return others[0], (f"{names} was taken, the only model in {folder.name}",)
+    if others:
+        raise InputError(f"{folder} holds several models ({names}); give one of these files")
+    raise InputError(
+        f"{folder} holds no model.safetensors, pytorch_model.bin or .onnx file; "
+        "give the folder that `save_pretrained` wrote, or an .onnx file"
+    )
 
 
 def _from_folder(
@@ -170,14 +205,9 @@ def _from_folder(
 ) -> LoadedModel:
     weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     if not weights:
-        usual = (folder / "model.onnx", folder / "onnx/model.onnx")
-        found = genai_model(folder) or next((path for path in usual if path.is_file()), None)
-        if found is not None:
-            return _from_onnx(found, with_past)
-        raise InputError(
-            f"{folder} holds no model.safetensors, pytorch_model.bin or model.onnx; "
-            "give the folder that `save_pretrained` wrote"
-        )
+        found, note = _onnx_of(folder)
+        loaded = _from_onnx(found, work, with_past)
+        return replace(loaded, facts=replace(loaded.facts, notes=(*note, *loaded.facts.notes)))
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} holds no config.json; give the folder save_pretrained wrote")
     require("export")

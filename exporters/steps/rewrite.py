@@ -76,9 +76,15 @@ def _writes_text(state: Export) -> bool:
 
 
 def _pooling(state: Export) -> AddPooling:
-    if state.loaded.facts.pooling is None:
+    facts, name = state.loaded.facts, state.loaded.source.name
+    if facts.pooling is None:
         raise InputError(
-            f"{state.loaded.source.name} says nothing of pooling (no modules.json with a Pooling "
-            "module beside it); leave --with-pooling out"
+            f"{name} says nothing of pooling that is known here (no modules.json with such a "
+            "Pooling module beside it); leave --with-pooling out"
         )
-    return AddPooling(state.loaded.facts.pooling)
+    if facts.left_out:
+        raise InputError(
+            f"{name} has a {facts.left_out[0]} module after pooling, which no graph of ours holds; "
+            "leave --with-pooling out"
+        )
+    return AddPooling(facts.pooling)

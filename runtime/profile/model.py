@@ -125,7 +125,7 @@ def _read(path: Path, name: str) -> Model:
         path = path / manifest.model
     if not path.is_file():
         raise InputError(f"{path} is not here; give a bundle folder or an .onnx file")
-    path = path.resolve()
+    path = path.absolute()  # of a link: its neighbours are beside the link
     if manifest is None:
         manifest = _manifest_beside(path)
     files = model_files(path)
@@ -165,8 +165,8 @@ def _info(value: onnx.ValueInfoProto) -> TensorInfo:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """Last part of each path; with its folder where two would be the same."""
-    short = [path.resolve().name for path in paths]
+    short = [path.absolute().name for path in paths]
     return [
-        name if short.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+        name if short.count(name) == 1 else f"{path.absolute().parent.name}/{name}"
         for name, path in zip(short, paths, strict=True)
     ]

@@ -19,6 +19,8 @@ __all__ = ["Backend", "Text", "Tokenizer", "Tokens", "Window", "open_tokenizer"]
 
 Int64 = NDArray[np.int64]
 
+_SETTINGS = ("config.json", "tokenizer_config.json")  # which say whose tokenizer it is
+
 
 class Backend(Protocol):
     """What this module needs from a tokenizer library."""
@@ -217,11 +219,13 @@ class _Slow:
         try:
             library: Any = AutoTokenizer  # its methods have no types
             self._library = library.from_pretrained(str(folder), local_files_only=True)
-        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-            raise InputError(
-                f"{folder} has no tokenizer that can be read ({one_line(error)}); "
-                "add its tokenizer.json"
-            ) from error
+        except Exception as error:  # libraries of tokenizers raise whatever they come upon
+            self._library = _word_pieces(folder)
+            if self._library is None:
+                raise InputError(
+                    f"{folder} has no tokenizer that can be read ({one_line(error)}); "
+                    "add its tokenizer.json"
+                ) from error
 
     def split(self, texts: Sequence[Text], max_length: int | None) -> list[Tokens]:
         rows = []
@@ -272,3 +276,17 @@ class _Slow:
             return new
 
         return step
+
+
+def _word_pieces(folder: Path) -> Any:
+    """A vocab.txt of BERT's kind, alone, says what it is; None where there is none, or more."""
+    path = folder / "vocab.txt"
+    if not path.is_file() or any((folder / name).is_file() for name in _SETTINGS):
+        return None
+    words = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not {"[UNK]", "[CLS]", "[SEP]"} <= set(words):
+        return None
+    from transformers import BertTokenizerFast
+
+    library: Any = BertTokenizerFast
+    return library.from_pretrained(str(folder), local_files_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import FormatError
 from toolkit.graph.files import model_files
+from toolkit.links import is_in_folder
 
 from ..setup import home
 
@@ -53,9 +54,8 @@ def bundle_files(bundle: Path, manifest: Manifest) -> dict[str, Path]:
     Raises:
         FormatError: the manifest lists a file outside of the bundle.
     """
-    root = bundle.resolve()
     for name in manifest.files:
-        if not (root / name).resolve().is_relative_to(root):
+        if not is_in_folder(bundle / name, bundle):
             raise FormatError(f"{bundle} lists {name!r}, outside of it; export the bundle again")
     return {f"bundle/{name}": bundle / name for name in (MANIFEST_NAME, *manifest.files)}
 

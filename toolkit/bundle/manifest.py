@@ -32,10 +32,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Pooling:
-    """How the model makes one vector of a sentence: ``mode`` is mean, cls or max."""
+    """How the model makes one vector of a sentence.
+
+    Attributes:
+        mode: mean, cls, max, mean_sqrt_len, weightedmean or lasttoken; several joined by ``+``,
+            whose vectors stand one after another.
+        normalize: to unit length.
+    """
 
     mode: str = "mean"
     normalize: bool = False
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Each of them."""
+        return tuple(self.mode.split("+"))
 
 
 @dataclass(frozen=True)

@@ -75,13 +75,18 @@ def command(
     from exporters import export
     from exporters.comparisons.originals import remember
 
+    notes: list[str] = []
     with progress("exporting") as report:
-        manifest = export(source, folder, budget, options=options, force=force, progress=report)
+        manifest = export(
+            source, folder, budget, options=options, force=force, progress=report, tell=notes.append
+        )
     remember(manifest.source, source)
     if as_json:
-        print_json(summary(manifest))
+        print_json(summary(manifest) | {"notes": notes})
     else:
         print_export(manifest, folder)
+        for note in notes:
+            say(f"note: {note}")
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def predict(
         )
     return Prediction(
         place=place,
-        subject=subject or model.resolve().parent.name,
+        subject=subject or model.absolute().parent.name,
         provider=table.provider,
         source=table.source,
         date=table.date,

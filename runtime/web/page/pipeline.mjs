@@ -67,17 +67,25 @@ function read(manifest, tokenizer, rows, numbers, dims) {
 }
 
 // [tokens x width] numbers -> one vector, over the tokens that are no padding.
-function pool(numbers, mask, mode) {
+export function pool(numbers, mask, modes) {
   const width = numbers.length / mask.length;
   const real = mask.flatMap((one, at) => (one ? [at] : []));
-  const column = (at) => real.map((row) => numbers[row * width + at]);
+  const sum = (values, weight) => values.reduce((total, one, at) => total + one * weight(at), 0);
+  const places = sum(real, () => 1) + real.length;
   const combine = {
-    mean: (values) => values.reduce((sum, one) => sum + one, 0) / values.length,
-    max: (values) => Math.max(...values),
     cls: (values) => values[0],
-  }[mode];
-  if (!combine) throw new Error(`pooling '${mode}' is unknown to this page`);
-  return Array.from({ length: width }, (_, at) => (real.length ? combine(column(at)) : 0));
+    max: (values) => Math.max(...values),
+    mean: (values) => sum(values, () => 1 / values.length),
+    mean_sqrt_len: (values) => sum(values, () => 1 / Math.sqrt(values.length)),
+    weightedmean: (values) => sum(values, (at) => (real[at] + 1) / places),
+    lasttoken: (values) => values.at(-1),
+  };
+  const vectors = modes.split("+").map((mode) => {
+    if (!combine[mode]) throw new Error(`pooling '${mode}' is unknown to this page`);
+    const column = (at) => real.map((row) => numbers[row * width + at]);
+    return Array.from({ length: width }, (_, at) => (real.length ? combine[mode](column(at)) : 0));
+  });
+  return vectors.flat();
 }
 
 export function unit(vector) {

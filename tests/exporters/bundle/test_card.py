@@ -86,3 +86,9 @@ def test_the_card_says_why_onnxruntime_genai_cannot_write(exported):
     card = model_card(replace(manifest, files=files), genai="")
     assert "holds no genai_config.json" not in card
     assert "import onnxruntime_genai as og" in card
+
+
+def test_what_was_left_out_is_on_the_card(exported):
+    card = model_card(exported.manifest, notes=("spm.model is missing",))
+    assert "\nNote: spm.model is missing.\n" in card
+    assert "Note:" not in model_card(exported.manifest)

@@ -32,23 +32,23 @@ def padded(batch, length, *, holes=False):
 
 @pytest.mark.parametrize("opset", [13, 17, 18, 20])
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [*MODES, "cls+mean+lasttoken"])
 def test_the_graph_pools_as_the_pipeline_does(graph, run_model, mode, normalize, opset):
     pooling = Pooling(mode, normalize=normalize)
     model = graph(SIGNATURE, BODY, opset=opset)
     assert AddPooling(pooling)(model).modified
     for batch, length in ((1, 1), (1, 8), (3, 5), (7, 33)):
         states, mask = padded(batch, length)
-        if mode == "cls":
+        if "cls" in mode:
             states[:, 0] = np.nan_to_num(states[:, 0], posinf=1.0)
         hidden, pooled = run_model(model, x=states, attention_mask=mask)
         np.testing.assert_array_equal(hidden, states)
-        assert pooled.shape == (batch, 6)
+        assert pooled.shape == (batch, 6 * len(pooling.modes))
         assert pooled.dtype == np.float32
         np.testing.assert_allclose(pooled, pool(states, mask, pooling), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("mode", ["mean", "max"])
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "cls"])
 def test_gaps_in_a_mask_do_not_count(graph, run_model, mode):
     model = graph(SIGNATURE, BODY)
     AddPooling(Pooling(mode))(model)

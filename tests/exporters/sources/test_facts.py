@@ -110,23 +110,46 @@ def test_a_normalize_module_is_seen(folder):
 
 
 @pytest.mark.parametrize(
+    ("config", "mode"),
+    [
+        ({"pooling_mode_lasttoken": True}, "lasttoken"),
+        ({"pooling_mode_weightedmean_tokens": True}, "weightedmean"),
+        ({"pooling_mode_mean_sqrt_len_tokens": True}, "mean_sqrt_len"),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}, "cls+mean"),
+        ({"pooling_mode": ["lasttoken", "max"]}, "max+lasttoken"),
+    ],
+)
+def test_other_modes_and_several(folder, config, mode):
+    facts = read_facts(folder(sentence_encoder(config) | {"tokenizer.json": {}}))
+    assert facts.pooling == Pooling(mode)
+    assert facts.notes == ()
+
+
+@pytest.mark.parametrize(
     "config",
     [
         {},
-        {"pooling_mode_weightedmean_tokens": True},
-        {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+        {"pooling_mode": "attention"},
+        {"pooling_mode_attention": True, "pooling_mode_mean_tokens": True},
     ],
 )
-def test_pooling_of_another_kind_is_refused(folder, config):
-    with pytest.raises(InputError, match=r"asks for pooling .* is supported") as error:
-        read_facts(folder(sentence_encoder(config)))
-    assert "\n" not in str(error.value)
+def test_pooling_of_another_kind_is_left_out_with_a_line(folder, config):
+    facts = read_facts(folder(sentence_encoder(config) | {"tokenizer.json": {}}))
+    assert (facts.pooling, facts.task) == (None, "feature-extraction")
+    assert "1_Pooling/config.json" in facts.assets
+    (note,) = facts.notes
+    assert note.startswith("1_Pooling/config.json asks for pooling that is not known here")
+    assert "\n" not in note
 
 
-def test_a_layer_after_pooling_is_refused_rather_than_dropped(folder):
-    with pytest.raises(InputError, match="Dense") as error:
-        read_facts(folder(sentence_encoder({"pooling_mode": "mean"}, "Dense")))
-    assert "\n" not in str(error.value)
+def test_a_layer_after_pooling_is_named_and_travels(folder):
+    files = sentence_encoder({"pooling_mode": "mean"}, "Dense", "Normalize")
+    files |= {"2_Dense/config.json": {"in_features": 3}, "2_Dense/model.safetensors": "weights"}
+    facts = read_facts(folder(files | {"tokenizer.json": {}}))
+    assert facts.pooling == Pooling("mean", normalize=True)
+    assert facts.left_out == ("Dense",)
+    assert {"2_Dense/config.json", "2_Dense/model.safetensors"} <= set(facts.assets)
+    assert "modules.json asks for Dense" in facts.notes[0]
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc", "1_Pooling/../../elsewhere"])
@@ -158,10 +181,25 @@ def test_the_shortest_of_three_limits_counts(folder, files, limit):
     assert read_facts(folder(files)).max_length == limit
 
 
-@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "mpnet", "camembert"])
-def test_positions_that_start_after_the_padding_are_not_counted(folder, kind):
-    config = {"model_type": kind, "max_position_embeddings": 514, "pad_token_id": 1}
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "mpnet", "camembert", "ibert", "luke"])
+@pytest.mark.parametrize("padding", [{"pad_token_id": 1}, {"pad_token_id": None}, {}])
+def test_positions_that_start_after_the_padding_are_not_counted(folder, kind, padding):
+    config = {"model_type": kind, "max_position_embeddings": 514} | padding
     assert read_facts(folder({"config.json": config})).max_length == 512
+
+
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [
+        ({"model_type": "gpt2", "n_positions": 64}, 64),
+        ({"model_type": "led", "max_encoder_position_embeddings": 70}, 70),
+        ({"model_type": "t5", "n_positions": 512}, None),
+        ({"model_type": "clip", "text_config": {"max_position_embeddings": 77}}, 77),
+        ({"model_type": "xlnet", "max_position_embeddings": -1}, None),
+    ],
+)
+def test_families_call_their_limit_by_other_names(folder, config, limit):
+    assert read_facts(folder({"config.json": config})).max_length == limit
 
 
 TOKENIZER = {"vocab.txt": "a", "special_tokens_map.json": {}, "tokenizer_config.json": {}}
@@ -183,23 +221,47 @@ def test_a_slow_tokenizer_travels_with_its_vocabulary(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
+    "names",
     [
-        ("config.json", "{"),
-        ("config.json", "[1]"),
-        ("config.json", ""),
-        ("tokenizer_config.json", "{]"),
-        ("tokenizer_config.json", {"model_max_length": "long"}),
-        ("sentence_bert_config.json", "null"),
-        ("config.json", {"architectures": 3}),
-        ("config.json", {"architectures": [3]}),
-        ("modules.json", "{"),
-        ("modules.json", "{}x"),
-        ("modules.json", [{"path": "1_Pooling"}]),
-        ("modules.json", [[]]),
-        ("modules.json", "null"),
+        ("spm.model",),
+        ("spiece.model", "tokenizer_config.json"),
+        ("source.spm", "target.spm", "vocab.json"),
+        ("vocab.txt", "bpe.codes"),
+        ("qwen.tiktoken",),
+        ("vocab.txt",),
+        ("vocab-src.json", "vocab-tgt.json", "merges.txt"),
+        ("tokenizer.json", "source.spm", "target.spm", "vocab.json"),  # no fast form is known
     ],
 )
+def test_tokenizers_of_every_family_travel(folder, names):
+    facts = read_facts(folder({name: {} for name in names}))
+    assert sorted(facts.assets) == sorted(names)
+    assert facts.notes == ()
+
+
+def test_a_folder_without_tokenizer_says_so(folder):
+    (note,) = read_facts(folder({"config.json": {}})).notes
+    assert note.startswith("no tokenizer file is beside the model")
+
+
+DAMAGED = [
+    ("config.json", "{"),
+    ("config.json", "[1]"),
+    ("config.json", ""),
+    ("tokenizer_config.json", "{]"),
+    ("tokenizer_config.json", {"model_max_length": "long"}),
+    ("sentence_bert_config.json", "null"),
+    ("config.json", {"architectures": 3}),
+    ("config.json", {"architectures": [3]}),
+    ("modules.json", "{"),
+    ("modules.json", "{}x"),
+    ("modules.json", [{"path": "1_Pooling"}]),
+    ("modules.json", [[]]),
+    ("modules.json", "null"),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGED)
 def test_damaged_files_are_named_in_one_line(folder, name, content):
     with pytest.raises(InputError, match=name) as error:
         read_facts(folder({name: content}))
@@ -211,3 +273,22 @@ def test_files_that_are_no_text_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(InputError, match=name):
         read_facts(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGED)
+def test_beside_an_onnx_file_they_are_left_out_with_a_line(folder, name, content):
+    path = folder({"tokenizer.json": {}, name: content})
+    facts = read_facts(path, is_onnx=True)
+    assert (facts.task, facts.pooling, facts.max_length) == ("feature-extraction", None, None)
+    assert facts.assets == ("tokenizer.json",)
+    (note,) = facts.notes
+    assert note.startswith(f"{name} beside the model")
+    assert str(path) not in note
+    assert "\n" not in note
+
+
+def test_the_config_of_something_else_is_left_out(folder):
+    path = folder({"tokenizer.json": {}, "config.json": {"port": 80, "max_position_embeddings": 3}})
+    facts = read_facts(path, is_onnx=True)
+    assert (facts.assets, facts.max_length) == (("tokenizer.json",), None)
+    assert "names neither model_type nor architectures" in facts.notes[0]

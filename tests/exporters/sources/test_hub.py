@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,6 +54,13 @@ def test_pickled_weights_are_fetched_only_where_there_is_nothing_else(asked):
         "*.safetensors",
         "pytorch_model*.bin",
     ]
+
+
+def test_tokenizers_of_every_family_are_fetched(asked):
+    find_folder("owner/name")
+    patterns = asked[0][1]["allow_patterns"]
+    for name in ("spm.model", "source.spm", "bpe.codes", "qwen.tiktoken", "vocab.txt"):
+        assert any(fnmatch(name, pattern) for pattern in patterns), name
 
 
 @pytest.mark.parametrize("code", [False, True])

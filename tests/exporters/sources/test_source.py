@@ -74,6 +74,33 @@ def test_a_folder_without_weights_gives_its_onnx_file(save, tmp_path, name):
     assert load_source(str(tmp_path), tmp_path / "work").path == path
 
 
+@pytest.mark.parametrize("name", ["onnx/model_quantized.onnx", "model_int8.onnx"])
+def test_the_only_model_of_a_folder_is_taken_and_named(save, tmp_path, name):
+    path = save(tmp_path / "folder" / name)
+    (tmp_path / "folder" / "vocab.txt").write_text("[CLS]")
+    loaded = load_source(str(tmp_path / "folder"), tmp_path / "work")
+    assert (loaded.path, loaded.folder) == (path, tmp_path / "folder")
+    assert loaded.facts.notes == (f"{name} was taken, the only model in folder",)
+    assert loaded.facts.assets == ("vocab.txt",)
+
+
+def test_of_several_models_one_has_to_be_named(save, tmp_path):
+    for name in ("onnx/model_quantized.onnx", "onnx/model_fp16.onnx"):
+        save(tmp_path / "folder" / name)
+    line = r"several models \(onnx/model_fp16\.onnx, onnx/model_quantized\.onnx\); give one"
+    refused(tmp_path / "folder", tmp_path / "work", line)
+
+
+def test_a_linked_model_is_copied_for_the_export(save, hub_cache, tmp_path):
+    path = save(tmp_path / "folder" / "onnx" / "model.onnx", external=True)
+    (tmp_path / "folder" / "config.json").write_text("{}")
+    snapshot = hub_cache(tmp_path / "folder")
+    loaded = load_source(str(snapshot / "onnx" / "model.onnx"), tmp_path / "work")
+    assert loaded.path.is_relative_to(tmp_path / "work")
+    assert (loaded.folder, loaded.source.sha256) == (snapshot, sha256(path))
+    assert load_graph(loaded.path).graph.initializers["t"].const_value.numpy().shape == (300, 6)
+
+
 def test_a_folder_is_exported_below_the_work_folder(tiny_folder, tmp_path):
     folder = tiny_folder("BertModel")
     before = sorted(folder.iterdir())

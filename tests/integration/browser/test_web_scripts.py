@@ -9,11 +9,13 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from runtime.profile.browser import modules
+from runtime.tasks.pooling import MODES, pool
 from runtime.tasks.sampling import Sampler as PythonSampler
 from runtime.tasks.sampling import Sampling
 from runtime.tasks.tokenize import open_tokenizer
 from runtime.web.files import WEB
 from toolkit.bundle.feeds import build_feeds
+from toolkit.bundle.manifest import Pooling
 from toolkit.bundle.tensors import TensorInfo
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="no node is here")
@@ -47,6 +49,19 @@ def node(script, **data):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("mode", [*MODES, "cls+max", "mean+lasttoken"])
+def test_pooling_is_that_of_python(mode):
+    states = np.random.default_rng(0).normal(size=(1, 5, 3)).astype(np.float32)
+    script = """
+        const { pool } = await import(web + "page/pipeline.mjs");
+        console.log(JSON.stringify(pool(Float32Array.from(data.states), data.mask, data.mode)));
+        """
+    for mask in ([1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]):
+        wanted = pool(states, np.array([mask]), Pooling(mode))[0]
+        found = node(script, states=states.ravel().tolist(), mask=mask, mode=mode)
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_feeds_are_those_of_python():

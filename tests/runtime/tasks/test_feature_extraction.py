@@ -3,7 +3,7 @@ import pytest
 
 from runtime.tasks.feature_extraction import FeatureExtraction
 from runtime.tasks.pipeline import open_pipeline
-from runtime.tasks.pooling import pool
+from runtime.tasks.pooling import MODES, pool
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
 
@@ -12,14 +12,26 @@ IDS = [[2, 5, 8, 3], [2, 7, 3], [2, 5, 6, 7, 8, 9, 3], [2, 9, 8, 3]]
 
 
 def expected(table, pooling):
-    make = {"mean": lambda x: x.mean(0), "max": lambda x: x.max(0), "cls": lambda x: x[0]}
-    vectors = np.stack([make[pooling.mode](table[ids]) for ids in IDS])
+    make = {
+        "mean": lambda x: x.mean(0),
+        "max": lambda x: x.max(0),
+        "cls": lambda x: x[0],
+        "mean_sqrt_len": lambda x: x.sum(0) / np.sqrt(len(x)),
+        "weightedmean": lambda x: np.average(x, axis=0, weights=np.arange(1, len(x) + 1)),
+        "lasttoken": lambda x: x[-1],
+    }
+    vectors = np.stack(
+        [
+            np.concatenate([make[mode](table[ids]) for mode in pooling.mode.split("+")])
+            for ids in IDS
+        ]
+    )
     if pooling.normalize:
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
 
 
-@pytest.mark.parametrize("mode", ["mean", "cls", "max"])
+@pytest.mark.parametrize("mode", [*MODES, "cls+mean", "max+weightedmean+lasttoken"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_pooling_of_the_manifest(tmp_path, tiny, mode, normalize):
     pooling = Pooling(mode, normalize)
@@ -107,7 +119,7 @@ def test_bad_batch_size(bundle):
 
 def test_unknown_pooling(tmp_path, tiny):
     folder = tiny.bundle(tmp_path / "b", pooling=Pooling("median", False))
-    with pytest.raises(InputError, match="'median' is unknown; use mean, cls, max"):
+    with pytest.raises(InputError, match="'median' is unknown; use cls, max, mean"):
         open_pipeline(folder)
 
 

@@ -114,3 +114,32 @@ def test_no_tokenizer_at_all(tmp_path):
     with pytest.raises(InputError, match=r"add its tokenizer\.json") as info:
         open_tokenizer(tmp_path)
     assert "\n" not in str(info.value)
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat", "sleep", "##s"]
+
+
+def test_word_pieces_alone_are_those_of_bert(tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    rows = open_tokenizer(tmp_path).split(["Cat sleeps"])
+    assert rows[0].ids == (2, 5, 6, 7, 3)
+
+
+def test_word_pieces_of_somebody_else_are_not_taken_for_them(tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    settings = {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "none"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(InputError, match="no tokenizer that can be read"):
+        open_tokenizer(tmp_path)
+
+
+def test_files_that_their_library_cannot_read(tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "spm.model").write_bytes(b"no sentencepiece model")
+    (tmp_path / "config.json").write_text('{"model_type": "deberta-v2"}')
+    with pytest.raises(InputError, match="no tokenizer that can be read") as error:
+        open_tokenizer(tmp_path)
+    assert "\n" not in str(error.value)

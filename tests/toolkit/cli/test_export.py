@@ -34,6 +34,18 @@ def test_json_has_the_figures_of_the_manifest(lighttoken, tiny_model: Path, tmp_
     assert outcome.json["parity_max_abs_error"] <= 1e-5
 
 
+def test_what_is_left_out_is_told(lighttoken, tiny_model: Path, tmp_path: Path):
+    folder = tmp_path / "folder"
+    names = ("1_Pooling", "modules.json", "tokenizer*")
+    shutil.copytree(tiny_model, folder, ignore=shutil.ignore_patterns(*names))
+    outcome = lighttoken("export", folder, tmp_path / "out", "--ratio", 5, "--json")
+    line = "no tokenizer file is beside the model, so the bundle takes token ids and no text"
+    assert outcome.json["notes"] == [line]
+    assert line in (tmp_path / "out" / "README.md").read_text()
+    outcome = lighttoken("export", folder, tmp_path / "again", "--ratio", 5)
+    assert f"note: {line}" in " ".join(outcome.out.split())
+
+
 def test_says_how_many_attentions_are_joined(lighttoken, tiny_model: Path, tmp_path: Path):
     fast = ("--ratio", 5, "--effort", "fast")
     shown = lighttoken("export", tiny_model, tmp_path / "out", *fast).out

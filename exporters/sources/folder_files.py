@@ -1,0 +1,68 @@
+"""Which files of a model's folder travel into the bundle: settings, and the tokenizer's own."""
+
+from pathlib import Path
+
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+SPECIAL_TOKENS = "special_tokens_map.json"
+ADDED_TOKENS = "added_tokens.json"
+MODULES = "modules.json"
+LENGTHS = "sentence_bert_config.json"
+
+_SETTINGS = (
+    CONFIG,
+    "generation_config.json",
+    TOKENIZER_CONFIG,
+    SPECIAL_TOKENS,
+    ADDED_TOKENS,
+    "chat_template.jinja",
+    MODULES,
+    LENGTHS,
+    "config_sentence_transformers.json",
+)
+# By the names that transformers' tokenizers give them. A tokenizer.json holds all of the first.
+_IN_TOKENIZER_JSON = (
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "encoder.json",
+    "*.bpe",
+    "*.model",  # sentencepiece: spm.model, spiece.model, tokenizer.model, ...
+    "*.tiktoken",
+    "tekken.json",
+)
+# Classes that read these have no form in tokenizer.json.
+_SLOW_ALONE = (
+    "*.spm",
+    "bpe.codes",
+    "dict.txt",
+    "emoji.json",
+    "entity_vocab.json",
+    "byte_maps.json",
+    "prophetnet.tokenizer",
+    "vocab-src.json",
+    "vocab-tgt.json",
+    "target_vocab.json",
+)
+HUB_PATTERNS = ("*.spm", "*.codes", "*.tiktoken", "*.bpe", "*.tokenizer")
+"""What a download needs beside every ``.json``, ``.txt`` and ``.model`` file."""
+
+
+def setting_files(folder: Path) -> list[str]:
+    """Names of the files of settings that are there."""
+    return [name for name in _SETTINGS if (folder / name).is_file()]
+
+
+def tokenizer_files(folder: Path) -> list[str]:
+    """Names of the files that a tokenizer is read from; [] where there is no tokenizer."""
+    slow = _found(folder, _SLOW_ALONE)
+    if (folder / TOKENIZER).is_file() and not slow:
+        return [TOKENIZER]
+    fast = [TOKENIZER] if (folder / TOKENIZER).is_file() else []
+    return [*fast, *_found(folder, _IN_TOKENIZER_JSON), *slow]
+
+
+def _found(folder: Path, patterns: tuple[str, ...]) -> list[str]:
+    names = {path.name for p in patterns for path in folder.glob(p) if path.is_file()}
+    return sorted(names)
