@@ -39,6 +39,7 @@ from toolkit.table.components import (
     LowRank,
     RowOrder,
     Stage,
+    Zeros,
 )
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -205,7 +206,10 @@ def embeddings(draw):
     gained = draw(st.none() | st.integers(1, rows))
     gain = Gain(bytes_of(gained), np.abs(floats(256))) if gained else None
     tail = floats(width) if not rank and draw(st.booleans()) else None
-    return CompressedEmbedding(rows, width, floats(width), stages, lowrank, order, gain, tail)
+    zeros = Zeros.of(rng.random(rows) < 0.3) if draw(st.booleans()) else None
+    return CompressedEmbedding(
+        rows, width, floats(width), stages, lowrank, order, gain, tail, zeros
+    )
 
 
 def block_starts(rng, rows, block):
@@ -255,12 +259,13 @@ def run_model():
 
 
 def packed_table(
-    rows, width, *, rng, dense=(), columns=(), rank=0, block=None, gained=0, tail=False
+    rows, width, *, rng, dense=(), columns=(), rank=0, block=None, gained=0, tail=False, zeros=()
 ):
     """A table of random codes.
 
     ``dense``: (rows, latents, values to a byte) a stage; ``columns``: (rows, values to a byte) a
-    stage; bytes of no number of values are signs. ``gained``: rows that store a factor.
+    stage; bytes of no number of values are signs. ``gained``: rows that store a factor. ``zeros``:
+    rows that are zero.
     """
 
     def int8s(*shape, peak=127):
@@ -288,6 +293,7 @@ def packed_table(
         RowOrder(block_starts(rng, rows, block), block) if block else None,
         Gain(bytes_of(gained), 100 * scale(256)) if gained else None,
         rng.normal(size=width).astype(np.float32) if tail else None,
+        Zeros.of(np.isin(np.arange(rows), zeros)) if len(zeros) else None,
     )
 
 

@@ -33,6 +33,7 @@ from .layer import (
     reshape,
     without_idle_parts,
 )
+from .zeros import kept
 
 if TYPE_CHECKING:
     from onnxscript import OpBuilder
@@ -106,6 +107,8 @@ def project(
     if embedding.gain is not None:
         total = op.Mul(total, gains(op, position, len(embedding.gain.codes), rows, v))
     logits = op.Add(total, start)
+    if embedding.zeros is not None:
+        logits = op.Mul(logits, kept(op, every, v["zeros"]))
     if dtype != ir.DataType.FLOAT:
         logits = op.Cast(logits, to=dtype)
     return reshape(op, logits, op.Concat(leading, ints(op, rows), axis=0), opset)

@@ -34,6 +34,7 @@ from .layer import (
     reshape,
     without_idle_parts,
 )
+from .zeros import kept
 
 if TYPE_CHECKING:
     from onnxscript import OpBuilder
@@ -108,6 +109,10 @@ def decode(
     if embedding.tail is not None:
         covered = op.Less(position, int32(op, embedding.covered))
         rows = op.Where(op.Unsqueeze(covered, ints(op, 1)), rows, v["tail"])
+    keep = None
+    if embedding.zeros is not None:
+        keep = op.Unsqueeze(kept(op, row, v["zeros"]), ints(op, 1))
+        rows = op.Mul(rows, keep)
     blank = blank_outside(op, inside)
     if not floats:
         blank = refused_outside(op, blank, flat, embedding.rows)
@@ -119,6 +124,8 @@ def decode(
         if embedding.gain is not None:
             factors = gains(op, position, len(embedding.gain.codes), embedding.rows, v)
             total = op.Mul(total, op.Unsqueeze(factors, ints(op, 1)))
+        if keep is not None:
+            total = op.Mul(total, keep)
         rows = op.Add(total, rows)
     if dtype != ir.DataType.FLOAT:
         rows = op.Cast(rows, to=dtype)

@@ -146,6 +146,10 @@ struct Rows {
     if (table.low_rank.rank) add_low_rank();
     for (std::size_t s = 0; s < table.stages.size(); ++s) add_stage(s);
     for (std::size_t r = 0; r < count; ++r) {
+      if (table.is_zero(ids[r])) {
+        std::fill(out[r], out[r] + width, 0.0f);
+        continue;
+      }
       begin(r);
       const bool tail = table.tail && positions[r] >= decoder.covered_;
       const bool has_gain = table.gain_codes && positions[r] < table.gain_rows;

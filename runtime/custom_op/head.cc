@@ -286,6 +286,10 @@ struct Query {
     return coded ? table().gain_levels[table().gain_codes[position]] : 1.0f;
   }
 
+  void clear_zeros(float* out) const {
+    for (const std::int64_t id : head->zeros_) out[id] = 0.0f;
+  }
+
   // Rows that may be the largest, given what rounding may have done, are summed in float32. All
   // errors of a row at their worst is what no row ever sees: many of them go by their deviation.
   void settle(float* out) {
@@ -308,6 +312,7 @@ struct Query {
   }
 
   float exact(std::int64_t id) const {
+    if (table().is_zero(id)) return 0.0f;
     const std::int64_t position =
         table().shifts ? id + table().shifts[id / table().block] : id;
     float sum = 0.0f;
@@ -373,6 +378,9 @@ Head::Head(const Table& table, const std::string& kernel)
   for (int level = 0; table_.gain_codes && level < 256; ++level) {
     largest_gain_ = std::max(largest_gain_, std::fabs(table_.gain_levels[level]));
   }
+  for (std::int64_t id = 0; id < table_.rows; ++id) {
+    if (table_.is_zero(id)) zeros_.push_back(id);
+  }
   const std::int64_t block = table_.shifts ? table_.block : table_.rows;
   for (std::int64_t id = 0; id < table_.rows; id += block) {
     const std::int64_t position = id + (table_.shifts ? table_.shifts[id / block] : 0);
@@ -425,6 +433,7 @@ void Head::project(const T* hidden, std::size_t count, T* logits, const ForEach&
     }
     for_each(here, [&](std::size_t t) {
       T* out = logits + (first + t) * rows;
+      mine[t].clear_zeros(logits_of(mine[t], out, rows));
       mine[t].settle(logits_of(mine[t], out, rows));
       write(*kernel_, logits_of(mine[t], out, rows), rows, out);
     });

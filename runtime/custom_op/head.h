@@ -52,6 +52,7 @@ class Head {
   Table table_;
   const Kernel* kernel_;
   std::int64_t covered_;
+  std::vector<std::int64_t> zeros_;  // ids whose rows are zero
   float largest_gain_ = 1.0f;  // of rows without a code it is 1
   // Of each stage, around zero: [k, 256], or [k, 32] of a codebook whose entries are sums.
   std::vector<Buffer<float>> books_;

@@ -175,6 +175,9 @@ lighttoken::Table read_table(const Ort::ConstKernelInfo& info) {
     table.gain_codes = parts.get<std::uint8_t>("gain.codes", kUint8, {table.gain_rows});
     table.gain_levels = parts.get<float>("gain.levels", kFloat, {256});
   }
+  if (parts.has("zeros")) {
+    table.zeros = parts.get<std::uint8_t>("zeros", kUint8, {(table.rows + 7) / 8});
+  }
   if (parts.has("lowrank.left")) {
     lighttoken::LowRank& factors = table.low_rank;
     factors.rank = matrix(parts, "lowrank.left")[table.column_major ? 0 : 1];

@@ -55,8 +55,11 @@ struct Table {
   const std::uint8_t* gain_codes = nullptr;  // [gain_rows]
   const float* gain_levels = nullptr;        // [256]
   std::int64_t gain_rows = 0;
+  const std::uint8_t* zeros = nullptr;  // [ceil(rows / 8)]: a bit for each id whose row is zero
   LowRank low_rank;  // rank 0 for none
   std::vector<Stage> stages;
+
+  bool is_zero(std::int64_t id) const { return zeros && (zeros[id / 8] >> (id % 8) & 1); }
 
   // Positions that any stage covers, from 0 on.
   std::int64_t covered() const;

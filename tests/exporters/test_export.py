@@ -435,6 +435,30 @@ def test_ids_of_any_rank_are_packed(onnx_file, quick, tmp_path, shape):
     assert manifest.parity.compression > 0
 
 
+@pytest.mark.parametrize("target", ["cpu", "webgpu", "qnn"])
+def test_padding_of_zeros_adds_nothing(onnx_file, quick, tmp_path, target):
+    """In a model that sums rows without a mask."""
+    table = np.random.default_rng(0).normal(size=(700, 24)).astype(np.float32)
+    table[1] = 0
+    source = onnx_file(
+        signature="(int64[b,s] input_ids) => (float[b,24] y)",
+        body="x = Gather(t, input_ids) one = Constant<value_ints = [1]>() "
+        "y = ReduceSum<keepdims = 0>(x, one)",
+        table=table,
+    )
+    sizes = {"batch": 1, "sequence": 12} if target == "qnn" else {}
+    options = quick(target=target, **sizes)
+    export(str(source), tmp_path / "out", Budget(ratio=5), options=options)
+    session = open_session(tmp_path / "out", op=False)
+
+    def total(*ids):
+        return session.run({"input_ids": np.array([ids])})["y"]
+
+    assert total(5, 6, 7, *[1] * 9).any()
+    assert not total(*[1] * 12).any()
+    assert not total(*[1 - 700] * 12).any()
+
+
 def test_an_id_of_no_dimension_is_refused(onnx_file, quick, tmp_path):
     source = onnx_file(
         signature="(int64 input_ids) => (float[24] y)", body="y = Gather(t, input_ids)"

@@ -58,6 +58,10 @@ class CompressedEmbedding(nn.Module):
             right = packed.lowrank.right.astype(np.float32)
             self.left = _parameter(packed.lowrank.left.astype(np.float32))
             self.right = _parameter(right if scale is None else right * scale[:, None])
+        self.zeros: Tensor | None  # bool [rows]: those that stay zero
+        every = np.arange(packed.rows, dtype=np.int32)
+        marked = None if packed.zeros is None else torch.from_numpy(packed.zeros.at(every))
+        self.register_buffer("zeros", marked)
         self.starts: Tensor | None
         self.register_buffer("starts", None if packed.order is None else _long(packed.order.starts))
         self.block = 0 if packed.order is None else packed.order.block
@@ -90,7 +94,8 @@ class CompressedEmbedding(nn.Module):
         """``ids`` int64 [n] -> float [n, d], without ``factor``."""
         # Like a dense table's, the rows keep their precision where the model's products lose it.
         with torch.autocast(self.mean.device.type, enabled=False):
-            return self._sum(ids)
+            rows = self._sum(ids)
+            return rows if self.zeros is None else rows.masked_fill(self.zeros[ids, None], 0)
 
     def _sum(self, ids: Tensor) -> Tensor:
         positions = (
@@ -152,6 +157,7 @@ class CompressedEmbedding(nn.Module):
             order=old.order,
             gain=gain,
             tail=None if self.tail is None else _array(self.tail),
+            zeros=old.zeros,
         )
 
     def _each(self) -> Iterator["CompressedStage"]:

@@ -22,7 +22,7 @@ MIN_OPSET = 13  # from here on Squeeze and friends take axes as inputs, as the b
 
 # The tensors of a packed table are initializers called TABLE.NAME; these are the names.
 CODES = re.compile(r"^(|.+\.)stages\.\d+\.codes$")
-TENSOR = re.compile(r"^(mean|tail|signs|order\.\w+|gain\.\w+|lowrank\.\w+|stages\.\d+\.\w+)$")
+TENSOR = re.compile(r"^(mean|tail|signs|zeros|order\.\w+|gain\.\w+|lowrank\.\w+|stages\.\d+\.\w+)$")
 
 
 def is_lookup(node: ir.Node) -> bool:

@@ -1,6 +1,7 @@
 """A matrix and a budget in, a packed table out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,7 @@ from ..allocate.planner import plan_allocation
 from ..errors import BudgetError, InputError
 from ..extras import require
 from ..progress import Progress
-from ..table.components import Float32, RowOrder
+from ..table.components import Float32, RowOrder, Zeros
 from ..table.embedding import CompressedEmbedding
 from ..table.matrix import row_blocks
 from .config import LightTokenConfig, PaperConfig
@@ -21,6 +22,7 @@ from .config import LightTokenConfig, PaperConfig
 Fit = Callable[[Budget, Progress | None], CompressedEmbedding]
 
 METHODS = ("lighttoken", "lighttoken-paper", "direction", "svd", "svd-fp32")
+_ENTRY = 96  # bytes of a further tensor's entry in the file's header, at most
 _LARGEST = 1e15  # sums of squares over a million rows still fit float32
 
 
@@ -57,7 +59,7 @@ def compress(
         progress: told how far the work is.
 
     Returns:
-        A table whose ``ratio`` meets the budget.
+        A table whose ``ratio`` meets the budget. Rows of zeros stay zeros, exactly.
 
     Raises:
         InputError: no matrix, NaN or infinite rows (named), an unknown method, a metric that is no
@@ -73,8 +75,13 @@ def compress(
     metric = _check_metric(metric, table.shape[1], method, unbiased)
     fitter = _fitter(table, method, seed, weights, config, metric, unbiased)
 
+    zeros = _zero_rows(table)
+
     def fit(allowed: Budget, report: Progress | None) -> CompressedEmbedding:
-        embedding = fitter(allowed, report)
+        if zeros is None:
+            embedding = fitter(allowed, report)
+        else:
+            embedding = _beside(zeros, fitter, allowed, report, table.shape)
         _check_budget(embedding, allowed)
         return embedding
 
@@ -226,6 +233,25 @@ def _check_metric(
     if mean <= 0:
         raise InputError(f"the metric's mean eigenvalue must be positive, got {mean:g}")
     return found / mean
+
+
+def _zero_rows(table: Float32) -> Zeros | None:
+    """Rows of zeros, such as a padding token's: models that add rows up rely on them."""
+    found = np.concatenate([~table[rows].any(axis=1) for rows in row_blocks(len(table))])
+    return Zeros.of(found) if found.any() else None
+
+
+def _beside(
+    zeros: Zeros, fitter: Fit, budget: Budget, report: Progress | None, shape: tuple[int, ...]
+) -> CompressedEmbedding:
+    """Fit within what the budget leaves once the zero rows are marked, and mark them."""
+    marks = zeros.bits.nbytes + _ENTRY
+    rows, width = shape
+    left = Budget(max_bytes=max(1, budget.bytes_for(rows, width) - marks))
+    try:
+        return replace(fitter(left, report), zeros=zeros)
+    except BudgetError as error:
+        raise BudgetError(f"{error}, and {marks:,} bytes more to mark its zero rows") from error
 
 
 def _check_budget(embedding: CompressedEmbedding, budget: Budget) -> None:

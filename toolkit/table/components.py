@@ -126,6 +126,25 @@ class Gain:
 
 
 @dataclass(frozen=True, eq=False)
+class Zeros:
+    """Rows that are exactly zero, such as a padding token's: a bit for each id.
+
+    ``bits`` uint8 [ceil(V / 8)], least significant bit first; those beyond V are clear.
+    """
+
+    bits: UInt8
+
+    @classmethod
+    def of(cls, rows: NDArray[np.bool_]) -> "Zeros":
+        """From ``rows`` bool [V], true where a row is zero."""
+        return cls(bitpack.pack(rows[None])[0])
+
+    def at(self, ids: Int32) -> NDArray[np.bool_]:
+        """``ids`` int32 [n], none negative -> bool [n]."""
+        return (self.bits[ids // 8] >> (ids % 8).astype(np.uint8) & 1).astype(bool)
+
+
+@dataclass(frozen=True, eq=False)
 class LowRank:
     """The rank-k part, ``left`` [V, k] and ``right`` [k, d].
 

@@ -8,7 +8,8 @@ A byte of a stage's code stands for a few latent values: an entry of the stage's
 or eight signs where there is none. ``z_s[p]`` is all bytes' values in a row, and ``D_s`` is either
 a dense int8 decoder [latents, d] with one scale a column, or the columns themselves (``D_s =
 diag(scale)``): dense decoders pay for stages that cover many rows; column stages, which have next
-to nothing to store, for the few frequent rows. Rows that no stage covers are ``tail``.
+to nothing to store, for the few frequent rows. Rows that no stage covers are ``tail``. Rows of zeros
+may be marked as such: they are exact.
 
 Every other decoder (the ONNX graph, any kernel) is tested against this file.
 """
@@ -33,6 +34,7 @@ from .components import (
     LowRank,
     RowOrder,
     Stage,
+    Zeros,
 )
 
 _LOOKUP_CHUNK = 4096  # rows decoded at a time: keeps the unpacked bits inside the cache
@@ -43,8 +45,8 @@ class CompressedEmbedding:
     """A packed token-embedding table of ``rows`` x ``width`` values.
 
     ``mean`` is float32 [d]; ``tail`` float32 [d] stands for all rows that no stage covers (the mean
-    does where it is absent). ``lowrank``, ``order`` and ``gain`` may be absent. Instances are
-    immutable.
+    does where it is absent). Rows that ``zeros`` marks are zero, whatever their codes say.
+    ``lowrank``, ``order``, ``gain`` and ``zeros`` may be absent. Instances are immutable.
     """
 
     rows: int
@@ -55,6 +57,7 @@ class CompressedEmbedding:
     order: RowOrder | None = None
     gain: Gain | None = None
     tail: Float32 | None = None
+    zeros: Zeros | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -103,6 +106,12 @@ class CompressedEmbedding:
         return values.reshape(*states.shape[:-1], self.rows)
 
     def _decode(self, ids: Int32) -> Float32:
+        rows = self._sum(ids)
+        if self.zeros is not None:
+            rows[self.zeros.at(ids)] = 0
+        return rows
+
+    def _sum(self, ids: Int32) -> Float32:
         positions = ids if self.order is None else self.order.positions(ids)
         parts = [] if self.lowrank is None else [self.lowrank.decode(ids)]
         parts += [stage.decoder.decode(stage.latents(positions)) for stage in self.stages]
@@ -166,6 +175,8 @@ class CompressedEmbedding:
         if self.gain is not None:
             yield "gain.codes", self.gain.codes
             yield "gain.levels", self.gain.levels
+        if self.zeros is not None:
+            yield "zeros", self.zeros.bits
         for index, stage in enumerate(self.stages):
             yield f"stages.{index}.codes", stage.codes
             if stage.codebook is not None:
@@ -254,3 +265,7 @@ def _check(e: CompressedEmbedding) -> None:
             e.gain.codes.ndim == 1 and 1 <= len(e.gain.codes) <= e.rows,
             f"gain codes have shape {e.gain.codes.shape}",
         )
+    if e.zeros is not None:
+        bits = e.zeros.bits
+        need(bits.shape == (-(-e.rows // 8),), f"marks of zero rows have shape {bits.shape}")
+        need(bits[-1] >> ((e.rows - 1) % 8 + 1) == 0, "a row beyond the last is marked as zero")

@@ -1,7 +1,8 @@
 """The file format: safetensors with one metadata entry, ``lighttoken``, a JSON text.
 
 One entry only, because safetensors keeps metadata in a hash map of no fixed order and equal
-embeddings must give equal bytes. The version rises when an old reader could misread a new file.
+embeddings must give equal bytes. The version rises when an old reader could misread a new file: 2 has
+rows that are marked as zero, and files without any stay at 1.
 """
 
 import json
@@ -23,9 +24,10 @@ from .components import (
     LowRank,
     RowOrder,
     Stage,
+    Zeros,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "lighttoken"
 
 Take = Callable[[str], NDArray[Any]]
@@ -39,6 +41,7 @@ _DTYPES = {
     "codebook": np.int8,
     "levels": np.float32,
     "tail": np.float32,
+    "zeros": np.uint8,
 }
 
 
@@ -51,8 +54,9 @@ def to_bytes(
     stages: Sequence[Stage],
 ) -> bytes:
     """The file of a table with these tensors; deterministic."""
+    held = {name: np.ascontiguousarray(tensor) for name, tensor in tensors}
     record = {
-        "version": FORMAT_VERSION,
+        "version": FORMAT_VERSION if "zeros" in held else 1,
         "rows": rows,
         "width": width,
         "block": block,
@@ -64,7 +68,6 @@ def to_bytes(
             for stage in stages
         ],
     }
-    held = {name: np.ascontiguousarray(tensor) for name, tensor in tensors}
     return serialize(held, metadata={_KEY: json.dumps(record, sort_keys=True)})
 
 
@@ -136,6 +139,7 @@ def _build(record: dict[str, Any], tensors: dict[str, NDArray[Any]], path: Path)
             if "gain.codes" in tensors
             else None,
             "tail": take("tail") if "tail" in tensors else None,
+            "zeros": Zeros(take("zeros")) if "zeros" in tensors else None,
         }
     except (KeyError, TypeError, IndexError) as error:
         raise FormatError(f"{path} has a damaged header ({error!r}); copy it again") from error

@@ -83,6 +83,15 @@ def test_rows_of_any_number_of_turns(run_model, pack_table, rows, covered):
     assert_near(logits_of(run_model, head_model(embedding), hidden), embedding, hidden)
 
 
+@pytest.mark.parametrize("block", [None, 4])
+def test_marked_rows_have_logits_of_zero(run_model, pack_table, block):
+    embedding = pack_table(37, 6, dense=[(30, 13, 5)], tail=True, block=block, zeros=[0, 9, 36])
+    hidden = states(embedding, 2, 3)
+    logits = logits_of(run_model, head_model(embedding), hidden)
+    assert not logits[..., [0, 9, 36]].any()
+    assert_near(logits, embedding, hidden)
+
+
 @pytest.mark.parametrize("opset", OPSETS)
 def test_every_opset_gives_the_same(run_model, everything, opset):
     hidden = states(everything, 2, 3)

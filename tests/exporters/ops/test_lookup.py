@@ -223,6 +223,34 @@ def test_negative_ids_count_from_the_tables_end(ordered, order, block, floats, k
     np.testing.assert_allclose(rows, np.tile(embedding.dense(), (2, 1)), rtol=0, atol=lost)
 
 
+@pytest.mark.parametrize("dtype", ["FLOAT", "FLOAT16"])
+@pytest.mark.parametrize("floats", [False, True])
+@pytest.mark.parametrize("block", [None, 4])
+@pytest.mark.parametrize("order", ORDERS)
+def test_marked_rows_are_zero(pack_table, order, block, floats, dtype):
+    zeros = [0, 1, 7, 8, 30, 36]
+    embedding = pack_table(37, 6, **ORDERS[order], block=block, zeros=zeros)
+    change = None if floats else without_refusal
+    read = open_form(embedding, floats, change=change, dtype=ir.DataType[dtype])
+    rows = read(*range(37), *range(-37, 0), 37)
+    np.testing.assert_array_equal(rows[:37], rows[37:74])
+    assert not rows[zeros].any()
+    wanted = embedding.dense()
+    exact = dtype == "FLOAT" and not embedding.lowrank
+    lost = 0 if exact else 1e-3 * np.abs(wanted).max()
+    np.testing.assert_allclose(rows[:37], wanted, rtol=0, atol=lost)
+    assert rows[2:7].any(axis=1).all()
+    assert np.isnan(rows[74]).all()
+
+
+@settings(max_examples=30)
+@given(embedding=st.from_type(CompressedEmbedding))
+def test_every_row_is_as_lookup_decodes_it_in_floats_too(run_model, embedding):
+    rows = decoded(run_model, embedding, floats=True)
+    lost = 0.0 if embedding.lowrank is None else 1e-6 * largest_term(embedding)
+    np.testing.assert_allclose(rows, embedding.dense(), rtol=0, atol=lost)
+
+
 OUTSIDE = [37, 38, 40, 44, -38, -45, 2**31 - 1, -(2**31)]
 BEYOND = [2**31, 2**32 + 5, 2**32 - 1, -(2**32), -(2**32) + 5, 2**63 - 1, -(2**63)]
 

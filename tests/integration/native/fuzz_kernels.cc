@@ -122,6 +122,7 @@ Case draw_case(Bytes& in, bool damaged) {
     table.gain_codes = in.fill<std::uint8_t>(drawn.owner, table.gain_rows, any);
     table.gain_levels = in.fill<float>(drawn.owner, 256, number);
   }
+  if (in.coin()) table.zeros = in.fill<std::uint8_t>(drawn.owner, (table.rows + 7) / 8, any);
   if (in.coin()) {
     lighttoken::LowRank& factors = table.low_rank;
     factors.rank = 1 + in.upto(4);
@@ -146,6 +147,7 @@ std::vector<float> reference(const lighttoken::Table& table, std::int64_t id) {
   const std::int64_t width = table.width;
   const std::int64_t position = table.shifts ? id + table.shifts[id / table.block] : id;
   std::vector<float> total(static_cast<std::size_t>(width), 0.0f);
+  if (table.is_zero(id)) return total;
   const lighttoken::LowRank& factors = table.low_rank;
   for (std::int64_t k = 0; k < factors.rank; ++k) {
     for (std::int64_t c = 0; c < width; ++c) {

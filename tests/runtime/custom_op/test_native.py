@@ -209,6 +209,22 @@ def test_a_position_without_stages_is_the_tail_or_the_mean(open_kernel, kernels)
             assert rows[0, 1].tolist() == [2.0 if tail is None else 7.0] * 5
 
 
+def test_marked_rows_and_their_logits_are_zero(open_kernel, kernels, pack_table):
+    """Logits too, where one of them would have been the largest."""
+    parts = {"dense": [(90, 30, 5)], "gained": 50, "block": 8}
+    unmarked = pack_table(100, 24, **parts)
+    hidden = unmarked.lookup([3])[None]
+    zeros = [0, 8, 99, int(unmarked.logits(hidden).argmax())]
+    embedding = pack_table(100, 24, **parts, zeros=zeros)
+    for kernel in kernels:
+        (rows,) = rows_of(open_kernel(embedding, kernel), [np.arange(-100, 100)])
+        np.testing.assert_array_equal(rows, np.tile(embedding.dense(), (2, 1)))
+        assert not rows[zeros].any()
+        logits = open_kernel(embedding, kernel, head_model).run(None, {"hidden": hidden})[0]
+        assert not logits[..., zeros].any()
+        assert_logits(logits, embedding, hidden)
+
+
 def test_a_damaged_row_order_is_refused(open_kernel, small_embedding):
     model = decode_model(small_embedding)
     (shifts,) = (t for t in model.graph.initializer if t.name == "order.shifts")

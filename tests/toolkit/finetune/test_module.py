@@ -129,6 +129,19 @@ def test_layer_gives_the_rows_of_the_packed_table(method):
     )
 
 
+def test_rows_of_zeros_stay_zeros_in_training():
+    table = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32)
+    table[[0, 9]] = 0
+    layer = CompressedEmbedding(pack(table, 3))
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+    layer(torch.arange(12)).square().sum().backward()
+    optimizer.step()
+    assert not layer(torch.tensor([0, 9])).any()
+    again = layer.pack()
+    assert not again.lookup([0, 9]).any()
+    assert again.lookup(1).any()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_untrained_layer_packs_to_the_same_rows_in_as_many_bytes(method):
     packed = pack(np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32), 3, method)

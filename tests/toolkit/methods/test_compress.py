@@ -14,7 +14,7 @@ from toolkit import Budget, CompressedEmbedding, LightTokenConfig, PaperConfig, 
 from toolkit.allocate.candidates import Spectrum
 from toolkit.allocate.planner import plan_allocation
 from toolkit.errors import BudgetError, InputError
-from toolkit.methods.compress import best_allocation, check_matrix
+from toolkit.methods.compress import METHODS, best_allocation, check_matrix
 
 QUICK = LightTokenConfig(rounds=1)
 
@@ -284,6 +284,34 @@ def test_odd_tables_are_compressed(table, max_bytes, additive):
     assert embedding.nbytes <= max_bytes
     noise = 1e-9 * (table.astype(np.float64) ** 2).sum()
     assert squared_error(embedding, table) <= 0.5 * variance(table) + noise
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("zeros", [[1], [0, 5, 706], range(100, 300)], ids=str)
+def test_rows_of_zeros_stay_zeros_within_the_budget(small_table, method, zeros):
+    table = small_table.copy()
+    table[list(zeros)] = 0
+    config = QUICK if method == "lighttoken" else None
+    embedding = compress(table, Budget(ratio=6), method=method, config=config)
+    assert embedding.ratio >= 6
+    decoded = embedding.dense()
+    assert not decoded[list(zeros)].any()
+    others = np.setdiff1d(np.arange(len(table)), list(zeros))
+    assert decoded[others].any(axis=1).all()
+
+
+def test_a_cosine_is_met_with_rows_of_zeros_too(small_table):
+    table = small_table.copy()
+    table[3] = 0
+    embedding = compress(table, Budget(min_cosine=0.9), config=QUICK)
+    assert not embedding.lookup(3).any()
+
+
+def test_of_a_budget_too_small_for_marks_both_are_told(small_table):
+    table = small_table.copy()
+    table[3] = 0
+    with pytest.raises(BudgetError, match="ratio .*, and 185 bytes more to mark its zero rows"):
+        compress(table, Budget(ratio=5000), config=QUICK)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3])

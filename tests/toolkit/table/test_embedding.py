@@ -1,5 +1,7 @@
 """``lookup`` against a slow reading of the formula, and the checks of its arguments."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from toolkit.table.components import (
     LowRank,
     RowOrder,
     Stage,
+    Zeros,
 )
 
 
@@ -31,6 +34,8 @@ def latents_by_hand(stage, position):
 
 def reference_row(e, i):
     """x^[i] value by value in float64, and the sum of magnitudes: it bounds the rounding."""
+    if e.zeros is not None and e.zeros.bits[i // 8] >> i % 8 & 1:
+        return np.zeros(e.width), np.zeros(e.width)
     p = i if e.order is None else int(e.order.starts[i // e.order.block]) + i % e.order.block
     gain = 1.0
     if e.gain is not None and p < len(e.gain.codes):
@@ -61,6 +66,31 @@ def test_lookup_is_what_the_formula_says(e):
     for i in range(e.rows):
         row, magnitude = reference_row(e, i)
         assert (np.abs(table[i] - row) <= 1e-6 * magnitude + 1e-30).all()
+
+
+@pytest.mark.parametrize("zeros", [[0], [8, 9, 36], range(37)])
+def test_marked_rows_are_zero_and_the_others_as_they_were(pack_table, zeros):
+    parts = {"dense": [(30, 13, 5)], "block": 4, "gained": 20, "tail": True}
+    with_marks, without = pack_table(37, 6, **parts, zeros=zeros), pack_table(37, 6, **parts)
+    expected = without.dense()
+    expected[list(zeros)] = 0
+    np.testing.assert_array_equal(with_marks.dense(), expected)
+    np.testing.assert_array_equal(with_marks.lookup(np.arange(-37, 0)), expected)
+    hidden = np.ones((2, 6), np.float32)
+    assert not with_marks.logits(hidden)[:, list(zeros)].any()
+    assert with_marks.bytes_by_part()["zeros"] == 5
+
+
+@pytest.mark.parametrize(
+    ("bits", "message"),
+    [
+        ([0, 0, 0, 0], r"marks of zero rows have shape \(4,\)"),
+        ([0, 0, 0, 0, 0b100000], "a row beyond the last is marked"),
+    ],
+)
+def test_marks_that_do_not_fit_are_refused(pack_table, bits, message):
+    with pytest.raises(FormatError, match=message):
+        replace(pack_table(37, 6), zeros=Zeros(np.array(bits, np.uint8)))
 
 
 def random_stage(rng, rows, groups, k, width):
@@ -218,6 +248,7 @@ def test_every_array_is_listed_once(e):
     arrays = [e.mean, e.tail]
     arrays += [e.gain.codes, e.gain.levels] if e.gain else []
     arrays += [e.order.starts] if e.order else []
+    arrays += [e.zeros.bits] if e.zeros else []
     arrays += [e.lowrank.left, e.lowrank.right, e.lowrank.scale] if e.lowrank else []
     for stage in e.stages:
         arrays += [stage.codes, stage.codebook, stage.decoder.scale]

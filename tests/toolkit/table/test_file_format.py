@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import save as safetensors_save
 
 from toolkit import CompressedEmbedding
@@ -140,6 +141,15 @@ def test_a_saved_table_loads_as_it_was(path, embedding):
     np.testing.assert_array_equal(loaded.dense(), embedding.dense())
 
 
+def test_only_files_with_marked_rows_need_a_new_reader(pack_table, path):
+    """An older one would decode such rows to something near zero."""
+    for zeros, version in (((), 1), ((3,), 2)):
+        pack_table(37, 6, dense=[(30, 13, 5)], zeros=zeros).save(path)
+        with safe_open(path, framework="numpy") as file:
+            assert json.loads(file.metadata()["lighttoken"])["version"] == version
+        assert CompressedEmbedding.load(path).lookup(3).any() == (not zeros)
+
+
 @given(embedding=st.from_type(CompressedEmbedding))
 def test_equal_tables_give_equal_bytes(path, embedding):
     embedding.save(path)
@@ -244,7 +254,7 @@ DAMAGED = {
     ),
     "tail too short": (file_with(tail=MEAN[:2]), r"tail has shape \(2,\)"),
     "tail of float64": (file_with(tail=np.zeros(3)), "tail should be float32, found float64"),
-    "newer version": (file_with({**HEADER, "version": 2}), "format version 2, .* reads up to 1"),
+    "newer version": (file_with({**HEADER, "version": 3}), "format version 3, .* reads up to 2"),
     "no version": (file_with({"rows": 2}), "format version None"),
     "truncated": (golden_bytes()[:-1], "cannot be read"),
     "truncated header": (golden_bytes()[:100], "cannot be read"),
