@@ -55,7 +55,13 @@ Ort::Session session(env, ORT_TSTR("{model_path}"), Ort::SessionOptions{{}});
 val session = OrtEnvironment.getEnvironment().createSession("$folder/{model_path}")
 ```
 
-`lighttoken.json` holds every figure, the source's sha256 and the sha256 of each file.
+{after}`lighttoken.json` holds every figure, the source's sha256 and the sha256 of each file.
+"""
+
+_AFTER = """\
+onnxruntime's `quantize_dynamic` takes this file as it is. Tools that know no ONNX functions, such
+as converters to float16 and onnx's `version_converter`, take an export with `--decode inline`.
+
 """
 
 _FILES = """\
@@ -142,6 +148,7 @@ def model_card(manifest: Manifest, *, genai: str | None = None, notes: Sequence[
         tables=_tables(manifest),
         body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
         tied=_heads(manifest),
+        after=_AFTER if manifest.decode == "function" and structure.data else "",
         notes="".join(f"\nNote: {note}.\n" for note in notes),
         model_path=structure.model,
         files=(_FILES if structure.data else _ORT_FILES).format(**names),

@@ -161,10 +161,14 @@ def _trace(
 def _input_names(model: Any, folder: Path, task: str, trust_remote_code: bool) -> tuple[str, ...]:
     """Ids and mask; token types only where the tokenizer makes them and the model reads them.
 
+    Where no tokenizer can be loaded here, the model decides: it may tell pairs of texts by them.
+
     The decoder's ids of an encoder-decoder come last: one graph, in which both look up one table.
     """
     accepted = inspect.signature(model.forward).parameters
     made = ["input_ids", "attention_mask"]
+    if (getattr(model.config, "type_vocab_size", 0) or 0) > 1:
+        made.append("token_type_ids")
     # A folder without a usable tokenizer still exports: its bundle takes ids, not text.
     with contextlib.suppress(Exception):
         tokenizer = transformers.AutoTokenizer.from_pretrained(  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ from toolkit.errors import InputError
 from .folder_files import (
     CONFIG,
     LENGTHS,
+    SPECIAL_TOKENS,
     TOKENIZER,
     TOKENIZER_CONFIG,
     setting_files,
@@ -43,6 +44,7 @@ _TASKS = {
 _TEXT_TO_TEXT = ("ForConditionalGeneration", "MTModel")
 WITH_HEADS = ("text-generation", "fill-mask", "text2text-generation")
 """Tasks whose models end in a head over the vocabulary."""
+_NAME_TOKENS = (SPECIAL_TOKENS, TOKENIZER_CONFIG)
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
 # Their first position is the one after the padding id's, so some of the positions go unused.
 _POSITIONS_AFTER_PADDING = {
@@ -85,6 +87,7 @@ class Facts:
         assets: files to copy, relative to the folder.
         remote_code: the folder, or a repository that it names, brings Python code for the model.
         model_type: transformers' word for the family, None where config.json has none.
+        has_mask: the tokenizer names a token that stands for a masked one.
         left_out: modules of sentence-transformers after pooling that the graph does not hold.
         notes: what a user should know of what was not read, and of what does not travel.
     """
@@ -96,6 +99,7 @@ class Facts:
     assets: tuple[str, ...]
     remote_code: bool = False
     model_type: str | None = None
+    has_mask: bool = False
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -134,6 +138,7 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         assets=(*own, *tokenizer, *modules.files),
         remote_code=bool(config.get("auto_map")),
         model_type=model_type if isinstance(model_type, str) else None,
+        has_mask=any(settings.read(name).get("mask_token") for name in _NAME_TOKENS),
         left_out=modules.left_out,
         notes=tuple(settings.notes),
     )

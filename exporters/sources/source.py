@@ -24,6 +24,7 @@ from . import to_onnx as backends
 from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts
 from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
+from .graph_task import task_of
 
 
 @dataclass(frozen=True)
@@ -155,14 +156,14 @@ def find_folder(source: str, revision: str | None = None, *, code: bool = False)
 def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     if with_past:
         raise InputError(f"{path.name} is ONNX already, with a cache or without; drop --with-past")
-    outputs = {value.name for value in load_plain(path).graph.outputs}
+    graph = load_plain(path).graph
+    outputs = {value.name for value in graph.outputs}
     folder = _settings_folder(path)
     facts = read_facts(folder, is_onnx=True)
+    facts = replace(facts, task=task_of(graph, facts.task, has_mask=facts.has_mask))
     genai = path.parent / GENAI_CONFIG
     if "logits" in outputs:
         facts = genai_facts(facts, genai.parent)
-    if facts.task == "text2text-generation" and "logits" not in outputs:
-        facts = replace(facts, task="feature-extraction")  # the encoder in a file of its own
     source = Source(path.name, "onnx", sha256(path))
     plain = without_links(path, work / "without_links")
     return LoadedModel(plain, folder, facts, source, "none", genai if genai.is_file() else None)

@@ -48,7 +48,8 @@ def test_the_config_of_an_onnx_file_may_lie_one_folder_up(save, tmp_path):
     path = save(tmp_path / "onnx" / "model.onnx")
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertForMaskedLM"]}))
     loaded = load_source(str(path), tmp_path / "work")
-    assert (loaded.folder, loaded.facts.task) == (tmp_path, "fill-mask")
+    assert (loaded.folder, loaded.facts.architecture) == (tmp_path, "BertForMaskedLM")
+    assert loaded.facts.task == "feature-extraction"  # for the graph has no head
 
 
 def test_an_encoder_in_a_file_of_its_own_gives_features(graph, save, tmp_path):

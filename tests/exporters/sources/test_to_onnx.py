@@ -1,5 +1,6 @@
 """Architectures export, and the graph gives what torch gives at sizes that were not traced."""
 
+import json
 from importlib.util import find_spec
 
 import numpy as np
@@ -207,3 +208,15 @@ def test_exporting_is_silent_and_leaves_no_traces_in_the_nodes(tiny_folder, tmp_
     shapes = [[str(dim) for dim in value.shape] for value in model.graph.inputs]
     assert shapes == [["batch", "sequence"]] * 2
     assert [str(dim) for dim in model.graph.outputs[0].shape] == ["batch", "sequence", "32"]
+
+
+@pytest.mark.parametrize(("types", "kept"), [(2, True), (1, False)])
+def test_token_types_stay_where_no_tokenizer_can_be_loaded(tiny_model, tmp_path, types, kept):
+    folder = tmp_path / "model"
+    tiny_model("BertForSequenceClassification", type_vocab_size=types).save_pretrained(folder)
+    described = {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": "mecab"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]")
+    path, _ = export_onnx(folder, read_facts(folder), tmp_path / "out", "dynamo")
+    names = [value.name for value in ir.load(path).graph.inputs]
+    assert ("token_type_ids" in names) == kept

@@ -1,0 +1,65 @@
+"""What a graph is for, as its outputs show: config.json may be of a model that it is a part of."""
+
+import onnx_ir as ir
+
+from toolkit.bundle.feeds import is_cache
+from toolkit.graph.tables import find_tables
+
+from .facts import WITH_HEADS
+
+FEATURES, TOKENS = "feature-extraction", "token-classification"
+_VECTORS = {
+    "last_hidden_state",
+    "hidden_states",
+    "token_embeddings",
+    "sentence_embedding",
+    "pooler_output",
+    "text_embeds",
+}
+_ANSWERS = {"start_logits", "end_logits"}
+
+
+def task_of(graph: ir.Graph, told: str, *, has_mask: bool) -> str:
+    """The task of a graph; ``told`` where its outputs do not say otherwise.
+
+    Args:
+        graph: of an .onnx file.
+        told: the task that the files beside it name.
+        has_mask: whether the tokenizer has a token that stands for a masked one.
+    """
+    outputs = {str(value.name): value for value in graph.outputs}
+    if outputs.keys() >= _ANSWERS:
+        return "question-answering"
+    logits = outputs.get("logits")
+    if logits is not None:
+        return _of_logits(graph, logits, told, has_mask)
+    if told in WITH_HEADS and not any(_is_vocabulary(graph, value) for value in graph.outputs):
+        return FEATURES
+    return FEATURES if outputs.keys() <= _VECTORS else told
+
+
+def _of_logits(graph: ir.Graph, logits: ir.Value, told: str, has_mask: bool) -> str:
+    if told == "text2text-generation":
+        return told
+    rank = None if logits.shape is None else len(logits.shape)
+    words = _is_vocabulary(graph, logits)
+    if told == FEATURES or (told in WITH_HEADS) != words:
+        if rank == 2:
+            return "text-classification"
+        if rank == 3 and words:
+            cached = any(is_cache(str(value.name)) for value in graph.inputs)
+            return "fill-mask" if has_mask and not cached else "text-generation"
+        if rank == 3 and isinstance(_width(logits), int):
+            return TOKENS
+    return told
+
+
+def _is_vocabulary(graph: ir.Graph, value: ir.Value) -> bool:
+    """Whether it has a number for each row of a token table; padded tables have some rows more."""
+    rows = max((table.rows for table in find_tables(graph)), default=0)
+    width = _width(value)
+    return isinstance(width, int) and 2 * width > rows > 0
+
+
+def _width(value: ir.Value) -> int | ir.SymbolicDim | None:
+    return value.shape[-1] if value.shape is not None and len(value.shape) == 3 else None
