@@ -8,8 +8,8 @@ A byte of a stage's code stands for a few latent values: an entry of the stage's
 or eight signs where there is none. ``z_s[p]`` is all bytes' values in a row, and ``D_s`` is either
 a dense int8 decoder [latents, d] with one scale a column, or the columns themselves (``D_s =
 diag(scale)``): dense decoders pay for stages that cover many rows; column stages, which have next
-to nothing to store, for the few frequent rows. Rows that no stage covers are ``tail``. Rows of zeros
-may be marked as such: they are exact.
+to nothing to store, for the few frequent rows. Rows that no stage covers are ``tail``. Rows of
+zeros may be marked as such: they are exact.
 
 Every other decoder (the ONNX graph, any kernel) is tested against this file.
 """

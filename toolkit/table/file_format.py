@@ -1,8 +1,8 @@
 """The file format: safetensors with one metadata entry, ``lighttoken``, a JSON text.
 
 One entry only, because safetensors keeps metadata in a hash map of no fixed order and equal
-embeddings must give equal bytes. The version rises when an old reader could misread a new file: 2 has
-rows that are marked as zero, and files without any stay at 1.
+embeddings must give equal bytes. The version rises when an old reader could misread a new file: 2
+has rows that are marked as zero, and files without any stay at 1.
 """
 
 import json

@@ -310,7 +310,7 @@ def test_a_cosine_is_met_with_rows_of_zeros_too(small_table):
 def test_of_a_budget_too_small_for_marks_both_are_told(small_table):
     table = small_table.copy()
     table[3] = 0
-    with pytest.raises(BudgetError, match="ratio .*, and 185 bytes more to mark its zero rows"):
+    with pytest.raises(BudgetError, match=r"ratio .*, and 185 bytes more to mark its zero rows"):
         compress(table, Budget(ratio=5000), config=QUICK)
 
 
