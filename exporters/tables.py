@@ -16,6 +16,7 @@ from .ops.layer import graph_tensors
 from .options import ExportOptions
 
 _NAMED = 3  # readers that a message names
+_PRODUCTS = ("MatMul", "Gemm", "MatMulNBits", "MatMulInteger")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +91,15 @@ def check_goes(table: TableUse) -> None:
     if serves_heads_alone(table, heads):
         return
     served = {head.node for head in heads}
-    readers = [f"{node.op_type} {node.name}" for node in table.others if node not in served]
+    # A head of another form keeps the table for itself; the export says so at its end.
+    others = [n for n in table.others if n not in served and n.op_type not in _PRODUCTS]
+    readers = [f"{node.op_type} {node.name}" for node in others]
     given = [value.name for value in (table.value, *table.floats) if value.is_graph_output()]
     what = ", ".join([*readers[:_NAMED], *(f"the output {name}" for name in given)])
+    if not what:
+        return
     raise InputError(
-        f"{table.name} is read by {what or 'something else'} too, neither a look-up nor an output "
+        f"{table.name} is read by {what} too, neither a look-up nor an output "
         "head: it would stay beside its packed form, and the file would grow; leave that out of "
         "the model, or choose another table with --table"
     )

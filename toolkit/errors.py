@@ -10,7 +10,15 @@ class InputError(LightTokenError, ValueError):
 
 
 class BudgetError(LightTokenError, ValueError):
-    """A byte budget that no allocation meets; the message names the nearest that can be met."""
+    """A byte budget that no allocation meets; the message names the nearest that can be met.
+
+    Attributes:
+        nearest: its bytes, where they are known.
+    """
+
+    def __init__(self, message: str, nearest: int | None = None) -> None:
+        super().__init__(message)
+        self.nearest = nearest
 
 
 class FormatError(LightTokenError, ValueError):

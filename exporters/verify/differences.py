@@ -72,9 +72,10 @@ def difference_of(
     other, session = (cpu_session(path) for path in (left, right))
     names = [info.name for info in session.get_outputs()]
     found = Difference()
-    for call in _calls(session, ids_input, rows, shapes, cached, samples):
+    shaped = describe(other.get_inputs())  # of fixed shapes, where the target asks for them
+    for call in _calls(session, shaped, ids_input, rows, shapes, cached, samples):
         # One may take int32 where the other takes int64.
-        given = other.run(names, call.feeds(describe(other.get_inputs())))
+        given = other.run(names, call.feeds(shaped))
         feeds = call.feeds(describe(session.get_inputs()))
         mask = next((m for n, m in feeds.items() if n.endswith(_MASK) and m.ndim == 2), None)
         for a, b in zip(given, call.outputs, strict=True):
@@ -99,7 +100,9 @@ def try_out(
         Exception: onnxruntime's, where it takes none of them.
         InputError: ``samples`` that are not this model's.
     """
-    for _ in _calls(cpu_session(model), ids_input, rows, _SHAPES[:1], 0, samples):
+    session = cpu_session(model)
+    inputs = describe(session.get_inputs())
+    for _ in _calls(session, inputs, ids_input, rows, _SHAPES[:1], 0, samples):
         pass
 
 
@@ -148,13 +151,14 @@ class _Call:
 
 def _calls(
     session: ort.InferenceSession,
+    shaped: Sequence[TensorInfo],
     ids_input: str,
     rows: Mapping[str, int],
     shapes: Sequence[tuple[int, int]],
     cached: int,
     samples: Samples | None,
 ) -> Iterator[_Call]:
-    """Calls that the model of ``session`` takes, with what it gives.
+    """Calls that the model of ``session`` takes, with what it gives; ids as ``shaped`` wants them.
 
     Random ids do not suit every model: one adds an offset to them, one wants a token that ends each
     text. So some ways of drawing them are tried, and the error of the first stands if none will do.
@@ -164,7 +168,7 @@ def _calls(
     for number, free in enumerate(shapes if samples is None else shapes[:1]):
         drawn = {
             info.name: rng.integers(0, rows[info.name], text_shape(info, free))
-            for info in sorted(inputs, key=lambda info: info.name != ids_input)
+            for info in sorted(shaped, key=lambda info: info.name != ids_input)
             if info.name == ids_input or (info.name in rows and _is_text(info))
         }
         call = _Call(ids_input, drawn, samples, number % 2, cached)

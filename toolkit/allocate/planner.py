@@ -65,7 +65,8 @@ def plan_allocation(
                 best = _with_stages(rows, width, allowed, code, error, row_counts, best) or best
     if best is None:
         gain = all(spectrum.gain for spectrum in spectra)
-        raise BudgetError(_too_few(rows, width, allowed, orders[0][0], gain))
+        least = _least(rows, width, orders[0][0], gain)
+        raise BudgetError(too_few(rows, width, allowed, least), least)
     return best
 
 
@@ -115,8 +116,8 @@ def _covered(weights: NDArray[np.float64], width: int) -> int:
     return used if used > 0 and rows - used > width else rows
 
 
-def _too_few(rows: int, width: int, allowed: int, block: int, gain: bool) -> str:
-    least = allocation_nbytes(
+def _least(rows: int, width: int, block: int, gain: bool) -> int:
+    return allocation_nbytes(
         rows,
         width,
         subquantizers=(Subquantizer(1, 1),),
@@ -125,6 +126,10 @@ def _too_few(rows: int, width: int, allowed: int, block: int, gain: bool) -> str
         gain=gain,
         block=block,
     )
+
+
+def too_few(rows: int, width: int, allowed: int, least: int) -> str:
+    """What to say of a budget of ``allowed`` bytes where ``least`` is what a table can take."""
     ratio = math.floor(10 * rows * width * 4 / least) / 10  # never more than can be had
     reach = f"ratio {ratio:.1f}" if ratio >= 1 else "more than the table itself"
     return (

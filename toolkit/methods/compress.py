@@ -10,7 +10,7 @@ from ..allocate.allocation import Allocation
 from ..allocate.budget import Budget
 from ..allocate.candidates import Spectrum
 from ..allocate.importance import BLOCKS, SMALL_BLOCKS, check_importance, order_rows
-from ..allocate.planner import plan_allocation
+from ..allocate.planner import plan_allocation, too_few
 from ..errors import BudgetError, InputError
 from ..extras import require
 from ..progress import Progress
@@ -251,7 +251,11 @@ def _beside(
     try:
         return replace(fitter(left, report), zeros=zeros)
     except BudgetError as error:
-        raise BudgetError(f"{error}, and {marks:,} bytes more to mark its zero rows") from error
+        if error.nearest is None:
+            raise BudgetError(f"{error}, and {marks:,} bytes to mark its zero rows") from error
+        least = error.nearest + marks
+        allowed = budget.bytes_for(rows, width)
+        raise BudgetError(too_few(rows, width, allowed, least), least) from error
 
 
 def _check_budget(embedding: CompressedEmbedding, budget: Budget) -> None:
