@@ -204,13 +204,11 @@ struct Query {
   void put_in_order(std::int64_t first, std::int64_t count, float* out) const {
     const float* from = ordered.data();
     const std::int32_t* shifts = table().shifts;
-    const std::int64_t block = table().block;
-    if (block == 1) {
-      for (std::int64_t id = first; id < first + count; ++id) out[id] = from[id + shifts[id]];
-      return;
-    }
-    for (std::int64_t id = first; id < first + count; ++id) {
-      out[id] = from[id + shifts[id / block]];
+    const std::int64_t block = table().block, end = first + count;
+    std::int64_t id = first;
+    for (std::int64_t number = first / block; id < end; ++number) {
+      const std::int64_t stop = std::min((number + 1) * block, end);
+      for (; id < stop; ++id) out[id] = from[id + shifts[number]];
     }
   }
 
