@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from toolkit.graph.forms import MICROSOFT
+from toolkit.graph.store import store_numbers
 
 from .attention_forms import Attention
-from .base import store
 
 
 def attention_nodes(attention: Attention, made: "Before") -> list[ir.Node]:
@@ -84,7 +83,4 @@ class Before:
         return self._made[key]
 
     def _ints(self, *numbers: int) -> ir.Value:
-        if numbers not in self._made:
-            name = f"lighttoken.attention.ints.{'.'.join(map(str, numbers))}"
-            self._made[numbers] = store(self._graph, name, np.array(numbers, np.int64))
-        return self._made[numbers]
+        return store_numbers(self._graph, *numbers)

@@ -1,10 +1,11 @@
 """What the passes share: how they say why a place was left alone, and how they change a graph."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import onnx_ir as ir
-from numpy.typing import ArrayLike
+import onnx_ir.passes.common as common_passes
 
 _log = logging.getLogger(__name__)
 
@@ -33,16 +34,27 @@ class Pass(ir.passes.InPlacePass):
         _log.debug("%s leaves %s", type(self).__name__, self.mismatches[-1])
 
 
-def store(graph: ir.Graph, name: str, array: ArrayLike) -> ir.Value:
-    """A new initializer of ``graph`` that holds ``array``."""
-    value = ir.val(name, const_value=ir.tensor(array, name=name))
-    graph.register_initializer(value)
-    return value
+class JoiningPass(Pass):
+    """A pass that puts one node in the place of several; what nobody reads any more goes.
 
+    Attributes:
+        count: nodes, or groups of nodes, that were replaced.
+    """
 
-def store_once(graph: ir.Graph, name: str, array: ArrayLike) -> ir.Value:
-    """The initializer of ``graph`` called ``name``; a new one that holds ``array`` if none is."""
-    return graph.initializers.get(name) or store(graph, name, array)
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    @abstractmethod
+    def join(self, model: ir.Model) -> int:
+        """Rewrite ``model`` in place; returns how many were replaced."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite ``model`` in place."""
+        self.count = self.join(model)
+        if self.count:
+            common_passes.RemoveUnusedNodesPass()(model)
+        return ir.passes.PassResult(model, modified=bool(self.count))
 
 
 def put_in_place(old: ir.Value, nodes: Sequence[ir.Node]) -> None:

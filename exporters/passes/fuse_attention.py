@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
-import onnx_ir.passes.common as common_passes
 
 from toolkit.graph.forms import MICROSOFT, is_op
 
@@ -14,7 +13,7 @@ from ..verify.check import check_fused
 from ..verify.differences import CheckError
 from .attention_forms import find_attention
 from .attention_nodes import Before, attention_nodes
-from .base import Mismatch, Pass, put_in_place
+from .base import JoiningPass, Mismatch, Pass, put_in_place
 from .forget_shapes import ForgetShapes
 from .fuse_bias import FuseBias
 from .fuse_norms import DivideNorms
@@ -78,21 +77,14 @@ def fusions(fusible: Fusible) -> list[Pass]:
     return [*found, FuseBias(), MergeProducts(), ForgetShapes()]
 
 
-class FuseAttention(Pass):
+class FuseAttention(JoiningPass):
     """Replace every attention that :func:`find_attention` finds by a MultiHeadAttention.
 
     That node is onnxruntime's own, with masks of every shape since 1.20, on CPUs, CUDA, WebGPU. It
     adds in another order, so that values agree but for their last places.
-
-    Attributes:
-        count: attentions that were replaced.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
+    def join(self, model: ir.Model) -> int:
         """Rewrite ``model`` in place."""
         found = []
         for node in model.graph.all_nodes():
@@ -107,6 +99,4 @@ class FuseAttention(Pass):
             put_in_place(each.output, attention_nodes(each, made))
         if found:
             model.opset_imports.setdefault(MICROSOFT, 1)
-            common_passes.RemoveUnusedNodesPass()(model)
-        self.count = len(found)
-        return ir.passes.PassResult(model, modified=bool(found))
+        return len(found)

@@ -1,30 +1,22 @@
 """RMS norms in the form that onnxruntime makes one node of at load."""
 
 import onnx_ir as ir
-import onnx_ir.passes.common as common_passes
 
 from toolkit.graph.forms import is_op
 
-from .base import Pass, put_in_place
+from .base import JoiningPass, put_in_place
 
 
-class DivideNorms(Pass):
+class DivideNorms(JoiningPass):
     """Write a product with a root's reciprocal as a quotient by the root.
 
     torch's exporter writes an RMS norm (Zhang and Sennrich, NeurIPS 2019) as ``x * (1 / sqrt(m))``.
     onnxruntime joins ``x / sqrt(m) * weight`` alone, into SimplifiedLayerNormalization: a node in
     place of seven. The file keeps standard operators, and gains by it wherever it runs. Values
     agree but for their last place.
-
-    Attributes:
-        count: quotients that were made.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
+    def join(self, model: ir.Model) -> int:
         """Rewrite ``model`` in place."""
         found = [
             (node, quotient)
@@ -36,10 +28,7 @@ class DivideNorms(Pass):
             output, before = new.outputs[0], node.outputs[0]
             output.type, output.shape = before.type, before.shape
             put_in_place(before, [new])
-        if found:
-            common_passes.RemoveUnusedNodesPass()(model)
-        self.count = len(found)
-        return ir.passes.PassResult(model, modified=bool(found))
+        return len(found)
 
 
 def _quotient(product: ir.Node) -> tuple[ir.Value, ir.Value] | None:

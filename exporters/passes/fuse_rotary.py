@@ -2,35 +2,27 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
-import onnx_ir.passes.common as common_passes
 
 from toolkit.graph.forms import MICROSOFT, is_op
+from toolkit.graph.store import store_number, store_numbers
 
-from .base import Pass, put_in_place, store_once
+from .base import JoiningPass, put_in_place
 from .scalars import number
 
 _NAME = "lighttoken.rotary"
 
 
-class FuseRotary(Pass):
+class FuseRotary(JoiningPass):
     """Replace ``x * cos + turned(x) * sin`` by onnxruntime's RotaryEmbedding.
 
     Rotary positions (Su et al. 2021, RoFormer, section 3.2) in the form that halves heads: seven
     nodes become one. That node looks cosines and sines up by position. Here they are computed for
     the tokens at hand, so each token's "position" is its place in the batch: what the model does to
     angles, such as scaling them, stays as it is.
-
-    Attributes:
-        count: rotations that were replaced.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
+    def join(self, model: ir.Model) -> int:
         """Rewrite ``model`` in place."""
         found = [
             rotation
@@ -51,9 +43,7 @@ class FuseRotary(Pass):
             put_in_place(each.output, [*nodes, node])
         if found:
             model.opset_imports.setdefault(MICROSOFT, 1)
-            common_passes.RemoveUnusedNodesPass()(model)
-        self.count = len(found)
-        return ir.passes.PassResult(model, modified=bool(found))
+        return len(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +170,7 @@ class _Tables:
     def _places(self, table: ir.Value, heads: ir.Value) -> ir.Value:
         """Of each token in ``table``, which has all texts of the batch or one that is for all."""
         sizes = self._op("Slice", self._op("Shape", table), self._ints(0), self._ints(2))
-        zero, one = (store_once(self._graph, f"{_NAME}.{n}", np.array(n, np.int64)) for n in (0, 1))
+        zero, one = (store_number(self._graph, n) for n in (0, 1))
         tokens = self._op("ReduceProd", sizes, keepdims=0)
         places = self._op("Reshape", self._op("Range", zero, tokens, one), sizes)
         if table.shape is not None and heads.shape is not None and table.shape[0] == heads.shape[0]:
@@ -201,5 +191,4 @@ class _Tables:
         return self._made[key]
 
     def _ints(self, *numbers: int) -> ir.Value:
-        name = f"{_NAME}.ints.{'.'.join(map(str, numbers))}"
-        return store_once(self._graph, name, np.array(numbers, np.int64))
+        return store_numbers(self._graph, *numbers)

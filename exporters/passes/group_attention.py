@@ -2,20 +2,18 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
-import onnx_ir.passes.common as common_passes
 
 from toolkit.graph.forms import MICROSOFT, is_op
+from toolkit.graph.store import store_numbers
 
-from .base import Pass, store_once
+from .base import JoiningPass
 
 _MASK = 5  # its place among MultiHeadAttention's inputs
-_NAME = "lighttoken.groups"
 _TURN = (0, 2, 1, 3)
 
 
-class GroupAttention(Pass):
+class GroupAttention(JoiningPass):
     """Replace a MultiHeadAttention that reads a cache by a GroupQueryAttention.
 
     Grouped queries (Ainslie et al., EMNLP 2023): some heads share a key and a value. Exporters
@@ -24,16 +22,9 @@ class GroupAttention(Pass):
     the same mask, as a bias, since onnxruntime 1.21. It lets no token see those after it, so
     whoever replaces has to prove that the model does not either. And it refuses one thing that
     other attention computes: several tokens of several texts after a cache.
-
-    Attributes:
-        count: attentions that were replaced.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
+    def join(self, model: ir.Model) -> int:
         """Rewrite ``model`` in place."""
         found = [
             cached
@@ -45,10 +36,7 @@ class GroupAttention(Pass):
         lengths = _Lengths(model.graph)
         for each in found:
             _replace(each, lengths)
-        if found:
-            common_passes.RemoveUnusedNodesPass()(model)
-        self.count = len(found)
-        return ir.passes.PassResult(model, modified=bool(found))
+        return len(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +101,9 @@ def _replace(cached: _Cached, lengths: "_Lengths") -> None:
     node, mask = cached.node, cached.node.inputs[_MASK]
     assert mask is not None
     nodes, keys_before, total = lengths.of(mask, node.inputs[0])
-    tokens = [_tokens(each.inputs[1], nodes, lengths) for each in (cached.keys, cached.values)]
+    graph = node.graph
+    assert graph is not None
+    tokens = [_tokens(graph, each.inputs[1], nodes) for each in (cached.keys, cached.values)]
     past = [each.inputs[0] for each in (cached.keys, cached.values)]
     attributes = {
         "num_heads": node.attributes.get_int("num_heads", 0),
@@ -131,16 +121,14 @@ def _replace(cached: _Cached, lengths: "_Lengths") -> None:
     old = [each.outputs[0] for each in (node, cached.keys, cached.values)]
     for before, after in zip(old, new.outputs, strict=True):
         after.type, after.shape = before.type, before.shape
-    graph = node.graph
-    assert graph is not None
     ir.convenience.replace_nodes_and_values(graph, node, [node], [*nodes, new], old, new.outputs)
 
 
-def _tokens(heads: ir.Value | None, nodes: list[ir.Node], lengths: "_Lengths") -> ir.Value:
+def _tokens(graph: ir.Graph, heads: ir.Value | None, nodes: list[ir.Node]) -> ir.Value:
     """[batch, length, heads * size] of [batch, heads, length, size]."""
     assert heads is not None
     turn = ir.node("Transpose", [heads], {"perm": _TURN})
-    flat = ir.node("Reshape", [turn.outputs[0], lengths.ints(0, 0, -1)])
+    flat = ir.node("Reshape", [turn.outputs[0], store_numbers(graph, 0, 0, -1)])
     for node in (turn, flat):
         node.outputs[0].type = heads.type
     nodes += [turn, flat]
@@ -168,15 +156,10 @@ class _Lengths:
 
             total = op("Shape", mask, start=3, end=4)
             batch = op("Shape", query, start=0, end=1)
-            last = op("Expand", op("Sub", total, self.ints(1)), batch)
+            last = op("Expand", op("Sub", total, store_numbers(self._graph, 1)), batch)
             both = [op("Cast", value, to=int(ir.DataType.INT32)) for value in (last, total)]
             for node in nodes:
                 kind = ir.DataType.INT32 if node.op_type == "Cast" else ir.DataType.INT64
                 node.outputs[0].type = ir.TensorType(kind)
             self._made[mask] = both[0], both[1]
         return nodes, *self._made[mask]
-
-    def ints(self, *numbers: int) -> ir.Value:
-        """An initializer of these numbers, int64."""
-        name = f"{_NAME}.ints.{'.'.join(map(str, numbers))}"
-        return store_once(self._graph, name, np.array(numbers, np.int64))

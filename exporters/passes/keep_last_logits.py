@@ -5,8 +5,9 @@ import onnx_ir as ir
 
 from toolkit.bundle.feeds import LOGITS_TO_KEEP
 from toolkit.graph.products import LOGITS, is_product, logits_makers
+from toolkit.graph.store import store
 
-from .base import Pass, store
+from .base import Pass
 
 _TO_THE_END = np.iinfo(np.int64).max
 

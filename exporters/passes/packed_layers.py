@@ -7,9 +7,10 @@ import onnx_ir as ir
 from toolkit.errors import InputError
 from toolkit.graph.contract import DOMAIN, MIN_OPSET, VERSION, free_name
 from toolkit.graph.products import Head
+from toolkit.graph.store import store
 
 from ..ops.layer import PackedLayer
-from .base import put_in_place, store
+from .base import put_in_place
 
 _FUNCTIONS_IR_VERSION = 8  # the first in which a model may hold functions
 

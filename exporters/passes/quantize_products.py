@@ -8,11 +8,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from toolkit.graph.forms import MICROSOFT
+from toolkit.graph.store import store
 from toolkit.rounding import GroupedWeight, round_by_outputs, round_to_nearest
 
 from ..weights.calibration import SecondMoments
 from ..weights.products import Product
-from .base import Pass, put_in_place, store
+from .base import Pass, put_in_place
 
 _LEAST_GROUP = 16  # that MatMulNBits takes
 _HALF = 1e-3  # relative error of scales that half precision may add: far below that of 4 bits

@@ -4,8 +4,9 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.graph.gathers import is_row_gather
+from toolkit.graph.store import store
 
-from .base import Pass, put_in_place, store
+from .base import Pass, put_in_place
 
 _LEAST = 4096  # numbers: below, two more nodes take as much as they save
 _STEPS = 255

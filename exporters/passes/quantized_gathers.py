@@ -4,8 +4,9 @@ import numpy as np
 import onnx_ir as ir
 
 from toolkit.graph.forms import is_op
+from toolkit.graph.store import store
 
-from .base import Pass, put_in_place, store
+from .base import Pass, put_in_place
 
 _ONE, _ZERO = "lighttoken.bytes.scale", "lighttoken.bytes.zero_point"
 

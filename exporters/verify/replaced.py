@@ -11,9 +11,10 @@ from toolkit.graph.heads import find_heads
 from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
 from toolkit.graph.products import Head
+from toolkit.graph.store import store
 from toolkit.graph.tables import Lookup, find_tables
 
-from ..passes.base import put_in_place, store
+from ..passes.base import put_in_place
 
 
 def save_replaced(

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
-from numpy.typing import NDArray
 
 from .forms import FLOATS, MICROSOFT, constant, is_op, shape_of, stored, turns, type_of
 from .ids import INTEGERS
 from .load import load_graph
 from .rows import IDS_AT_ONCE, looked_up, stored_matrix
+from .store import store_number, store_numbers, store_once
 
 _OWN = "ai.lighttoken"  # functions that stay one node
 _LAYER_NORM = 17  # the opset that has LayerNormalization
@@ -55,10 +55,7 @@ def _gather_nd(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
     """GatherND by indices [.., 1]."""
     if not is_op(node, "GatherND") or node.attributes.get_int("batch_dims", 0) != 0:
         return None
-    if not _is_matrix(node.inputs[0]) or not _ends_in_one(node.inputs[1]):
-        return None
-    ids = _squeezed(graph, node.inputs[1])
-    return [ids, ir.node("Gather", [node.inputs[0], ids.outputs[0]])]
+    return _rows_by(graph, node, node.inputs[1])
 
 
 def _gather_elements(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
@@ -66,12 +63,17 @@ def _gather_elements(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
     if not is_op(node, "GatherElements") or node.attributes.get_int("axis", 0) not in (0, -2):
         return None
     spread = None if node.inputs[1] is None else node.inputs[1].producer()
-    if not _is_matrix(node.inputs[0]) or spread is None or not is_op(spread, "Expand"):
+    if spread is None or not is_op(spread, "Expand"):
         return None
-    if not _ends_in_one(spread.inputs[0]):
+    return _rows_by(graph, node, spread.inputs[0])
+
+
+def _rows_by(graph: ir.Graph, node: ir.Node, ids: ir.Value | None) -> list[ir.Node] | None:
+    """A Gather from the matrix that ``node`` reads, by ids [.., 1]."""
+    if not _is_matrix(node.inputs[0]) or not _ends_in_one(ids):
         return None
-    ids = _squeezed(graph, spread.inputs[0])
-    return [ids, ir.node("Gather", [node.inputs[0], ids.outputs[0]])]
+    flat = _squeezed(graph, ids)
+    return [flat, ir.node("Gather", [node.inputs[0], flat.outputs[0]])]
 
 
 def _columns(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
@@ -126,8 +128,8 @@ def _embed_layer_norm(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
 
     if positions is None:
         length = op("Shape", ids, start=1, end=2)
-        zero, one = (_number(graph, value) for value in (0, 1))
-        axis = _numbers(graph, 0)
+        zero, one = (store_number(graph, value) for value in (0, 1))
+        axis = store_numbers(graph, 0)
         positions = op("Range", zero, op("Squeeze", length, axis), one)
     rows = op("Gather", words, ids)
     rows.type = ir.TensorType(type_of(words) or ir.DataType.FLOAT)
@@ -152,7 +154,7 @@ def _computed_table(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
     kind = type_of(table) or ir.DataType.FLOAT
     if values.ndim != 2 or kind not in FLOATS:
         return None
-    held = _store(graph, f"{table.name}.computed", values.astype(kind.numpy()))
+    held = store_once(graph, f"{table.name}.computed", values.astype(kind.numpy()))
     return [ir.node("Gather", [held, node.inputs[1]])]
 
 
@@ -178,7 +180,7 @@ def _scaled_rows(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
         table[start : start + IDS_AT_ONCE] = rows
     kind = type_of(node.outputs[0]) or ir.DataType.FLOAT
     name = f"{gathers[0].inputs[0].name if gathers[0].inputs[0] else node.name}.scaled"
-    held = _store(graph, name, table.astype(kind.numpy()))
+    held = store_once(graph, name, table.astype(kind.numpy()))
     return [ir.node("Gather", [held, ids])]
 
 
@@ -244,28 +246,12 @@ def _ends_in_one(ids: ir.Value | None) -> bool:
 
 
 def _squeezed(graph: ir.Graph, ids: ir.Value | None) -> ir.Node:
-    node = ir.node("Squeeze", [ids, _numbers(graph, -1)])
+    node = ir.node("Squeeze", [ids, store_numbers(graph, -1)])
     output = node.outputs[0]
     output.type = None if ids is None else ids.type
     if ids is not None and ids.shape is not None:
         output.shape = ir.Shape(list(ids.shape)[:-1])
     return node
-
-
-def _numbers(graph: ir.Graph, *numbers: int) -> ir.Value:
-    return _store(graph, f"plain.{'.'.join(map(str, numbers))}", np.array(numbers, np.int64))
-
-
-def _number(graph: ir.Graph, number: int) -> ir.Value:
-    return _store(graph, f"plain.scalar.{number}", np.array(number, np.int64))
-
-
-def _store(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
-    held = graph.initializers.get(name)
-    if held is None:
-        held = ir.val(name, const_value=ir.tensor(array, name=name))
-        graph.register_initializer(held)
-    return held
 
 
 def _put(node: ir.Node, new: list[ir.Node], old: list[ir.Value]) -> None:

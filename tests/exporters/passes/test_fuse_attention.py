@@ -10,7 +10,6 @@ import pytest
 
 from exporters import ExportOptions, export
 from exporters.options import decided
-from exporters.passes.base import store
 from exporters.passes.forget_shapes import ForgetShapes
 from exporters.passes.fuse_attention import FuseAttention, find_fusible
 from exporters.passes.fuse_bias import FuseBias
@@ -20,6 +19,7 @@ from toolkit import Budget
 from toolkit.bundle.feeds import build_feeds
 from toolkit.bundle.tensors import describe
 from toolkit.errors import InputError
+from toolkit.graph.store import store
 
 BUDGET = Budget(ratio=6)
 LAYERS = 2

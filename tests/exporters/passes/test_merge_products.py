@@ -34,8 +34,11 @@ def product(name, source, outputs, rng, *, bias=False, half=False, **settings):
     return [*nodes, node], list(values.values())
 
 
-def build(*asked, opset=18):
-    """A model whose outputs are these products, given as (name, input, outputs, settings)."""
+def build(*asked, opset=18, shared=()):
+    """A model whose outputs are these products, given as (name, input, outputs, settings).
+
+    ``shared``: pairs of names; the first's weights become the second's.
+    """
     rng = np.random.default_rng(0)
     kind = ir.TensorType(ir.DataType.FLOAT)
     inputs = {name: ir.val(name, type=kind, shape=ir.Shape(["tokens", K])) for name in ("x", "z")}
@@ -44,6 +47,12 @@ def build(*asked, opset=18):
         more, values = product(name, inputs[source], size, rng, **settings)
         nodes, initializers = nodes + more, initializers + values
         outputs.append(more[-1].outputs[0])
+    made = {value.name: value for value in initializers}
+    for name, other in shared:
+        (node,) = (node for node in nodes if node.outputs[0].name == name)
+        for place, part in ((1, "packed"), (2, "scales")):
+            node.replace_input_with(place, made[f"{other}.{part}"])
+            initializers.remove(made[f"{name}.{part}"])
     graph = ir.Graph(
         list(inputs.values()),
         outputs,
@@ -103,3 +112,31 @@ def test_products_that_differ_in_more_than_their_weights_stay(other):
 def test_an_old_opset_stays():
     model = build(("q", "x", 24, {}), ("k", "x", 8, {}), opset=11)
     assert not MergeProducts()(model).modified
+
+
+LAYERS = [
+    (f"{part}{layer}", source, size, {})
+    for layer, source in enumerate("xz")
+    for part, size in (("q", 24), ("k", 8))
+]
+
+
+def test_matrices_that_layers_share_are_joined_once():
+    """As ALBERT's are: one set of weights, read by every layer."""
+    pairs = [("q1", "q0"), ("k1", "k0")]
+    before, after = build(*LAYERS, shared=pairs), build(*LAYERS, shared=pairs)
+    assert MergeProducts()(after).modified
+    assert (count(before), count(after)) == (4, 2)
+    wanted, found = run(before), run(after)
+    assert all(np.array_equal(wanted[name], found[name]) for name in wanted)
+    held = [
+        sum(v.const_value.nbytes for v in m.graph.initializers.values()) for m in (before, after)
+    ]
+    assert held[1] == held[0] + 2 * 8
+
+
+def test_a_matrix_that_is_read_elsewhere_too_stays():
+    """Joined, it would be there twice."""
+    model = build(*LAYERS, shared=[("q1", "q0")])
+    assert not MergeProducts()(model).modified
+    assert count(model) == 4

@@ -8,7 +8,6 @@ import onnx_ir as ir
 import pytest
 
 from exporters.ops.layer import graph_tensors
-from exporters.passes.base import store
 from exporters.passes.compress_table import CompressTable
 from exporters.passes.inline_functions import InlineFunctions
 from exporters.tables import PackedTable
@@ -16,6 +15,7 @@ from exporters.verify.check import check_model, check_stays_packed
 from exporters.verify.differences import CheckError
 from exporters.verify.replaced import save_replaced
 from toolkit.graph.contract import is_lookup
+from toolkit.graph.store import store
 from toolkit.graph.tables import find_token_table
 from toolkit.table.components import LowRank
 
