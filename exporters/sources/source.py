@@ -156,7 +156,8 @@ def find_folder(source: str, revision: str | None = None, *, code: bool = False)
 def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     if with_past:
         raise InputError(f"{path.name} is ONNX already, with a cache or without; drop --with-past")
-    graph = load_plain(path).graph
+    plain = without_links(path, work / "without_links")  # onnx reads no weights through links
+    graph = load_plain(plain).graph
     outputs = {value.name for value in graph.outputs}
     folder = _settings_folder(path)
     facts = read_facts(folder, is_onnx=True)
@@ -165,7 +166,6 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     if "logits" in outputs:
         facts = genai_facts(facts, genai.parent)
     source = Source(path.name, "onnx", sha256(path))
-    plain = without_links(path, work / "without_links")
     return LoadedModel(plain, folder, facts, source, "none", genai if genai.is_file() else None)
 
 
