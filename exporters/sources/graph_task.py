@@ -30,19 +30,20 @@ def task_of(graph: ir.Graph, told: str, *, has_mask: bool) -> str:
     outputs = {str(value.name): value for value in graph.outputs}
     if outputs.keys() >= _ANSWERS:
         return "question-answering"
+    rows = max((table.rows for table in find_tables(graph)), default=0)
     logits = outputs.get("logits")
     if logits is not None:
-        return _of_logits(graph, logits, told, has_mask)
-    if told in WITH_HEADS and not any(_is_vocabulary(graph, value) for value in graph.outputs):
+        return _of_logits(graph, logits, told, has_mask, rows)
+    if told in WITH_HEADS and not any(_is_vocabulary(value, rows) for value in graph.outputs):
         return FEATURES
     return FEATURES if outputs.keys() <= _VECTORS else told
 
 
-def _of_logits(graph: ir.Graph, logits: ir.Value, told: str, has_mask: bool) -> str:
+def _of_logits(graph: ir.Graph, logits: ir.Value, told: str, has_mask: bool, rows: int) -> str:
     if told == "text2text-generation":
         return told
     rank = None if logits.shape is None else len(logits.shape)
-    words = _is_vocabulary(graph, logits)
+    words = _is_vocabulary(logits, rows)
     if told == FEATURES or (told in WITH_HEADS) != words:
         if rank == 2:
             return "text-classification"
@@ -54,9 +55,8 @@ def _of_logits(graph: ir.Graph, logits: ir.Value, told: str, has_mask: bool) -> 
     return told
 
 
-def _is_vocabulary(graph: ir.Graph, value: ir.Value) -> bool:
-    """Whether it has a number for each row of a token table; padded tables have some rows more."""
-    rows = max((table.rows for table in find_tables(graph)), default=0)
+def _is_vocabulary(value: ir.Value, rows: int) -> bool:
+    """Whether it has a number for each of a token table's ``rows``; padded tables have some more."""
     width = _width(value)
     return isinstance(width, int) and 2 * width > rows > 0
 
