@@ -54,7 +54,7 @@ def made_of(word: str, original: Path, work: Path, *, called: str) -> Path:
 
 def in_one_file(source: Path, path: Path) -> Path:
     """The model with its weights inside ``path``, as hubs hand models out; itself if too large."""
-    model = onnx.load(source)
+    model = onnx.load(source, format="protobuf")
     if model.ByteSize() > _MOST_IN_ONE_FILE:
         return source
     with write_aside(path) as aside:
@@ -80,7 +80,7 @@ def _int4(source: Path, path: Path) -> None:
         op_types_to_quantize=("MatMul", "Gather"),
         quant_axes=(("MatMul", 0), ("Gather", 1)),
     )
-    model = onnx.load(source)
+    model = onnx.load(source, format="protobuf")
     _turn_matrices(model.graph)
     quantizer = MatMulNBitsQuantizer(model, algo_config=config)
     quantizer.process()

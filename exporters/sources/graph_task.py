@@ -56,7 +56,7 @@ def _of_logits(graph: ir.Graph, logits: ir.Value, told: str, has_mask: bool, row
 
 
 def _is_vocabulary(value: ir.Value, rows: int) -> bool:
-    """Whether it has a number for each of a token table's ``rows``; padded tables have some more."""
+    """Whether it has a number for each of a table's ``rows``; padded tables have some more."""
     width = _width(value)
     return isinstance(width, int) and 2 * width > rows > 0
 

@@ -143,7 +143,7 @@ def _to_fp16(path: Path, work: Path) -> Path:
 
     with quiet():
         try:
-            model = onnx.load(str(path))
+            model = onnx.load(str(path), format="protobuf")
             half = convert_float_to_float16(model, keep_io_types=True)
         except Exception as error:  # whatever the converter stumbles over
             raise InputError(
@@ -164,7 +164,7 @@ def _to_int8(path: Path, work: Path, kept: frozenset[str]) -> Path:
     ]
     plain = _save(model, work, "plain")
     # The quantizer transposes weights, and would find their old shapes among the values'.
-    proto = onnx.load(str(plain), load_external_data=False)
+    proto = onnx.load(str(plain), format="protobuf", load_external_data=False)
     del proto.graph.value_info[:]
     onnx.save(proto, str(plain))
     with quiet():

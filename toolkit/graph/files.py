@@ -44,7 +44,8 @@ def load_proto(path: Path) -> onnx.ModelProto:
         FormatError: no ONNX file.
     """
     try:
-        return onnx.load(path, load_external_data=False)
+        # Always protobuf, as onnxruntime reads it: onnx would choose a text format by the name.
+        return onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, ValueError) as error:
         raise FormatError(f"{path} is no ONNX file ({error}); export the model again") from error
 

@@ -89,7 +89,7 @@ def _inferred_types(copy: Path, native: bool) -> dict[str, _Type]:
 
     A session tells types and shapes of its outputs only, so all values are made outputs.
     """
-    model = onnx.load(copy, load_external_data=False)
+    model = onnx.load(copy, format="protobuf", load_external_data=False)
     kept = {output.name for output in model.graph.output}
     inside = {name for node in model.graph.node for name in node.output if name} - kept
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(inside))
