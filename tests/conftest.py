@@ -107,6 +107,16 @@ class Kept:
         return pickle.loads((self.once((what, options), make) / "table").read_bytes())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exports_here():
+    """Exporters run in this process: importing them anew each time would take most of a run."""
+    from exporters.sources import to_onnx
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(to_onnx, "in_own_process", to_onnx.export_here)
+        yield
+
+
 @pytest.fixture(scope="session")
 def kept(tmp_path_factory):
     """Exports and long trainings of this run are made once: see :class:`Kept`."""

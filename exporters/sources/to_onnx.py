@@ -6,6 +6,7 @@ transformers from 4.57 on. Optimum takes over where dynamo fails, and can be for
 only taken when asked for: it makes decoders of onnxruntime's own operators.
 """
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import onnx_ir.passes.common as common_passes
 from toolkit.errors import InputError, MissingDependencyError
 
 from ..quiet import quiet, reason
+from .apart import Job, in_own_process
 from .facts import WITH_HEADS, Facts
 from .genai import build_with_genai
 
@@ -51,13 +53,40 @@ def export_onnx(
     if exporter == "genai":
         return build_with_genai(folder, facts, out, with_past=with_past, trust=trust), "genai"
     out.mkdir(parents=True, exist_ok=True)
+    job = Job("dynamo", folder, facts, task, out, trust, with_past)
+    first: InputError | None = None
     if exporter != "optimum":
         try:
-            return _save(_dynamo(folder, facts, trust, with_past), out), "dynamo"
-        except InputError:
+            in_own_process(job)
+            return out / _MODEL, "dynamo"
+        except InputError as error:
             if exporter == "dynamo" or not has_optimum():
                 raise
-    return _save(_optimum(folder, facts, task, out, trust), out), "optimum"
+            first = error
+    if not has_optimum():
+        raise MissingDependencyError(
+            "the optimum exporter is not installed; pip install 'lighttoken[optimum]'"
+        )
+    try:
+        in_own_process(replace(job, road="optimum"))
+    except InputError as error:
+        if first is None:
+            raise
+        raise InputError(f"{error}; before, {first}") from error
+    return out / _MODEL, "optimum"
+
+
+def export_here(job: Job) -> None:
+    """Do it in this process.
+
+    Raises:
+        InputError: the exporter does not take the model.
+    """
+    if job.road == "dynamo":
+        model = _dynamo(job.folder, job.facts, job.trust, job.with_past)
+    else:
+        model = _optimum(job.folder, job.facts, job.task, job.out, job.trust)
+    _save(model, job.out)
 
 
 def _past_task(facts: Facts) -> str:
@@ -89,10 +118,6 @@ def _dynamo(folder: Path, facts: Facts, trust: bool, with_past: bool) -> ir.Mode
 
 
 def _optimum(folder: Path, facts: Facts, task: str, out: Path, trust: bool) -> ir.Model:
-    if not has_optimum():
-        raise MissingDependencyError(
-            "the optimum exporter is not installed; pip install 'lighttoken[optimum]'"
-        )
     _refuse_two(folder, facts)
     try:
         with quiet():
@@ -130,8 +155,7 @@ def _refuse_two(folder: Path, facts: Facts) -> None:
             )
 
 
-def _save(model: ir.Model, out: Path) -> Path:
+def _save(model: ir.Model, out: Path) -> None:
     # Exporters leave stack traces in each node; they would pass for the model's own bytes.
     common_passes.ClearMetadataAndDocStringPass()(model)
     ir.save(model, out / _MODEL, external_data=_EXTERNAL)
-    return out / _MODEL
