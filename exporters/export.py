@@ -16,6 +16,7 @@ from .steps.compress import compress_tables
 from .steps.compress_heads import compress_heads
 from .steps.heal import heal
 from .steps.load import find_attentions, load
+from .steps.others import pack_others
 from .steps.rewrite import rewrite
 from .steps.shrink import shrink
 from .steps.state import Export, Report
@@ -55,6 +56,7 @@ STEPS = (
     ),
     Step("rewriting the graph", 5, rewrite),
     Step("checking every token id and the whole model", 12, verify),
+    Step("packing the model's other files", 1, pack_others),
     Step("writing the bundle", 3, write),
 )
 

@@ -1,7 +1,7 @@
 """The structures that a bundle's folder may have, and which tools expect each of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from toolkit.bundle.manifest import MODEL_NAME, Manifest
@@ -26,6 +26,12 @@ class Structure:
     data: str
     settings: Mapping[str, str | bool]
     needs: tuple[str, ...]
+
+    def named(self, stem: str) -> "Structure":
+        """The same structure for a model file of another name, such as ``encoder_model``."""
+        model = PurePosixPath(self.model)
+        changed = self.data.replace(model.stem, stem, 1)
+        return replace(self, model=str(model.with_stem(stem)), data=changed)
 
     @property
     def weights(self) -> str:
@@ -53,9 +59,9 @@ STRUCTURES = {"flat": FLAT, "transformers-js": TRANSFORMERS_JS}
 
 def structure_of(manifest: Manifest) -> Structure:
     """The structure that a bundle has."""
-    return next(
-        structure for structure in (*STRUCTURES.values(), ORT) if structure.model == manifest.model
-    )
+    stem = PurePosixPath(manifest.model).stem
+    known = (structure.named(stem) for structure in (*STRUCTURES.values(), ORT))
+    return next(structure for structure in known if structure.model == manifest.model)
 
 
 def check_structure(name: str, loaded: LoadedModel) -> Structure:

@@ -58,6 +58,7 @@ _AUTO_CLASSES = {
     "question-answering": transformers.AutoModelForQuestionAnswering,
     "text-generation": transformers.AutoModelForCausalLM,
     "text2text-generation": transformers.AutoModelForSeq2SeqLM,
+    "automatic-speech-recognition": transformers.AutoModelForSpeechSeq2Seq,
 }
 
 

@@ -42,7 +42,13 @@ _TASKS = {
 }
 # The same of models that have an encoder and a decoder.
 _TEXT_TO_TEXT = ("ForConditionalGeneration", "MTModel")
-WITH_HEADS = ("text-generation", "fill-mask", "text2text-generation")
+_SPEECH = ("whisper", "speech_to_text", "moonshine", "speech-encoder-decoder")  # that write text
+WITH_HEADS = (
+    "text-generation",
+    "fill-mask",
+    "text2text-generation",
+    "automatic-speech-recognition",
+)
 """Tasks whose models end in a head over the vocabulary."""
 _NAME_TOKENS = (SPECIAL_TOKENS, TOKENIZER_CONFIG)
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
@@ -166,7 +172,8 @@ def _task(architecture: str | None, config: dict[str, Any], is_onnx: bool) -> st
     if architecture is None:
         return "feature-extraction"
     if config.get("is_encoder_decoder") and architecture.endswith(_TEXT_TO_TEXT):
-        return "text2text-generation"
+        speech = config.get("model_type") in _SPEECH
+        return "automatic-speech-recognition" if speech else "text2text-generation"
     for ending, task in _TASKS.items():
         if architecture.endswith(ending):
             return task

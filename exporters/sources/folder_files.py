@@ -20,6 +20,8 @@ _SETTINGS = (
     MODULES,
     LENGTHS,
     "config_sentence_transformers.json",
+    "preprocessor_config.json",
+    "normalizer.json",
 )
 # By the names that transformers' tokenizers give them. A tokenizer.json holds all of the first.
 _IN_TOKENIZER_JSON = (

@@ -6,6 +6,7 @@ from toolkit.bundle.feeds import is_cache
 from toolkit.graph.tables import find_tables
 
 from .facts import WITH_HEADS
+from .several import SPEECH, TEXT_TO_TEXT
 
 FEATURES, TOKENS = "feature-extraction", "token-classification"
 _VECTORS = {
@@ -40,7 +41,7 @@ def task_of(graph: ir.Graph, told: str, *, has_mask: bool) -> str:
 
 
 def _of_logits(graph: ir.Graph, logits: ir.Value, told: str, has_mask: bool, rows: int) -> str:
-    if told == "text2text-generation":
+    if told in (TEXT_TO_TEXT, SPEECH):
         return told
     rank = None if logits.shape is None else len(logits.shape)
     words = _is_vocabulary(logits, rows)

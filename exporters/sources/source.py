@@ -25,6 +25,7 @@ from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts
 from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 from .graph_task import task_of
+from .several import find_several
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class LoadedModel:
         source: for the manifest.
         exporter: "dynamo", "optimum", "genai", or "none" for a file that was ONNX already.
         genai_config: what tells onnxruntime-genai of this file; None where nothing does.
+        further: other files of the same model, such as the encoder of a decoder.
     """
 
     path: Path
@@ -108,6 +110,7 @@ class LoadedModel:
     source: Source
     exporter: str
     genai_config: Path | None = None
+    further: tuple[Path, ...] = ()
 
 
 def load_source(
@@ -205,6 +208,11 @@ def _from_folder(
     folder: Path, source: Source, work: Path, exporter: str, trust: bool, with_past: bool
 ) -> LoadedModel:
     weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
+    several = () if weights else find_several(folder)
+    if several:
+        loaded = _from_onnx(several[0], work, with_past)
+        further = (without_links(path, work / "without_links") for path in several[1:])
+        return replace(loaded, further=tuple(further))
     if not weights:
         found, note = _onnx_of(folder)
         loaded = _from_onnx(found, work, with_past)
@@ -228,7 +236,8 @@ def _from_folder(
     )
     digest = sha256(weights[0]) if len(weights) == 1 else _digest_of_digests(weights)
     genai = path.parent / GENAI_CONFIG if used == "genai" else None
-    return LoadedModel(path, folder, facts, replace(source, sha256=digest), used, genai)
+    source = replace(source, sha256=digest)
+    return LoadedModel(path, folder, facts, source, used, genai, find_several(path.parent)[1:])
 
 
 def _is_known(facts: Facts) -> bool:

@@ -19,6 +19,7 @@ from ..quiet import quiet, reason
 from .apart import Job, in_own_process
 from .facts import WITH_HEADS, Facts
 from .genai import build_with_genai
+from .several import SPEECH, TEXT_TO_TEXT, find_several, is_several
 
 EXPORTERS = ("auto", "dynamo", "optimum", "genai")
 _MODEL = "model.onnx"
@@ -49,13 +50,19 @@ def export_onnx(
     trust = trust_remote_code
     if exporter not in EXPORTERS:
         raise InputError(f"exporter {exporter!r} is unknown; choose from {', '.join(EXPORTERS)}")
-    task = _past_task(facts) if with_past else facts.task
+    several = is_several(facts.task, with_past=with_past)
+    if several and exporter not in ("auto", "optimum"):
+        raise InputError(
+            f"{facts.architecture or folder.name} becomes an encoder and a decoder with a cache, "
+            f"which {exporter} does not write; leave --exporter {exporter} out"
+        )
+    task = _past_task(facts) if with_past or several else facts.task
     if exporter == "genai":
         return build_with_genai(folder, facts, out, with_past=with_past, trust=trust), "genai"
     out.mkdir(parents=True, exist_ok=True)
     job = Job("dynamo", folder, facts, task, out, trust, with_past)
     first: InputError | None = None
-    if exporter != "optimum":
+    if exporter != "optimum" and not several:
         try:
             in_own_process(job)
             return out / _MODEL, "dynamo"
@@ -73,7 +80,7 @@ def export_onnx(
         if first is None:
             raise
         raise InputError(f"{error}; before, {first}") from error
-    return out / _MODEL, "optimum"
+    return (find_several(out) or (out / _MODEL,))[0], "optimum"
 
 
 def export_here(job: Job) -> None:
@@ -83,15 +90,17 @@ def export_here(job: Job) -> None:
         InputError: the exporter does not take the model.
     """
     if job.road == "dynamo":
-        model = _dynamo(job.folder, job.facts, job.trust, job.with_past)
+        _save(_dynamo(job.folder, job.facts, job.trust, job.with_past), job.out)
+    elif is_several(job.facts.task, with_past=job.with_past):
+        _run_optimum(job, job.out)
     else:
-        model = _optimum(job.folder, job.facts, job.task, job.out, job.trust)
-    _save(model, job.out)
+        _run_optimum(job, job.out / "optimum")
+        _save(ir.load(job.out / "optimum" / _MODEL), job.out)
 
 
 def _past_task(facts: Facts) -> str:
     """Optimum's word for a decoder with a cache."""
-    if facts.task != "text-generation":
+    if facts.task not in ("text-generation", TEXT_TO_TEXT, SPEECH):
         raise InputError(
             f"--with-past is for decoders (text-generation), {facts.architecture or 'this model'} "
             f"is for {facts.task}; leave it out"
@@ -117,25 +126,24 @@ def _dynamo(folder: Path, facts: Facts, trust: bool, with_past: bool) -> ir.Mode
         ) from error
 
 
-def _optimum(folder: Path, facts: Facts, task: str, out: Path, trust: bool) -> ir.Model:
-    _refuse_two(folder, facts)
+def _run_optimum(job: Job, out: Path) -> None:
+    _refuse_two(job.folder, job.facts)
     try:
         with quiet():
             from optimum.exporters.onnx import main_export
 
             main_export(
-                str(folder),
-                out / "optimum",
-                task=task,
-                monolith=task == "text2text-generation",  # else encoder and decoder are two files
+                str(job.folder),
+                out,
+                task=job.task,
+                monolith=job.task == TEXT_TO_TEXT,  # else encoder and decoder are two files
                 library_name="transformers",
-                local_files_only=not trust,  # the code may be in another repository
-                trust_remote_code=trust,
+                local_files_only=not job.trust,  # the code may be in another repository
+                trust_remote_code=job.trust,
                 do_validation=False,  # the export's own checks compare outputs
             )
     except Exception as error:  # whatever the traced model raises
-        raise InputError(f"optimum cannot export {folder.name} ({reason(error)})") from error
-    return ir.load(out / "optimum" / _MODEL)
+        raise InputError(f"optimum cannot export {job.folder.name} ({reason(error)})") from error
 
 
 def _refuse_two(folder: Path, facts: Facts) -> None:

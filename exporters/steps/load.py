@@ -11,10 +11,12 @@ from ..healing import check_healable
 from ..options import DECODER_GROUP, GROUP
 from ..passes.fuse_attention import find_fusible
 from ..passes.packed_layers import check_opset
+from ..sources.several import plain_stem
 from ..sources.source import load_source
 from ..tables import check_goes, choose_own_heads, choose_tables
 from ..verify.check import check_runs
 from ..verify.samples import read_samples
+from .others import begin_others
 from .state import Export, Report
 
 
@@ -43,6 +45,8 @@ def load(state: Export, report: Report) -> None:
         state.budget = Budget(ratio=ratio)
     state.head_budget = options.head_budget(ratio)
     state.structure = check_structure(options.structure, state.loaded)
+    if state.loaded.further:
+        state.structure = state.structure.named(plain_stem(state.loaded.path))
     state.weights_path = state.loaded.path
     state.model = load_plain(state.loaded.path)
     check_opset(state.model)
@@ -54,9 +58,12 @@ def load(state: Export, report: Report) -> None:
     check_runs(state.loaded.path, state.tables, state.samples)
     state.stored = {table.name: table for table in state.tables}
     state.own_heads = choose_own_heads(state.model.graph, options)
+    state.others = begin_others(state)
 
 
 def find_attentions(state: Export, report: Report) -> None:
     """Find which attentions can become one node each, by trying it on the float model."""
-    state.fusible = find_fusible(state.loaded.path, grouped=state.target.grouped)
-    state.fused = state.fusible.attentions
+    grouped = state.target.grouped and not state.loaded.further  # theirs attend to two sequences
+    for each in (state, *(other for other in state.others if other.tables)):
+        each.fusible = find_fusible(each.loaded.path, grouped=grouped)
+        each.fused = each.fusible.attentions

@@ -67,6 +67,7 @@ class Export:
         model_path: the bundle's model file.
         parity: what the checks measured.
         head_parity: and of each of ``packed_heads``.
+        others: exports of the other files of the same model, such as an encoder.
         manifest: of the complete bundle.
     """
 
@@ -98,6 +99,7 @@ class Export:
     model_path: Path = field(init=False)
     parity: Parity = field(init=False)
     head_parity: list[float | None] = field(init=False)
+    others: "list[Export]" = field(default_factory=list)
     manifest: Manifest = field(init=False)
     _importance: dict[int, NDArray[np.float64] | None] = field(default_factory=dict)
 

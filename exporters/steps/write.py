@@ -8,6 +8,7 @@ from toolkit.graph.files import model_nbytes
 
 from ..bundle.genai import write_genai_config
 from ..bundle.write import write_bundle
+from .others import described
 from .state import Export, Report
 
 _PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -67,6 +68,7 @@ def describe_bundle(state: Export) -> Manifest:
         pooling=loaded.facts.pooling,
         max_length=loaded.facts.max_length,
         model=state.model_path.relative_to(state.folder).as_posix(),
+        further=tuple(described(other) for other in state.others),
         cached=any((value.name or "").startswith("past") for value in inputs),
         pooled=options.with_pooling,
         tables=tuple(table.described() for table in state.packed),
@@ -87,13 +89,14 @@ def _footprint(state: Export) -> Footprint:
     }
     held = sum(by_part.values())
     dense = sum(table.embedding.dense_nbytes for table in state.packed)
+    files = (state, *state.others)
     return Footprint(
         ratio=dense / held,
         bits_per_parameter=8 * held / (dense // 4),
         embedding_bytes=held,
         dense_bytes=dense,
-        model_bytes=model_nbytes(state.model_path),
-        original_model_bytes=model_nbytes(state.loaded.path),
+        model_bytes=sum(model_nbytes(each.model_path) for each in files),
+        original_model_bytes=sum(model_nbytes(each.loaded.path) for each in files),
         by_part=by_part,
     )
 

@@ -29,7 +29,7 @@ class Inputs:
     """What the model is fed with where rounding looks at what products are made of.
 
     Attributes:
-        ids_inputs: the graph's inputs that take token ids.
+        ids_inputs: the graph's inputs that take token ids; () rounds to nearest.
         importance: of each id, float64 [V].
         text: running ids [n], or texts [n, length], to feed in place of drawn ones.
         seed: of the draws.
@@ -132,6 +132,8 @@ def _some_products(model: ir.Model, kept: frozenset[str]) -> list[Product]:
 
 
 def _calibrate(path: Path, products: list[Product], inputs: Inputs) -> Iterator[SecondMoments]:
+    if not inputs.ids_inputs:  # a model of sound or images: nothing to feed is known
+        return iter(())
     widths = {str(product.inputs.name): product.shape[1] for product in products}
     return second_moments(
         path, widths, inputs.ids_inputs, inputs.importance, text=inputs.text, seed=inputs.seed

@@ -14,8 +14,9 @@ from ..errors import FormatError
 from ..files import sha256
 from ..json_files import to_dataclass
 
-BUNDLE_VERSION = 2
-_VERSION_WITHOUT_HEADS = 1  # what bundles without a packed head of its own are written as
+BUNDLE_VERSION = 3
+# Older versions of lighttoken read what they know: a bundle has the lowest version that says it.
+_FIRST_VERSION, _VERSION_OF_HEADS, _VERSION_OF_FURTHER = 1, 2, 3
 MANIFEST_NAME = "lighttoken.json"
 MODEL_NAME = "model.onnx"
 
@@ -139,6 +140,26 @@ class StoredHead(StoredTable):
 
 
 @dataclass(frozen=True)
+class FurtherModel:
+    """Another ``.onnx`` file of the same model, such as the encoder beside a decoder.
+
+    Attributes:
+        model: where it is in the bundle's folder, with forward slashes.
+        tables: that were packed in it; () where it looks nothing up.
+        model_bytes: with its external data.
+        original_model_bytes: the same of the original file.
+        parity: what the checks found; of a file without tables the outputs against the original's
+            as ``rewrite`` where its weights stayed float32, else as ``compression``.
+    """
+
+    model: str
+    tables: tuple[StoredTable, ...]
+    model_bytes: int
+    original_model_bytes: int
+    parity: Parity
+
+
+@dataclass(frozen=True)
 class StoredFile:
     """A file of the bundle."""
 
@@ -169,6 +190,8 @@ class Manifest:
         body_block: numbers of an int4 body that share a scale.
         max_length: tokens that the tokenizer cuts a text to; None for no limit.
         model: where the model is in the bundle's folder, with forward slashes.
+        further: other files of the same model, each with what was packed in it; () for a model of
+            one file, and then not in the file. Figures of the whole model count them.
         cached: the graph takes and gives keys and values of the tokens before.
         pooled: the graph has an output ``sentence_embedding`` too, made as ``pooling`` says.
         tables: every table that was packed, the largest first; () in bundles of older versions,
@@ -206,19 +229,22 @@ class Manifest:
     pooled: bool = False
     tables: tuple[StoredTable, ...] = ()
     heads: tuple[StoredHead, ...] = ()
+    further: tuple[FurtherModel, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
-    version: int = _VERSION_WITHOUT_HEADS
+    version: int = _FIRST_VERSION
 
     def __post_init__(self) -> None:
-        if self.heads and self.version < BUNDLE_VERSION:
-            object.__setattr__(self, "version", BUNDLE_VERSION)
+        least = _VERSION_OF_HEADS if self.heads else _FIRST_VERSION
+        least = _VERSION_OF_FURTHER if self.further else least
+        object.__setattr__(self, "version", max(self.version, least))
 
     def to_json(self) -> str:
         """The file's text; keys sorted."""
         data = dataclasses.asdict(self)
-        if not self.heads:
-            del data["heads"]  # which lighttoken did not know before version 2
+        for name in ("heads", "further"):
+            if not data[name]:
+                del data[name]  # which earlier versions of lighttoken do not know
         return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
 
@@ -256,7 +282,8 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = to_dataclass(Manifest, data, "manifest")
         _check_known(data, dataclasses.asdict(manifest))
-        _check_inside(manifest.model)
+        for model in (manifest.model, *(each.model for each in manifest.further)):
+            _check_inside(model)
     except FormatError as error:
         raise _damaged(path, error) from error
     return manifest
