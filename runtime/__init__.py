@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .evaluate.figures import Figure, Interval
     from .evaluate.model import EvaluatedModel, open_model
     from .session import Session, open_session
+    from .tasks.encoder_decoder import SpeechRecognition, TextToText
     from .tasks.feature_extraction import FeatureExtraction
     from .tasks.fill_mask import FillMask
     from .tasks.pipeline import Pipeline, open_pipeline
@@ -31,8 +32,10 @@ __all__ = [
     "QuestionAnswering",
     "Sampling",
     "Session",
+    "SpeechRecognition",
     "TextClassification",
     "TextGeneration",
+    "TextToText",
     "Tokenizer",
     "open_model",
     "open_pipeline",
@@ -52,8 +55,10 @@ _HOMES = {
     "QuestionAnswering": "tasks.question_answering",
     "Sampling": "tasks.sampling",
     "Session": "session",
+    "SpeechRecognition": "tasks.encoder_decoder",
     "TextClassification": "tasks.text_classification",
     "TextGeneration": "tasks.text_generation",
+    "TextToText": "tasks.encoder_decoder",
     "Tokenizer": "tasks.tokenize",
     "open_model": "evaluate.model",
     "open_pipeline": "tasks.pipeline",

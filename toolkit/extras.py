@@ -11,6 +11,8 @@ from .errors import MissingDependencyError
 # Packages by import name, for each extra of pyproject.toml that code of this project imports.
 EXTRAS = {
     "export": ("torch", "transformers", "onnxscript", "scipy", "huggingface_hub"),
+    "optimum": ("torch", "transformers", "optimum"),
+    "speech": ("torch", "transformers", "optimum", "soundfile", "scipy"),
     "probe": ("sklearn",),
     "report": ("jinja2", "markupsafe", "matplotlib"),
 }

@@ -5,8 +5,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from toolkit.ort import cpu_session, quiet_options
-
-from ..quiet import quiet
+from toolkit.quiet import quiet
 
 SUFFIX = ".ort"
 CONFIG_SUFFIX = ".required_operators.config"

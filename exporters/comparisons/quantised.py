@@ -8,8 +8,7 @@ import onnx
 
 from toolkit.errors import InputError
 from toolkit.files import write_aside
-
-from ..quiet import quiet
+from toolkit.quiet import quiet
 
 WORDS = ("original", "int8", "int4")
 """What ``--against`` may say in place of a path or a hub id."""

@@ -14,8 +14,8 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 
 from toolkit.errors import InputError, MissingDependencyError
+from toolkit.quiet import quiet, reason
 
-from ..quiet import quiet, reason
 from .apart import Job, in_own_process
 from .facts import WITH_HEADS, Facts
 from .genai import build_with_genai

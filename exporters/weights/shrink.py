@@ -11,12 +11,12 @@ import onnx_ir.passes.common as common_passes
 from numpy.typing import NDArray
 
 from toolkit.errors import InputError
+from toolkit.quiet import quiet, reason
 from toolkit.rounding import GroupedWeight
 
 from ..options import GROUP_SIZES, WEIGHTS
 from ..passes.quantize_products import QuantizeProducts
 from ..passes.quantize_tables import QuantizeTables
-from ..quiet import quiet, reason
 from .calibration import SecondMoments, second_moments
 from .products import Product, find_products
 

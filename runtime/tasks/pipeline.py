@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
-from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Pooling, read_manifest
+from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Pooling, read_manifest, verify_files
 from toolkit.errors import InputError
 
 from ..session import open_session
+from .encoder_decoder import (
+    SPEECH,
+    TEXT_TO_TEXT,
+    SpeechRecognition,
+    TextToText,
+    speech_recognition,
+    text_to_text,
+)
 from .feature_extraction import FeatureExtraction, feature_extraction
 from .fill_mask import FillMask, fill_mask
 from .question_answering import QuestionAnswering, question_answering
@@ -13,7 +21,15 @@ from .text_classification import TextClassification, text_classification
 from .text_generation import TextGeneration, text_generation
 from .tokenize import open_tokenizer
 
-Pipeline = FeatureExtraction | FillMask | TextClassification | QuestionAnswering | TextGeneration
+Pipeline = (
+    FeatureExtraction
+    | FillMask
+    | TextClassification
+    | QuestionAnswering
+    | TextGeneration
+    | TextToText
+    | SpeechRecognition
+)
 
 TASKS = (
     "feature-extraction",
@@ -21,6 +37,8 @@ TASKS = (
     "text-classification",
     "question-answering",
     "text-generation",
+    TEXT_TO_TEXT,
+    SPEECH,
 )
 
 
@@ -68,6 +86,14 @@ def open_pipeline(
     if task not in TASKS:
         raise InputError(f"task {task!r} has no pipeline; those that run are {', '.join(TASKS)}")
 
+    if task in (SPEECH, TEXT_TO_TEXT):
+        if manifest is None or like is not None:
+            raise InputError(f"task {task!r} is for bundles alone; give the bundle's folder")
+        if verify:
+            verify_files(folder, manifest)
+        if task == SPEECH:
+            return speech_recognition(folder, manifest, provider, threads=threads, op=op)
+        return text_to_text(folder, manifest, provider, threads=threads, op=op)
     session = open_session(model, provider, threads=threads, verify=verify, op=op)
     tokenizer = open_tokenizer(folder, max_length)
     if task == "fill-mask":

@@ -28,6 +28,8 @@ Examples:
   lighttoken run answers "Who sleeps?" "A cat sleeps by the river."
   cat texts.txt | lighttoken run minilm -
   lighttoken run gemma "The lighthouse keeper" --max-tokens 60
+  lighttoken run whisper speech.wav
+  lighttoken run translator "A cat sleeps by the river."
   lighttoken run gemma "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
 """
 _QUESTION = '{"question": "...", "context": "..."}'
@@ -62,6 +64,10 @@ _LABEL_WIDTH = 44
     default=None,
     help="Decoders: put the prompt into the tokenizer's chat template [default: if it has one].",
 )
+@click.option(
+    "--language",
+    help="Speech: the language spoken. Translation: the one to write, as the tokenizer names it.",
+)
 @json_option
 def command(
     bundle: Path,
@@ -76,15 +82,25 @@ def command(
     seed: int,
     stop: tuple[str, ...],
     chat: bool | None,
+    language: str | None,
     as_json: bool,
 ) -> None:
     """Run TEXTS through BUNDLE; - takes them from standard input, a line each.
 
-    Prints cosines between the sentences, the filled masks, the labels, the answers, or what a
-    decoder writes after each text, by the model's task. For answers give a question and its
+    Prints cosines between the sentences, the filled masks, the labels, the answers, what a decoder
+    writes after each text, its translation, or what is said in each recording, by the model's task.
+    Of speech models TEXTS are files of recordings. For answers give a question and its
     context, or one or more TEXTS that are {"question": "...", "context": "..."}.
     """
-    from runtime import FeatureExtraction, FillMask, Sampling, TextGeneration, open_pipeline
+    from runtime import (
+        FeatureExtraction,
+        FillMask,
+        Sampling,
+        SpeechRecognition,
+        TextGeneration,
+        TextToText,
+        open_pipeline,
+    )
     from runtime.tasks.question_answering import QuestionAnswering
 
     sampling = Sampling(temperature, top_k, top_p, seed)
@@ -94,6 +110,9 @@ def command(
     if isinstance(pipeline, TextGeneration):
         write = partial(pipeline, sampling=sampling, max_tokens=max_tokens, stop=stop, chat=chat)
         _written(write, texts, as_json)
+    elif isinstance(pipeline, SpeechRecognition | TextToText):
+        written = pipeline(texts, max_tokens=max_tokens, language=language)
+        _texts(texts, written, as_json)
     elif isinstance(pipeline, QuestionAnswering):
         _answers(pipeline, texts, as_json)
     elif isinstance(pipeline, FeatureExtraction):
@@ -180,6 +199,16 @@ def _written(write: "Callable[..., Generated]", texts: tuple[str, ...], as_json:
             f"{found.first_token_s * 1000:.0f} ms{speed}",
             highlight=False,
         )
+
+
+def _texts(given: tuple[str, ...], written: list[str], as_json: bool) -> None:
+    """What an encoder-decoder wrote; the text alone, so that it can be piped."""
+    if as_json:
+        pairs = zip(given, written, strict=True)
+        print_json([{"input": source, "text": text} for source, text in pairs])
+        return
+    for text in written:
+        click.echo(text)
 
 
 def _questions(texts: tuple[str, ...]) -> list[tuple[str, str]]:
