@@ -30,6 +30,8 @@ class Structure:
     def named(self, stem: str) -> "Structure":
         """The same structure for a model file of another name, such as ``encoder_model``."""
         model = PurePosixPath(self.model)
+        if model.stem == stem:
+            return self
         changed = self.data.replace(model.stem, stem, 1)
         return replace(self, model=str(model.with_stem(stem)), data=changed)
 

@@ -106,6 +106,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "width": manifest.width,
         "tables": [asdict(table) for table in manifest.tables],
         "heads": [asdict(head) for head in manifest.heads],
+        "further": [asdict(further) for further in manifest.further],
         "tied_head": manifest.tied_head,
         "packed_heads": manifest.packed_heads,
         "target": manifest.target,
@@ -143,8 +144,17 @@ def print_export(manifest: Manifest, target: Path) -> None:
             size(head.bytes),
             f"{head.dense_bytes / head.bytes:.1f}x",
         )
+    for further in manifest.further:
+        for each in further.tables:
+            table.add_row(
+                f"{each.rows:,} x {each.width} in {further.model}",
+                size(each.dense_bytes),
+                size(each.bytes),
+                f"{each.dense_bytes / each.bytes:.1f}x",
+            )
+    files = 1 + len(manifest.further)
     table.add_row(
-        "whole model",
+        "whole model" if files == 1 else f"whole model, {files} files",
         size(footprint.original_model_bytes),
         size(footprint.model_bytes),
         f"{footprint.original_model_bytes / footprint.model_bytes:.2f}x",

@@ -56,6 +56,12 @@ def command(model: Path, top: int, as_json: bool) -> None:
                 f"{size(head.bytes)}, {head.dense_bytes / head.bytes:.1f}x, {bits:.2f} bits a "
                 "parameter"
             )
+        for further in manifest.further:
+            held = ", ".join(f"{each.name} packed to {size(each.bytes)}" for each in further.tables)
+            say(
+                f"{further.model}: {size(further.model_bytes)}, was "
+                f"{size(further.original_model_bytes)}; {held or 'it looks nothing up'}"
+            )
         if len(manifest.tables) > 1:
             packed = plain_table(
                 "packed tables", "rows x width", "float32", "packed", "in the original"

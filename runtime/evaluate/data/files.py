@@ -62,7 +62,10 @@ class Files:
         asked = [measure for measure in NEEDS if getattr(self, measure) is not None]
         fitting = [f"--{measure}" for measure, (tasks, _) in NEEDS.items() if task in tasks]
         if not fitting:
-            raise InputError(f"{name} is a {task} model, which nothing here measures")
+            known = ", ".join(dict.fromkeys(one for tasks, _ in NEEDS.values() for one in tasks))
+            raise InputError(
+                f"{name} is for {task}, which has no measure here; those that have are {known}"
+            )
         if not asked:
             raise InputError(
                 f"nothing to measure {name} by, a {task} model; give {' or '.join(fitting)}"

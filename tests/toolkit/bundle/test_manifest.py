@@ -7,6 +7,7 @@ from toolkit.bundle.manifest import (
     BUNDLE_VERSION,
     MANIFEST_NAME,
     Footprint,
+    FurtherModel,
     Manifest,
     Parity,
     Pooling,
@@ -178,7 +179,23 @@ def test_heads_of_their_own_make_another_version(tmp_path):
     plain = json.loads(MANIFEST.to_json())
     assert (plain["version"], "heads" in plain) == (1, False)
     manifest = replace(MANIFEST, heads=(HEAD,))
-    assert manifest.version == BUNDLE_VERSION == 2
+    assert manifest.version == 2
     found = read_manifest(write(tmp_path, manifest.to_json()))
     assert found == manifest
     assert isinstance(found.heads[0], StoredHead)
+
+
+ENCODER = FurtherModel("encoder_model.onnx", (), 700, 700, Parity(0.0, 1e-6, 1e-6))
+
+
+def test_further_files_make_another_version(tmp_path):
+    assert "further" not in json.loads(MANIFEST.to_json())
+    manifest = replace(MANIFEST, further=(ENCODER,))
+    assert manifest.version == BUNDLE_VERSION == 3
+    assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
+
+
+def test_a_further_file_outside_of_the_bundle_is_refused(tmp_path):
+    outside = replace(MANIFEST, further=(replace(ENCODER, model="../encoder_model.onnx"),))
+    with pytest.raises(FormatError, match=r"'\.\./encoder_model\.onnx', outside of the bundle"):
+        read_manifest(write(tmp_path, outside.to_json()))
