@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import Budget
-from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
-from toolkit.errors import InputError
+from toolkit.bundle.manifest import Manifest, bundle_entries
 from toolkit.files import folder_aside
 from toolkit.progress import Progress, part
 
@@ -78,7 +77,8 @@ def export(
         budget: for the token table; by default what keeps a model of its kind, 12x for decoders
             and 25x for all others.
         options: exporter, form of the decode graph, seed.
-        force: replace an ``out`` that exists: a bundle or an empty folder, nothing else.
+        force: replace an ``out`` that exists: an empty folder, or a bundle whose folder holds what
+            its manifest names and nothing else.
         keep_original: a folder to keep the uncompressed .onnx in that is exported on the way.
         progress: told how far the work is.
         tell: told, a line each, what was left out and what was chosen among several files.
@@ -91,9 +91,9 @@ def export(
             left behind.
     """
     chosen, out = decided(options or ExportOptions()), Path(out)
-    if force:
-        _check_replaceable(out)
-    with folder_aside(out, force=force) as folder, tempfile.TemporaryDirectory() as work:
+    given = Path(source).expanduser()
+    aside = folder_aside(out, force=force, owned=bundle_entries, inputs=[given])
+    with aside as folder, tempfile.TemporaryDirectory() as work:
         state = Export(
             source=source,
             budget=budget,
@@ -123,9 +123,3 @@ def _run(state: Export, progress: Progress) -> None:
 
 def _tell_nobody(share: float, what: str) -> None:
     """Progress that goes nowhere."""
-
-
-def _check_replaceable(out: Path) -> None:
-    """A mistyped OUT with --force must not cost anyone a folder of photos."""
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
-        raise InputError(f"{out} is no bundle, so --force does not replace it; choose another name")
