@@ -359,6 +359,23 @@ def test_force_replaces_nothing_where_the_manifest_is_damaged(onnx_file, tmp_pat
     assert (out / "lighttoken.json").read_text() == "{"
 
 
+def test_a_folder_for_the_original_keeps_what_is_in_it(tiny_folder, quick, tmp_path):
+    source, keep = str(tiny_folder("BertModel")), tmp_path / "keep"
+    (keep / "original").mkdir(parents=True)
+    (keep / "original" / "model.onnx").write_text("mine")
+    with pytest.raises(InputError, match=r"original holds model.onnx, which lighttoken did not"):
+        export(source, tmp_path / "out", Budget(ratio=5), options=quick(), keep_original=keep)
+    assert (keep / "original" / "model.onnx").read_text() == "mine"
+    other = tmp_path / "other"
+    for number in (1, 2):
+        out = tmp_path / f"out{number}"
+        export(source, out, Budget(ratio=5), options=quick(), keep_original=other)
+    assert (other / "original" / "model.onnx").stat().st_size > 1000
+    with pytest.raises(BudgetError):
+        export(source, tmp_path / "out", Budget(ratio=5000), keep_original=tmp_path / "new")
+    assert not (tmp_path / "new" / "original").exists()
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_source_is_never_replaced(onnx_file, tmp_path, force):
     source = onnx_file()

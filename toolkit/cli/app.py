@@ -104,8 +104,8 @@ def _system_error(error: OSError) -> str:
     what = (error.strerror or str(error)).lower()
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{what}{where}; free some space and run again, nothing was written"
-    return f"{what}{where}; nothing was written"
+        return f"{what}{where}; free some space and run again, {_written()}"
+    return f"{what}{where}; {_written()}"
 
 
 def _written() -> str:
