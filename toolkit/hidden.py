@@ -41,7 +41,11 @@ class Hidden:
         self.out = out
         while True:
             self.folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}{_MARK}"))
-            self._lock = _lock_anew(self.folder / _LOCK)
+            try:
+                self._lock = _lock_anew(self.folder / _LOCK)
+            except OSError:  # a full disk
+                self.folder.rmdir()
+                raise
             if self._lock is not None:
                 break  # else another run took it for a dead one's and removed it: again
         self.new = self.folder / "new"
@@ -49,7 +53,11 @@ class Hidden:
             self.folder / name for name in ("ready", "old", "trash")
         )
         self._holds_old = False  # ``ready`` may be what was at OUT, so it is not removed
-        self.new.mkdir()
+        try:
+            self.new.mkdir()
+        except OSError:
+            self.remove()
+            raise
 
     def put(self) -> None:
         """Make it the output, where nothing is.

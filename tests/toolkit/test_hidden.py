@@ -1,5 +1,6 @@
 """Writers of one output that race, and that are killed at any moment; all are real processes."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -169,3 +170,15 @@ def test_an_empty_leftover_goes_once_it_is_old(tmp_path):
     os.utime(left, (0, 0))
     tidy(tmp_path / "out", listed)
     assert not left.exists()
+
+
+@pytest.mark.parametrize("call", ["os.open", "Path.mkdir"])
+def test_a_full_disk_leaves_no_hidden_folder(tmp_path, monkeypatch, call):
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(f"toolkit.hidden.{call}", fail)
+    with pytest.raises(OSError, match="no space"):
+        make(tmp_path / "out", "new")
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
