@@ -1,17 +1,23 @@
 """The main job: a source and a budget in, a checked bundle out."""
 
+import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit import Budget
-from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
+from toolkit.bundle.manifest import Manifest, bundle_entries
 from toolkit.errors import InputError
 from toolkit.files import folder_aside
+from toolkit.owned import check_owned, listed, write_listing
 from toolkit.progress import Progress, part
+from toolkit.signals import uninterrupted
 
 from .options import ExportOptions, decided
+from .sources.source import ORIGINAL
 from .steps.compress import compress_tables
 from .steps.compress_heads import compress_heads
 from .steps.heal import heal
@@ -80,8 +86,10 @@ def export(
         budget: for the token table; by default what keeps a model of its kind, 12x for decoders
             and 25x for all others.
         options: exporter, form of the decode graph, seed.
-        force: replace an ``out`` that exists: a bundle or an empty folder, nothing else.
-        keep_original: a folder to keep the uncompressed .onnx in that is exported on the way.
+        force: replace an ``out`` that exists: an empty folder, or a bundle whose folder holds what
+            its manifest names and nothing else.
+        keep_original: a folder to keep the uncompressed .onnx in that is exported on the way, as
+            ``original``. One of an earlier call is replaced, nothing else is.
         progress: told how far the work is.
         tell: told, a line each, what was left out and what was chosen among several files.
 
@@ -93,9 +101,9 @@ def export(
             left behind.
     """
     chosen, out = decided(options or ExportOptions()), Path(out)
-    if force:
-        _check_replaceable(out)
-    with folder_aside(out, force=force) as folder, tempfile.TemporaryDirectory() as work:
+    given = Path(source).expanduser()
+    aside = folder_aside(out, force=force, owned=bundle_entries, inputs=[given])
+    with aside as folder, tempfile.TemporaryDirectory() as work, _kept(keep_original):
         state = Export(
             source=source,
             budget=budget,
@@ -109,6 +117,29 @@ def export(
         for note in state.loaded.facts.notes:
             tell(note)
     return state.manifest
+
+
+@contextmanager
+def _kept(folder: Path | None) -> Iterator[None]:
+    """What the block keeps in ``folder``: complete, or nothing new."""
+    if folder is None:
+        yield
+        return
+    kept = folder / ORIGINAL
+    was_there = os.path.lexists(kept)
+    if was_there:
+        if kept.is_symlink() or not kept.is_dir():
+            raise InputError(f"{kept} is no folder, and is not replaced; name another folder")
+        check_owned(kept, listed, called=kept)
+    try:
+        yield
+    except BaseException:
+        if not was_there:
+            with uninterrupted():
+                shutil.rmtree(kept, ignore_errors=True)
+        raise
+    if kept.is_dir():
+        write_listing(kept)
 
 
 def _run(state: Export, progress: Progress) -> None:
@@ -125,9 +156,3 @@ def _run(state: Export, progress: Progress) -> None:
 
 def _tell_nobody(share: float, what: str) -> None:
     """Progress that goes nowhere."""
-
-
-def _check_replaceable(out: Path) -> None:
-    """A mistyped OUT with --force must not cost anyone a folder of photos."""
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
-        raise InputError(f"{out} is no bundle, so --force does not replace it; choose another name")

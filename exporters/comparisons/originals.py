@@ -24,7 +24,7 @@ def remember(source: Source, given: str) -> None:
     known[source.sha256] = str(path.absolute()) if path.exists() else given
     with contextlib.suppress(OSError, InputError):
         _file().parent.mkdir(parents=True, exist_ok=True)
-        with write_aside(_file()) as aside:
+        with write_aside(_file().resolve()) as aside:
             aside.write_text(json.dumps(known, indent=2), encoding="utf-8")
 
 

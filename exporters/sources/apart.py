@@ -15,6 +15,7 @@ from pathlib import Path
 
 from toolkit.errors import InputError
 from toolkit.json_files import last_json
+from toolkit.processes import end_with_parent, run_program
 
 from .facts import Facts
 
@@ -56,14 +57,8 @@ def in_own_process(job: Job) -> None:
     path = os.pathsep.join(path for path in sys.path if path)
     # Where the command runs may lie anything, also a torch.py: nothing is imported from there.
     safe = {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    done = subprocess.run(
-        _COMMAND,
-        input=json.dumps(vars(job) | paths | {"facts": facts}),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | safe,
-    )
+    given = json.dumps(vars(job) | paths | {"facts": facts})
+    done = run_program(_COMMAND, given=given, env=os.environ | safe)
     told = last_json(done.stdout)
     if "error" in told:
         raise InputError(str(told["error"]))
@@ -82,6 +77,7 @@ def _end(done: "subprocess.CompletedProcess[str]") -> str:
 
 
 def _main() -> None:
+    end_with_parent()
     from .to_onnx import export_here
 
     given = json.load(sys.stdin)

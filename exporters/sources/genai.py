@@ -5,7 +5,6 @@ that names it.
 """
 
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from typing import Any
 
 from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.errors import InputError, MissingDependencyError
+from toolkit.processes import run_program
 
 from .facts import Facts, read_json
 
@@ -86,9 +86,7 @@ def build_with_genai(
     call = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
     call += ["-i", str(folder), "-o", str(out), "-p", "fp32", "-e", "cpu"]
     call += ["-c", str(out.with_name("builder")), "--extra_options", f"hf_remote={trust}"]
-    done = subprocess.run(
-        call, capture_output=True, text=True, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-    )
+    done = run_program(call, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     built = genai_model(out)
     if done.returncode or built is None:
         told = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]

@@ -86,6 +86,7 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     return SourceTable(weight, folder / TOKENIZER, task, matrix if own else None)
 
 
+ORIGINAL = "original"  # the folder of what is exported, below the one that is given
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json", *HUB_PATTERNS]
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
@@ -229,7 +230,7 @@ def _from_folder(
     path, used = backends.export_onnx(
         folder,
         facts,
-        work / "original",
+        work / ORIGINAL,
         exporter,
         trust_remote_code=trust,
         with_past=with_past,

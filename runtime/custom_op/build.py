@@ -5,6 +5,7 @@ Needs the standard library alone: the wheel is built with it, where nothing else
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -90,12 +91,7 @@ def find_headers(named: Path | None) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "lighttoken" / "onnxruntime-headers"
     if not (folder / _API).is_file():
-        done = subprocess.run(
-            ["sh", str(SOURCES / "headers.sh"), str(folder)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = _call(["sh", str(SOURCES / "headers.sh"), str(folder)])
         if done.returncode or not (folder / _API).is_file():
             why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise BuildError(
@@ -126,14 +122,47 @@ def build(target: Target, headers: Path, out: Path) -> Path:
         if made is None:
             raise BuildError(f"the build made no {target.library}; please report this as a bug")
         out.parent.mkdir(parents=True, exist_ok=True)
-        aside = out.with_name(out.name + ".part")
-        shutil.copy(made, aside)
-        aside.replace(out)
+        _put(made, out)
     return out
 
 
+def _put(made: Path, out: Path) -> None:
+    """The library to ``out``, whole or not at all; an older one is replaced, nothing else is."""
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        raise BuildError(f"{out} is no file, and is not replaced; choose another folder with --out")
+    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+    os.close(handle)
+    try:
+        shutil.copy(made, name)
+        Path(name).replace(out)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _call(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run it; an exception on the way, as of Ctrl-C, ends it and all that it started."""
+    with tempfile.TemporaryDirectory() as temporary:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": temporary},
+            start_new_session=True,
+        )
+        try:
+            stdout, stderr = process.communicate()
+        except BaseException:
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _call(command)
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line.lower()]

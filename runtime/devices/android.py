@@ -29,13 +29,14 @@ def emit_android(
         job: as for :func:`.linux_arm64.emit_linux_arm64`; providers: those of onnxruntime's
             archives for Android.
         repeats: processes a measure.
-        force: replace ``out``.
+        force: replace an ``out`` that such a call wrote, if nothing was added to it.
 
     Raises:
-        InputError: ``out`` exists, a path is not here, or fewer than one process.
+        InputError: ``out`` exists and is not replaced, a path is not here, or fewer than one
+            process.
         FormatError: a damaged bundle or model.
     """
-    with folder_aside(out, force=force) as aside:
+    with folder_aside(out, force=force, inputs=[bundle]) as aside:
         job = copy_model(bundle, aside, job)
         if job.provider == _QNN:
             settings = {"backend_path": "libQnnHtp.so", **job.settings}

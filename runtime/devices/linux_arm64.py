@@ -27,13 +27,14 @@ def emit_linux_arm64(
         job: provider, threads, grid, runs, warmup; ``ids`` of the call whose outputs are compared,
             or none, and then outputs are not sent back. Its model, data and measure are not read.
         repeats: processes a measure.
-        force: replace ``out``.
+        force: replace an ``out`` that such a call wrote, if nothing was added to it.
 
     Raises:
-        InputError: ``out`` exists, a path is not here, or fewer than one process.
+        InputError: ``out`` exists and is not replaced, a path is not here, or fewer than one
+            process.
         FormatError: a damaged bundle or model.
     """
-    with folder_aside(out, force=force) as aside:
+    with folder_aside(out, force=force, inputs=[bundle]) as aside:
         job = copy_model(bundle, aside, job)
         plan = {
             "subject": bundle.resolve().name,

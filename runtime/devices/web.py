@@ -48,11 +48,11 @@ def emit_web(bundle: Path, out: Path, job: Job, *, force: bool = False) -> None:
         job: provider (``wasm`` or ``webgpu``), threads, grid, runs, warmup, and ``ids`` of the call
             whose outputs are compared. Its model, data and measure are not read, as the page takes
             each of :data:`MEASURES`.
-        force: replace ``out``.
+        force: replace an ``out`` that such a call wrote, if nothing was added to it.
 
     Raises:
         FormatError: no bundle, or a damaged one.
-        InputError: ``out`` exists, or another provider.
+        InputError: ``out`` exists and is not replaced, or another provider.
     """
     if job.provider not in PROVIDERS:
         raise InputError(f"provider {job.provider!r} is unknown to browsers; use wasm or webgpu")
@@ -67,7 +67,7 @@ def emit_web(bundle: Path, out: Path, job: Job, *, force: bool = False) -> None:
     }
     source = libraries_from(libraries)
     settings = _settings(bundle, manifest, job, source)
-    with folder_aside(out, force=force) as folder:
+    with folder_aside(out, force=force, inputs=[bundle]) as folder:
         for name, path in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)

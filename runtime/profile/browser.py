@@ -11,6 +11,7 @@ from pathlib import Path
 
 from toolkit.errors import InputError
 from toolkit.json_files import last_json
+from toolkit.signals import uninterrupted
 
 from ..setup import home
 from .measure.job import Answer, Job
@@ -97,15 +98,17 @@ def run_in_browser(job: Job, timeout_s: float) -> Answer:
         "modules": str(modules()),
         "browser": str(find_browser()),
     }
-    process = subprocess.Popen(
-        ["node", str(RUNNER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-    )
+    process: subprocess.Popen[str] | None = None
     try:
+        with uninterrupted():
+            process = subprocess.Popen(
+                ["node", str(RUNNER)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+            )
         stdout, stderr = process.communicate(json.dumps(task), timeout_s)
     except subprocess.TimeoutExpired as error:
         raise InputError(
@@ -113,7 +116,9 @@ def run_in_browser(job: Job, timeout_s: float) -> Answer:
             "ask for fewer runs or shorter texts"
         ) from error
     finally:
-        _end(process)
+        if process is not None:
+            with uninterrupted():
+                _end(process)
     told = last_json(stdout)
     if process.returncode == 0 and "figures" in told:
         return Answer.from_dict(told)

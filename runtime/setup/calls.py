@@ -1,11 +1,11 @@
 """Calls of other programs, whose failures become one line."""
 
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from toolkit.errors import InputError, MissingDependencyError
+from toolkit.processes import run_program
 
 
 def need(tool: str, get: str) -> str:
@@ -33,9 +33,7 @@ def call(
         InputError: it failed; ``failed`` is what that means to the user, and the program's own
             last line stands behind it.
     """
-    done = subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, errors="replace", check=False
-    )
+    done = run_program(command, folder=folder, env=env)
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines()]
         told = [line for line in lines if line]

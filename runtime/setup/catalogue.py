@@ -1,12 +1,14 @@
 """The runtimes that can be set up: what each is for, whether it is here, how it comes and goes."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.errors import InputError
-from toolkit.files import folder_aside
+from toolkit.files import folder_aside, user_cache
+from toolkit.owned import LISTING, check_owned, entries, listed, write_listing
 
 from . import arm64, home, qnn, web, xnnpack
 
@@ -103,10 +105,11 @@ def set_up(name: str) -> Path:
     folder = home() / name
     if not runtime.is_whole(folder):
         home().mkdir(parents=True, exist_ok=True)
-        with folder_aside(folder, force=True) as aside:
+        with folder_aside(folder, force=True, owned=_owned) as aside:
             runtime.fill(aside)
             if not runtime.is_whole(aside):
                 raise InputError(f"{name} came without its files; please report this as a bug")
+            write_listing(aside)
     return folder
 
 
@@ -114,18 +117,29 @@ def remove(name: str) -> bool:
     """Delete the runtime's folder; False if there was none.
 
     Raises:
-        InputError: no such runtime.
+        InputError: no such runtime, or something is in its folder that ``setup`` did not write.
     """
     _find(name)
     folder = home() / name
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return False
+    if folder.is_symlink() or not folder.is_dir():
+        raise InputError(f"{folder} is no folder that setup made; remove it yourself")
+    check_owned(folder, _owned, called=folder, act="deleted")
     shutil.rmtree(folder)
     return True
 
 
+def _owned(folder: Path) -> set[str]:
+    """What ``setup`` wrote there. In the user's cache that is all, without a list of it too."""
+    if home() == user_cache() and not (folder / LISTING).exists():
+        return {name for name, _ in entries(folder)}
+    return listed(folder)
+
+
 def _folder_bytes(folder: Path) -> int:
-    files = (path.lstat() for path in folder.rglob("*") if not path.is_dir())
+    every = (path for path in folder.rglob("*") if path != folder / LISTING)
+    files = (path.lstat() for path in every if not path.is_dir())
     return sum(status.st_size for status in files)
 
 

@@ -1,6 +1,8 @@
 """From a source to a bundle: right, whole, the same every time; or nothing at all."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -310,10 +312,103 @@ def test_an_out_that_exists_is_left_alone(onnx_file, quick, tmp_path):
     assert (out / "mine.txt").read_text() == "mine"
 
 
+def manifest_of(out, names):
+    """Let the manifest name these files too."""
+    path = out / "lighttoken.json"
+    data = json.loads(path.read_text())
+    data["files"] |= {name: {"bytes": 1, "sha256": ""} for name in names}
+    path.write_text(json.dumps(data))
+
+
+FOREIGN = {
+    ".git/HEAD": ".git",
+    "notes.txt": "notes.txt",
+    "sub/notes.txt": "sub",
+    "empty/": "empty",
+    "link": "link",
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_force_replaces_no_bundle_that_holds_more(exported, onnx_file, tmp_path, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "lighttoken.json").write_text(exported.manifest.to_json())
+    outside = str(tmp_path / "out" / name), f"../out/{name}"
+    manifest_of(out, {*outside, *(["link"] if name == "link" else [])})
+    if name == "link":
+        (out / name).symlink_to("lighttoken.json")
+    elif name.endswith("/"):
+        (out / name).mkdir()
+    else:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+    before = sorted(out.rglob("*"))
+    with pytest.raises(InputError, match=f"out holds {re.escape(FOREIGN[name])}, which lighttoken"):
+        export(str(onnx_file()), out, Budget(ratio=5), force=True)
+    assert sorted(out.rglob("*")) == before
+    assert left_beside(out) == {"out"}
+
+
+def test_force_replaces_nothing_where_the_manifest_is_damaged(onnx_file, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "lighttoken.json").write_text("{")
+    with pytest.raises(InputError, match=r"is damaged.*cannot tell which files are the bundle's"):
+        export(str(onnx_file()), out, Budget(ratio=5), force=True)
+    assert (out / "lighttoken.json").read_text() == "{"
+
+
+def test_a_folder_for_the_original_keeps_what_is_in_it(tiny_folder, quick, tmp_path):
+    source, keep = str(tiny_folder("BertModel")), tmp_path / "keep"
+    (keep / "original").mkdir(parents=True)
+    (keep / "original" / "model.onnx").write_text("mine")
+    with pytest.raises(InputError, match=r"original holds model.onnx, which lighttoken did not"):
+        export(source, tmp_path / "out", Budget(ratio=5), options=quick(), keep_original=keep)
+    assert (keep / "original" / "model.onnx").read_text() == "mine"
+    other = tmp_path / "other"
+    for number in (1, 2):
+        out = tmp_path / f"out{number}"
+        export(source, out, Budget(ratio=5), options=quick(), keep_original=other)
+    assert (other / "original" / "model.onnx").stat().st_size > 1000
+    with pytest.raises(BudgetError):
+        export(source, tmp_path / "out", Budget(ratio=5000), keep_original=tmp_path / "new")
+    assert not (tmp_path / "new" / "original").exists()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_source_is_never_replaced(onnx_file, tmp_path, force):
+    source = onnx_file()
+    before = source.read_bytes()
+    (tmp_path / "link").symlink_to(source)
+    os.link(source, tmp_path / "hard")
+    for out in (source, source.parent / ".." / source.parent.name / source.name):
+        with pytest.raises(InputError, match="is a file, which is not replaced"):
+            export(str(source), out, Budget(ratio=5), force=force)
+    with pytest.raises(InputError, match="is a file, which is not replaced"):
+        export(str(source), tmp_path / "hard", Budget(ratio=5), force=force)
+    with pytest.raises(InputError, match="is a link to"):
+        export(str(source), tmp_path / "link", Budget(ratio=5), force=force)
+    assert source.read_bytes() == before
+
+
+def test_a_bundle_that_is_the_source_is_not_replaced(exported, onnx_file, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "lighttoken.json").write_text(exported.manifest.to_json())
+    onnx_file().rename(out / "model.onnx")
+    for source in (out, out / "model.onnx"):
+        with pytest.raises(InputError, match="which is read; choose another name"):
+            export(str(source), out, Budget(ratio=5), force=True)
+    assert (out / "model.onnx").exists()
+
+
 def test_force_replaces_a_bundle(onnx_file, quick, tmp_path):
     source, out = str(onnx_file()), tmp_path / "out"
     export(source, out, Budget(ratio=5), options=quick())
-    (out / "stale.txt").write_text("of the old one")
+    (out / "tokenizer").mkdir()
+    (out / "tokenizer" / "stale.txt").write_text("of the old one")
+    manifest_of(out, {"tokenizer/stale.txt", "../../elsewhere"})
     manifest = export(source, out, Budget(ratio=4), options=quick(), force=True)
     assert describe_files(out) == manifest.files
     assert left_beside(out) == {"out"}

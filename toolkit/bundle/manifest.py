@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import FormatError
+from ..errors import FormatError, InputError
 from ..files import sha256
 from ..json_files import to_dataclass
+from ..owned import entries
 
 BUNDLE_VERSION = 3
 # Older versions of lighttoken read what they know: a bundle has the lowest version that says it.
@@ -310,6 +311,33 @@ def _check_inside(name: str) -> None:
     rooted = PurePosixPath(name).is_absolute() or Path(name).is_absolute()
     if rooted or ".." in Path(name).parts:
         raise FormatError(f"its model is {name!r}, outside of the bundle")
+
+
+def bundle_entries(folder: Path) -> set[str]:
+    """All that belongs to the bundle in ``folder``: what its manifest names, and sub-folders of it.
+
+    A link does not: bundles are written without.
+
+    Raises:
+        InputError: no bundle, or a manifest that cannot be read.
+    """
+    every = dict(entries(folder))
+    if MANIFEST_NAME not in every:
+        raise InputError(
+            f"{folder} is no bundle, so --force does not replace it (it holds "
+            f"{next(iter(every))}); choose another name"
+        )
+    try:
+        named = {MANIFEST_NAME, *read_manifest(folder).files}
+    except FormatError as error:
+        reason = str(error).rpartition(";")[0]
+        raise InputError(
+            f"{reason}, so --force cannot tell which files are the bundle's; choose another name"
+        ) from error
+    files = {name for name in named if name in every and every[name].is_file(follow_symlinks=False)}
+    return files | {
+        above.as_posix() for name in files for above in PurePosixPath(name).parents if above.name
+    }
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:

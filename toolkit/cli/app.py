@@ -1,5 +1,6 @@
 """The command group, and what becomes of errors: one line and exit code 2, never a traceback."""
 
+import contextlib
 import errno
 import os
 import sys
@@ -9,6 +10,8 @@ import click
 
 from toolkit.errors import LightTokenError
 from toolkit.extras import explain
+from toolkit.files import complete
+from toolkit.signals import Stopped, ignore_signals, raise_on_signals
 
 EXIT_BAD_INPUT = 2
 EXIT_BUG = 1
@@ -59,11 +62,15 @@ def main() -> NoReturn:
     # OpenMP threads that wait by spinning make training several times slower as soon as anything
     # else runs on the machine. Read once, when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(run(sys.argv[1:]))
+    raise_on_signals()
+    code = run(sys.argv[1:])
+    ignore_signals()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line; returns its exit code."""
+    complete.clear()
     try:
         outcome: Any = app.main(arguments, prog_name="lighttoken", standalone_mode=False)
     except LightTokenError as error:
@@ -73,7 +80,9 @@ def run(arguments: list[str]) -> int:
         hint = f"; see `{error.ctx.command_path} --help`" if usage else ""  # type: ignore[attr-defined]
         return _fail(error.format_message().rstrip(".") + hint)
     except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted; nothing was written")
+        return _fail(f"interrupted; {_written()}")
+    except Stopped as stopped:
+        return _fail(f"stopped; {_written()}", 128 + stopped.number)
     except BrokenPipeError:  # `lighttoken ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -95,10 +104,18 @@ def _system_error(error: OSError) -> str:
     what = (error.strerror or str(error)).lower()
     where = f" ({error.filename})" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{what}{where}; free some space and run again, nothing was written"
-    return f"{what}{where}; nothing was written"
+        return f"{what}{where}; free some space and run again, {_written()}"
+    return f"{what}{where}; {_written()}"
 
 
-def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return EXIT_BAD_INPUT
+def _written() -> str:
+    """What an end by a signal leaves: nothing, or what was complete before it."""
+    if not complete:
+        return "nothing was written"
+    return f"{', '.join(str(path) for path in complete)} was complete before"
+
+
+def _fail(message: str, code: int = EXIT_BAD_INPUT) -> int:
+    with contextlib.suppress(OSError):  # a terminal that is closed sends SIGHUP
+        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return code

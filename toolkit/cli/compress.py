@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from toolkit.allocate.budget import DEFAULT_RATIO, Budget
-from toolkit.errors import InputError
 from toolkit.extras import require
+from toolkit.files import check_apart, check_file, write_aside
 
 from .console import (
     budget_options,
@@ -38,7 +38,7 @@ Examples:
 @click.option("--tensor", help="Tensor of a .safetensors file [default: the largest matrix].")
 @effort_options
 @export_option("method", "seed")
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--force", is_flag=True, help="Replace OUT if it is a file.")
 @json_option
 def command(
     matrix: Path,
@@ -61,10 +61,8 @@ def command(
     budget = read_budget(ratio, max_bytes, min_cosine) or Budget(ratio=DEFAULT_RATIO)
     config = config_of(method, effort, additive_codebooks)
     require("export")
-    if target.exists() and not force:
-        raise InputError(f"{target} exists; pass --force to replace it or choose another name")
-    if not target.absolute().parent.is_dir():
-        raise InputError(f"folder {target.absolute().parent} is not here; create it first")
+    check_file(target, replace=force)
+    check_apart(target, matrix)
     from toolkit.methods.compress import check_matrix, compress
     from toolkit.table.matrix import read_matrix
     from toolkit.table.metrics import compare
@@ -79,8 +77,9 @@ def command(
             config=config,
             progress=report,
         )
-        embedding.save(target)
     quality = compare(table, embedding)
+    with write_aside(target, replace=force) as aside:
+        aside.write_bytes(embedding.to_bytes())
     figures: dict[str, Any] = {
         "rows": embedding.rows,
         "width": embedding.width,

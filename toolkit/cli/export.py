@@ -48,7 +48,9 @@ Examples:
 @budget_options
 @effort_options
 @export_options
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option(
+    "--force", is_flag=True, help="Replace OUT, if it is a bundle that holds nothing else."
+)
 @json_option
 def command(
     source: str,

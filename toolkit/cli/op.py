@@ -32,7 +32,8 @@ Examples:
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for the library [default: where sessions look; for another target, here].",
+    help="Folder for the library; an older one there is replaced [default: where sessions look; "
+    "for another target, here].",
 )
 @click.option(
     "--print", "only_print", is_flag=True, help="Print the CMake calls and build nothing."

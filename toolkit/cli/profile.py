@@ -98,7 +98,10 @@ Examples:
     "--all", "everything", is_flag=True, help="Show every figure, not only the usual ones."
 )
 @click.option(
-    "--report", "page", type=click.Path(path_type=Path), help="Write an HTML page with plots."
+    "--report",
+    "page",
+    type=click.Path(path_type=Path),
+    help="Write an HTML page with plots; an older one there is replaced, nothing else is.",
 )
 @click.option(
     "--predict",
@@ -114,7 +117,9 @@ Examples:
     help="Measure nothing here; write a folder (--out) that measures on your device.",
 )
 @click.option("--out", "folder", type=click.Path(path_type=Path), help="Folder that --emit writes.")
-@click.option("--force", is_flag=True, help="Replace that folder if it exists.")
+@click.option(
+    "--force", is_flag=True, help="Replace that folder, if --emit wrote all that is in it."
+)
 @click.option(
     "--results",
     "sent_back",
@@ -170,6 +175,9 @@ def command(
         return
     if page is not None:
         require("report")
+        from runtime.profile.report.html.page import check_page
+
+        check_page(page)
     devices = [read_results(path) for path in sent_back]
     manifest = None if bundle.is_file() else read_manifest(bundle)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
@@ -198,6 +206,7 @@ def command(
     if page is not None:
         from runtime.profile.report.html import write_html
 
+        check_page(page)  # measuring took long
         write_html(result, page)
     if as_json:
         print_json(result.to_dict())

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from toolkit.signals import Stopped
+
 from .console import json_option, print_json, say
 
 _EXAMPLE = """\b
@@ -63,6 +65,6 @@ def command(
             if show:
                 webbrowser.open(server.address)
             server.serve_forever()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             if not as_json:
                 say("ended")

@@ -197,7 +197,11 @@ class CompressedEmbedding:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write to ``path``: aside first, then renamed, so that no half file is ever seen."""
+        """Write to ``path``: aside first, then renamed, so that no half file is ever seen.
+
+        Raises:
+            InputError: no folder for it, or a folder, a link or a device is at ``path``.
+        """
         with write_aside(Path(path)) as aside:
             aside.write_bytes(self.to_bytes())
 

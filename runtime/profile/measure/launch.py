@@ -10,6 +10,8 @@ from pathlib import Path
 
 from toolkit.errors import InputError
 from toolkit.json_files import last_json
+from toolkit.processes import end_group
+from toolkit.signals import uninterrupted
 
 from ..browser import run_in_browser
 from ..places import Place, find_place
@@ -36,6 +38,7 @@ class Launcher:
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._folder = tempfile.TemporaryDirectory(prefix="lighttoken-")
+        self._temporary = tempfile.TemporaryDirectory(prefix="lighttoken-")  # the processes' own
         self._references: dict[str, Answer] = {}
 
     def __enter__(self) -> "Launcher":
@@ -44,6 +47,7 @@ class Launcher:
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
+        self._temporary.cleanup()
 
     def reference(self, job: Job) -> Answer:
         """What the job's file gives for its ids on the CPU, by standard operators; asked once.
@@ -69,21 +73,54 @@ class Launcher:
         """
         if place.in_browser:
             return Outcome(run_in_browser(job, self._timeout_s))
-        command = [place.python, "-P", "-m", MODULE]
+        process: subprocess.Popen[str] | None = None
         try:
-            process = subprocess.Popen(
-                command,
+            with uninterrupted():
+                process = self._start(place)
+            stdout, stderr, samples, overdue = self._ask(process, job, watch)
+        finally:
+            if process is not None:  # an exception may have come while it ran
+                end_group(process)
+        if overdue:
+            raise InputError(
+                f"measuring {job.model} took longer than {self._timeout_s:g} s; "
+                "ask for fewer runs or shorter texts"
+            )
+        told = last_json(stdout)
+        if process.returncode == 0 and isinstance(told.get("answer"), dict):
+            return Outcome(Answer.from_dict(told["answer"]), samples)
+        if isinstance(told.get("error"), str):
+            raise InputError(f"measuring failed: {told['error']}")
+        raise InputError(
+            f"the process that measured {job.model} {_ending(process.returncode, stderr)}"
+        )
+
+    def _start(self, place: Place) -> "subprocess.Popen[str]":
+        folder = self._folder.name
+        try:
+            return subprocess.Popen(
+                [place.python, "-P", "-m", MODULE],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 encoding="utf-8",
                 errors="replace",
                 # Its files alone, not the working folder: something else could have their names.
-                cwd=self._folder.name,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join([self._folder.name, *place.path])},
+                cwd=folder,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join([folder, *place.path]),
+                    "TMPDIR": self._temporary.name,
+                },
+                start_new_session=True,
             )
         except OSError as error:
             raise InputError(f"{place.python} does not start ({error.strerror})") from error
+
+    def _ask(
+        self, process: "subprocess.Popen[str]", job: Job, watch: bool
+    ) -> tuple[str, str, tuple[tuple[float, int], ...], bool]:
+        """What it prints on stdout and stderr, its RSS over time, and whether it took too long."""
         watcher = Watch(process.pid) if watch else None
         timer = threading.Timer(self._timeout_s, process.kill)
         timer.start()
@@ -96,20 +133,7 @@ class Launcher:
             timer.cancel()
             if watcher is not None:
                 watcher.stop()
-        if overdue:
-            raise InputError(
-                f"measuring {job.model} took longer than {self._timeout_s:g} s; "
-                "ask for fewer runs or shorter texts"
-            )
-        told = last_json(stdout)
-        if process.returncode == 0 and isinstance(told.get("answer"), dict):
-            samples = tuple(watcher.samples) if watcher is not None else ()
-            return Outcome(Answer.from_dict(told["answer"]), samples)
-        if isinstance(told.get("error"), str):
-            raise InputError(f"measuring failed: {told['error']}")
-        raise InputError(
-            f"the process that measured {job.model} {_ending(process.returncode, stderr)}"
-        )
+        return stdout, stderr, tuple(watcher.samples) if watcher is not None else (), overdue
 
 
 def _ending(status: int, stderr: str) -> str:

@@ -1,8 +1,10 @@
 """The native kernel: every variant gives what ``lookup`` and the standard graph give."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import onnx
 import onnx.parser
 import onnx_ir as ir
 import onnxruntime as ort
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +23,7 @@ from exporters.ops.lookup import decode_model
 from exporters.passes.compress_head import CompressHead
 from exporters.passes.compress_table import CompressTable
 from runtime import native, open_session
-from runtime.custom_op.build import TARGETS, BuildError, build, cmake_call, find_headers
+from runtime.custom_op.build import TARGETS, BuildError, _put, build, cmake_call, find_headers
 from toolkit import Budget, CompressedEmbedding, compress
 from toolkit.cli.app import run
 from toolkit.cli.op import command
@@ -622,3 +625,52 @@ def test_the_library_is_small_and_needs_no_onnxruntime(library):
         needed = subprocess.run(["ldd", library], capture_output=True, text=True, check=True).stdout
         assert "onnxruntime" not in needed
         assert "stdc++" not in needed
+
+
+PUTS = """
+import os, pathlib, signal, subprocess, sys, time
+from runtime.custom_op import build
+build._call([sys.executable, "-c", sys.argv[1], sys.argv[2]])
+"""
+COMPILES = """
+import os, pathlib, subprocess, sys, tempfile, time
+tempfile.mkdtemp()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {child.pid} .")
+time.sleep(300)
+"""
+
+
+def test_a_build_that_is_interrupted_leaves_no_compiler(tmp_path):
+    (tmp_path / "tmp").mkdir()
+    pids = tmp_path / "pids"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PUTS, COMPILES, str(pids)],
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not (pids.exists() and pids.read_text().endswith(".")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    family = [psutil.Process(int(pid)) for pid in pids.read_text().split()[:2]]
+    process.send_signal(signal.SIGINT)
+    process.wait(timeout=60)
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+    left = [path.name for path in (tmp_path / "tmp").iterdir() if path.name != ".ses"]
+    assert left == []
+
+
+def test_the_library_replaces_a_library_and_nothing_else(tmp_path):
+    made, out = tmp_path / "made", tmp_path / "out.so"
+    made.write_text("new")
+    _put(made, out)
+    out.write_text("old")
+    _put(made, out)
+    assert out.read_text() == "new"
+    (tmp_path / "link.so").symlink_to("out.so")
+    (tmp_path / "folder.so").mkdir()
+    for name in ("link.so", "folder.so"):
+        with pytest.raises(BuildError, match=f"{name} is no file, and is not replaced"):
+            _put(made, tmp_path / name)
+    assert {path.name for path in tmp_path.iterdir()} == {"made", "out.so", "link.so", "folder.so"}

@@ -19,6 +19,7 @@ from runtime.custom_op.build import BuildError, find_headers
 from runtime.devices.android import emit_android
 from runtime.devices.linux_arm64 import emit_linux_arm64
 from runtime.devices.results import KIND, SCHEMA, read_results
+from runtime.devices.web import emit_web
 from runtime.profile.measure.job import Job
 from runtime.setup import home
 from runtime.setup.calls import write_program
@@ -164,6 +165,22 @@ def test_what_cannot_be_emitted_leaves_nothing(emit, bundle, tmp_path, job):
     with pytest.raises(InputError, match="exists"):
         emit(bundle, out, job)
     emit(bundle, out, job, force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "out"]
+
+
+@pytest.mark.parametrize("emit", [*EMITTERS, emit_web])
+def test_force_replaces_what_was_emitted_and_nothing_else(emit, bundle, tmp_path, job):
+    out = tmp_path / "out"
+    if emit is emit_web:
+        job = replace(job, provider="wasm")
+    emit(bundle, out, job)
+    emit(bundle, out, job, force=True)
+    with pytest.raises(InputError, match=r"out holds .*/bundle, which is read"):
+        emit(out / "bundle", out, job, force=True)
+    (out / "results.json").write_text("hours of measuring")
+    with pytest.raises(InputError, match=r"out holds results.json, which lighttoken did not write"):
+        emit(bundle, out, job, force=True)
+    assert (out / "results.json").read_text() == "hours of measuring"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "out"]
 
 

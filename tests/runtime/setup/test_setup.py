@@ -11,6 +11,7 @@ from runtime import setup
 from runtime.setup import arm64, catalogue, debian, home, qnn, web, xnnpack
 from runtime.setup.calls import call, write_program
 from toolkit.errors import InputError, MissingDependencyError
+from toolkit.owned import LISTING
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +79,9 @@ def test_sets_up_once(fake, place):
 
 
 def test_a_failed_attempt_leaves_what_was_there(fake, place):
-    (place / "qnn").mkdir(parents=True)
-    (place / "qnn" / "old").touch()
+    fake(lambda folder: [(folder / name).touch() for name in ("whole", "old")])
+    catalogue.set_up("qnn")
+    (place / "qnn" / "whole").unlink()
 
     def fill(folder):
         (folder / "half").touch()
@@ -88,19 +90,19 @@ def test_a_failed_attempt_leaves_what_was_there(fake, place):
     fake(fill)
     with pytest.raises(InputError, match="no network"):
         catalogue.set_up("qnn")
-    assert [path.name for path in place.rglob("*")] == ["qnn", "old"]
+    assert {path.name for path in place.rglob("*")} == {"qnn", "old", LISTING}
 
 
 def test_what_is_not_whole_is_no_success_and_is_made_anew(fake, place):
     fake(lambda folder: None)
     with pytest.raises(InputError, match="came without its files"):
         catalogue.set_up("qnn")
-    (place / "qnn").mkdir()
-    (place / "qnn" / "half").touch()
-    assert not catalogue.is_here("qnn")
     fake(lambda folder: (folder / "whole").touch())
     catalogue.set_up("qnn")
-    assert [path.name for path in (place / "qnn").iterdir()] == ["whole"]
+    (place / "qnn" / "whole").unlink()
+    assert not catalogue.is_here("qnn")
+    catalogue.set_up("qnn")
+    assert {path.name for path in (place / "qnn").iterdir()} == {"whole", LISTING}
 
 
 def test_removes(fake, place):
@@ -109,6 +111,39 @@ def test_removes(fake, place):
     assert catalogue.remove("qnn")
     assert not (place / "qnn").exists()
     assert not catalogue.remove("qnn")
+
+
+def test_what_setup_did_not_write_is_not_deleted(fake, place):
+    (place / "qnn").mkdir(parents=True)
+    (place / "qnn" / "mine").touch()
+    fake(lambda folder: (folder / "whole").touch())
+    for act in (catalogue.set_up, catalogue.remove):
+        with pytest.raises(InputError, match="qnn holds mine, which lighttoken did not write"):
+            act("qnn")
+    assert [path.name for path in place.rglob("*")] == ["qnn", "mine"]
+    (place / "qnn" / "mine").rename(place / "mine")
+    catalogue.set_up("qnn")
+    (place / "qnn" / "notes").touch()
+    with pytest.raises(InputError, match="notes, which lighttoken did not write, so it is not del"):
+        catalogue.remove("qnn")
+    assert (place / "qnn" / "whole").exists()
+    (place / "web").symlink_to("qnn")
+    with pytest.raises(InputError, match="no folder that setup made; remove it yourself"):
+        catalogue.remove("web")
+    assert (place / "web").is_symlink()
+
+
+def test_in_the_cache_what_older_versions_set_up_can_go(fake, monkeypatch, tmp_path):
+    monkeypatch.delenv(setup.VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (home() / "qnn" / "below").mkdir(parents=True)
+    (home() / "qnn" / "below" / "half").touch()
+    fake(lambda folder: (folder / "whole").touch())
+    catalogue.set_up("qnn")
+    assert {path.name for path in (home() / "qnn").iterdir()} == {"whole", LISTING}
+    (home() / "qnn" / LISTING).unlink()
+    assert catalogue.remove("qnn")
+    assert not (home() / "qnn").exists()
 
 
 @pytest.mark.parametrize("act", [catalogue.set_up, catalogue.remove])

@@ -95,3 +95,40 @@ def test_existing_out_needs_force(lighttoken, fails, small_table, tmp_path: Path
     assert (tmp_path / "out").read_text() == "mine"
     arguments = ("compress", tmp_path / "table.npy", tmp_path / "out", "--ratio", 8, "--force")
     assert lighttoken(*arguments).code == 0
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_the_matrix_is_never_replaced(fails, small_table, tmp_path: Path, force: tuple[str, ...]):
+    source = tmp_path / "table.npy"
+    np.save(source, small_table)
+    before = source.read_bytes()
+    (tmp_path / "hard").hardlink_to(source)
+    (tmp_path / "link").symlink_to(source)
+    (tmp_path / "folder").mkdir()
+    for name in ("table.npy", "hard", "folder/../table.npy"):
+        line = fails("compress", source, tmp_path / name, "--ratio", 8, *force)
+        assert ("which is read" if force else "exists; pass --force") in line
+    assert "is a link to" in fails("compress", source, tmp_path / "link", *force)
+    assert "is a folder" in fails("compress", source, tmp_path / "folder", *force)
+    assert "is a device or a pipe" in fails("compress", source, "/dev/null", *force)
+    assert source.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_file_that_appears_meanwhile_is_left(
+    fails, small_table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from toolkit.table import metrics
+
+    np.save(tmp_path / "table.npy", small_table)
+    out, compare = tmp_path / "out", metrics.compare
+
+    def compare_and_write(*arguments):
+        out.write_text("mine")
+        return compare(*arguments)
+
+    monkeypatch.setattr(metrics, "compare", compare_and_write)
+    line = fails("compress", tmp_path / "table.npy", out, "--ratio", 8, "--effort", "fast")
+    assert "out exists" in line
+    assert out.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"table.npy", "out"}

@@ -92,3 +92,15 @@ def test_results_that_are_none(fails, tiny_bundle: Path, tmp_path: Path):
 def test_a_model_that_is_not_there(fails, tiny_bundle: Path, tmp_path: Path):
     line = fails("profile", tiny_bundle, "--against", tmp_path / "no.onnx", *FEW)
     assert "no.onnx" in line
+
+
+def test_a_page_replaces_no_file_of_the_users(fails, tiny_bundle: Path, tmp_path: Path):
+    page = tmp_path / "report.html"
+    page.write_text("my notes")
+    assert "is no page of lighttoken profile" in fails("profile", tiny_bundle, "--report", page)
+    assert page.read_text() == "my notes"
+    assert "is a folder" in fails("profile", tiny_bundle, "--report", tmp_path)
+    model = tiny_bundle / "model.onnx"
+    before = model.read_bytes()
+    assert "is no page" in fails("profile", tiny_bundle, "--report", model)
+    assert model.read_bytes() == before

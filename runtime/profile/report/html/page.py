@@ -5,13 +5,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from toolkit.errors import InputError
 from toolkit.extras import require
-from toolkit.files import write_aside
+from toolkit.files import check_file, write_aside
 
 from ..report import ProfileReport
 from . import across, figures, headline, memory, method, partition, sizes, speed, writing
 from .words import count, listed
 
+_MADE_BY = b'<meta name="generator" content="lighttoken profile">'  # as the template has it
+_HEAD = 2000  # bytes within which it stands
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -83,12 +86,27 @@ def code(text: str) -> Markup:
 
 
 def write_html(report: ProfileReport, path: Path) -> None:
-    """Write :func:`to_html` to ``path``, which is replaced if it exists.
+    """Write :func:`to_html` to ``path``, a file that is replaced if it exists.
 
     Raises:
-        InputError: the folder of ``path`` is not here.
+        InputError: the folder of ``path`` is not here, or a folder, a link or a device is there.
         MissingDependencyError: as :func:`to_html`.
     """
     text = to_html(report)
     with write_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def check_page(path: Path) -> None:
+    """Whether a page may be written to ``path``; asked before hours of measuring.
+
+    Raises:
+        InputError: the folder of ``path`` is not here, or something else than such a page is there.
+    """
+    check_file(path, replace=True)
+    if path.exists():
+        with path.open("rb") as file:
+            if _MADE_BY not in file.read(_HEAD):
+                raise InputError(
+                    f"{path} exists and is no page of lighttoken profile; choose another name"
+                )

@@ -18,6 +18,7 @@ from runtime.profile.report.html import page as page_module
 from runtime.profile.report.html import to_html, write_html
 from runtime.profile.report.html.bars import Bar, BarGroup, Share, Stack, draw_bars, draw_stacks
 from runtime.profile.report.html.lines import Line, apart, draw_lines, thin
+from runtime.profile.report.html.page import check_page
 from runtime.profile.report.html.words import amount, ratio_words, shorten
 from runtime.profile.report.html.words import spread as range_of
 from runtime.profile.report.read import read_report
@@ -663,3 +664,17 @@ def test_a_decoder_has_a_section_of_its_own():
     assert "wrote 48 tokens" in page
     assert "latency" not in section
     assert read_report(json.loads(json.dumps(report.to_dict()))) == report
+
+
+def test_a_page_replaces_a_page_and_nothing_else(report, tmp_path):
+    path = tmp_path / "report.html"
+    check_page(path)
+    write_html(report, path)
+    check_page(path)
+    path.write_text("my notes")
+    with pytest.raises(InputError, match=r"report.html exists and is no page of lighttoken"):
+        check_page(path)
+    path.unlink()
+    path.symlink_to("elsewhere.html")
+    with pytest.raises(InputError, match=r"report.html is a link to elsewhere.html, which is not"):
+        check_page(path)
