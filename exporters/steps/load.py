@@ -51,6 +51,7 @@ def load(state: Export, report: Report) -> None:
     state.model = load_plain(state.loaded.path)
     check_opset(state.model)
     state.tables = choose_tables(state.model.graph, options.table, options.all_tables)
+    _say_what_stays(state)
     for table in state.tables:
         check_goes(table)
     if options.sample_inputs is not None:

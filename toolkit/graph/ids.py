@@ -14,7 +14,9 @@ _CARRIES: dict[str, tuple[int, ...] | None] = {  # None: all inputs
     **dict.fromkeys(("Slice", "Expand", "Transpose", "Clip", "Pad", "Tile", "Split"), (0,)),
     **dict.fromkeys(("Gather", "GatherND", "GatherElements", "Trilu", "Compress"), (0,)),
     **dict.fromkeys(("ScatterElements", "ScatterND"), (0, 2)),
-    **dict.fromkeys(("Concat", "Min", "Max", "Add", "Sub", "Mul", "Mod"), None),
+    **dict.fromkeys(("CastLike", "ReverseSequence", "Unique", "Neg", "Abs", "BitShift"), (0,)),
+    **dict.fromkeys(("Concat", "Min", "Max", "Sum", "Add", "Sub", "Mul", "Div", "Mod"), None),
+    **dict.fromkeys(("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"), None),  # hashes
     "Where": (1, 2),
 }
 
