@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .tasks.sampling import Sampling
     from .tasks.text_classification import TextClassification
     from .tasks.text_generation import TextGeneration
+    from .tasks.token_classification import TokenClassification
     from .tasks.tokenize import Tokenizer, open_tokenizer
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Session",
     "TextClassification",
     "TextGeneration",
+    "TokenClassification",
     "Tokenizer",
     "open_model",
     "open_pipeline",
@@ -54,6 +56,7 @@ _HOMES = {
     "Session": "session",
     "TextClassification": "tasks.text_classification",
     "TextGeneration": "tasks.text_generation",
+    "TokenClassification": "tasks.token_classification",
     "Tokenizer": "tasks.tokenize",
     "open_model": "evaluate.model",
     "open_pipeline": "tasks.pipeline",

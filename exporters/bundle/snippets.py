@@ -14,6 +14,7 @@ _TEXTS: dict[str, tuple[str | tuple[str, str], ...]] = {
     "feature-extraction": ("A cat sleeps.", "A kitten is napping."),
     "fill-mask": ("Paris is the capital of [MASK].",),
     "text-classification": ("What a lovely film.",),
+    "token-classification": ("Ada Lovelace lived in London.",),
     "text-generation": ("Once upon a time",),
     "question-answering": (("Who sleeps?", "A cat sleeps by the river."),),
 }
@@ -100,6 +101,7 @@ _KINDS = {
     "feature-extraction": "ORTModelForFeatureExtraction",
     "fill-mask": "ORTModelForMaskedLM",
     "text-classification": "ORTModelForSequenceClassification",
+    "token-classification": "ORTModelForTokenClassification",
     "text-generation": "ORTModelForCausalLM",
     "question-answering": "ORTModelForQuestionAnswering",
 }
@@ -132,7 +134,7 @@ const results = await run({texts}{settings});
 
 _JS_POOLING = ("mean", "cls")
 # It feeds a text generator token by token, which takes a cache.
-_JS_TASKS = ("feature-extraction", "fill-mask", "text-classification")
+_JS_TASKS = ("feature-extraction", "fill-mask", "text-classification", "token-classification")
 
 
 def snippets(manifest: Manifest) -> list[str]:

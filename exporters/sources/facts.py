@@ -35,6 +35,7 @@ _TASKS = {
     "ForMaskedLM": "fill-mask",
     "ForPreTraining": "feature-extraction",
     "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
     "ForQuestionAnswering": "question-answering",
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",
@@ -88,6 +89,7 @@ class Facts:
         remote_code: the folder, or a repository that it names, brings Python code for the model.
         model_type: transformers' word for the family, None where config.json has none.
         has_mask: the tokenizer names a token that stands for a masked one.
+        labels: how many labels config.json names.
         left_out: modules of sentence-transformers after pooling that the graph does not hold.
         notes: what a user should know of what was not read, and of what does not travel.
     """
@@ -100,6 +102,7 @@ class Facts:
     remote_code: bool = False
     model_type: str | None = None
     has_mask: bool = False
+    labels: int = 0
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -139,6 +142,7 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         remote_code=bool(config.get("auto_map")),
         model_type=model_type if isinstance(model_type, str) else None,
         has_mask=any(settings.read(name).get("mask_token") for name in _NAME_TOKENS),
+        labels=len(named) if isinstance(named := config.get("id2label"), dict) else 0,
         left_out=modules.left_out,
         notes=tuple(settings.notes),
     )

@@ -19,13 +19,14 @@ _VECTORS = {
 _ANSWERS = {"start_logits", "end_logits"}
 
 
-def task_of(graph: ir.Graph, told: str, *, has_mask: bool) -> str:
+def task_of(graph: ir.Graph, told: str, *, has_mask: bool, labels: int = 0) -> str:
     """The task of a graph; ``told`` where its outputs do not say otherwise.
 
     Args:
         graph: of an .onnx file.
         told: the task that the files beside it name.
         has_mask: whether the tokenizer has a token that stands for a masked one.
+        labels: how many labels the files beside it name.
     """
     outputs = {str(value.name): value for value in graph.outputs}
     if outputs.keys() >= _ANSWERS:
@@ -33,13 +34,15 @@ def task_of(graph: ir.Graph, told: str, *, has_mask: bool) -> str:
     rows = max((table.rows for table in find_tables(graph)), default=0)
     logits = outputs.get("logits")
     if logits is not None:
-        return _of_logits(graph, logits, told, has_mask, rows)
+        return _of_logits(graph, logits, told, has_mask, labels, rows)
     if told in WITH_HEADS and not any(_is_vocabulary(value, rows) for value in graph.outputs):
         return FEATURES
     return FEATURES if outputs.keys() <= _VECTORS else told
 
 
-def _of_logits(graph: ir.Graph, logits: ir.Value, told: str, has_mask: bool, rows: int) -> str:
+def _of_logits(
+    graph: ir.Graph, logits: ir.Value, told: str, has_mask: bool, labels: int, rows: int
+) -> str:
     if told == "text2text-generation":
         return told
     rank = None if logits.shape is None else len(logits.shape)
@@ -50,7 +53,7 @@ def _of_logits(graph: ir.Graph, logits: ir.Value, told: str, has_mask: bool, row
         if rank == 3 and words:
             cached = any(is_cache(str(value.name)) for value in graph.inputs)
             return "fill-mask" if has_mask and not cached else "text-generation"
-        if rank == 3 and isinstance(_width(logits), int):
+        if rank == 3 and (isinstance(_width(logits), int) or (told == FEATURES and labels)):
             return TOKENS
     return told
 

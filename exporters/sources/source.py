@@ -161,7 +161,8 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     outputs = {value.name for value in graph.outputs}
     folder = _settings_folder(path)
     facts = read_facts(folder, is_onnx=True)
-    facts = replace(facts, task=task_of(graph, facts.task, has_mask=facts.has_mask))
+    task = task_of(graph, facts.task, has_mask=facts.has_mask, labels=facts.labels)
+    facts = replace(facts, task=task)
     genai = path.parent / GENAI_CONFIG
     if "logits" in outputs:
         facts = genai_facts(facts, genai.parent)

@@ -11,14 +11,23 @@ from .fill_mask import FillMask, fill_mask
 from .question_answering import QuestionAnswering, question_answering
 from .text_classification import TextClassification, text_classification
 from .text_generation import TextGeneration, text_generation
+from .token_classification import TokenClassification, token_classification
 from .tokenize import open_tokenizer
 
-Pipeline = FeatureExtraction | FillMask | TextClassification | QuestionAnswering | TextGeneration
+Pipeline = (
+    FeatureExtraction
+    | FillMask
+    | TextClassification
+    | TokenClassification
+    | QuestionAnswering
+    | TextGeneration
+)
 
 TASKS = (
     "feature-extraction",
     "fill-mask",
     "text-classification",
+    "token-classification",
     "question-answering",
     "text-generation",
 )
@@ -74,6 +83,8 @@ def open_pipeline(
         return fill_mask(session, tokenizer)
     if task == "text-classification":
         return text_classification(session, tokenizer, folder)
+    if task == "token-classification":
+        return token_classification(session, tokenizer, folder)
     if task == "question-answering":
         return question_answering(session, tokenizer)
     if task == "text-generation":

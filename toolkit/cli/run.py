@@ -16,7 +16,7 @@ from toolkit.errors import InputError
 from .console import err, json_option, no_op_option, out, plain_table, print_json, say
 
 if TYPE_CHECKING:
-    from runtime import FeatureExtraction, FillMask, TextClassification
+    from runtime import FeatureExtraction, FillMask, TextClassification, TokenClassification
     from runtime.tasks.question_answering import QuestionAnswering
     from runtime.tasks.text_generation import Generated
 
@@ -25,6 +25,7 @@ Examples:
   lighttoken run minilm "A cat sleeps." "A kitten naps." "Stocks fell."
   lighttoken run bert "Paris is the [MASK] of France."
   lighttoken run sentiment "What a lovely film."
+  lighttoken run names "Ada Lovelace lived in London."
   lighttoken run answers "Who sleeps?" "A cat sleeps by the river."
   cat texts.txt | lighttoken run minilm -
   lighttoken run gemma "The lighthouse keeper" --max-tokens 60
@@ -80,11 +81,18 @@ def command(
 ) -> None:
     """Run TEXTS through BUNDLE; - takes them from standard input, a line each.
 
-    Prints cosines between the sentences, the filled masks, the labels, the answers, or what a
-    decoder writes after each text, by the model's task. For answers give a question and its
-    context, or one or more TEXTS that are {"question": "...", "context": "..."}.
+    Prints cosines between the sentences, the filled masks, the labels of texts or of words, the
+    answers, or what a decoder writes after each text, by the model's task. For answers give a
+    question and its context, or one or more TEXTS that are {"question": "...", "context": "..."}.
     """
-    from runtime import FeatureExtraction, FillMask, Sampling, TextGeneration, open_pipeline
+    from runtime import (
+        FeatureExtraction,
+        FillMask,
+        Sampling,
+        TextGeneration,
+        TokenClassification,
+        open_pipeline,
+    )
     from runtime.tasks.question_answering import QuestionAnswering
 
     sampling = Sampling(temperature, top_k, top_p, seed)
@@ -100,6 +108,8 @@ def command(
         _vectors(pipeline, texts, as_json)
     elif isinstance(pipeline, FillMask):
         _masks(pipeline, texts, as_json)
+    elif isinstance(pipeline, TokenClassification):
+        _spans(pipeline, texts, as_json)
     else:
         _labels(pipeline, texts, as_json)
 
@@ -146,6 +156,20 @@ def _labels(pipeline: "TextClassification", texts: tuple[str, ...], as_json: boo
     for text, result in zip(texts, results, strict=True):
         table.add_row(_short(text), result.label, f"{result.score:.3f}")
     out.print(table)
+
+
+def _spans(pipeline: "TokenClassification", texts: tuple[str, ...], as_json: bool) -> None:
+    results = pipeline(list(texts))
+    if as_json:
+        pairs = zip(texts, results, strict=True)
+        print_json([{"text": text, "spans": [asdict(s) for s in spans]} for text, spans in pairs])
+        return
+    for text, spans in zip(texts, results, strict=True):
+        say(text)
+        for span in spans:
+            say(f"  {span.label}: {_plain(span.text)} {span.score:.1%}")
+        if not spans:
+            say("  no word has a label")
 
 
 def _answers(pipeline: "QuestionAnswering", texts: tuple[str, ...], as_json: bool) -> None:

@@ -49,6 +49,7 @@ def test_without_pooling_it_is_no_sentence_encoder(exported):
         ("feature-extraction", "ORTModelForFeatureExtraction"),
         ("fill-mask", "ORTModelForMaskedLM"),
         ("text-classification", "ORTModelForSequenceClassification"),
+        ("token-classification", "ORTModelForTokenClassification"),
         ("text-generation", "ORTModelForCausalLM"),
         ("question-answering", "ORTModelForQuestionAnswering"),
     ],

@@ -43,6 +43,7 @@ def sentence_encoder(pooling, *more, path="1_Pooling"):
         ("BertForPreTraining", "feature-extraction"),
         ("RobertaForMaskedLM", "fill-mask"),
         ("DistilBertForSequenceClassification", "text-classification"),
+        ("BertForTokenClassification", "token-classification"),
         ("RobertaForQuestionAnswering", "question-answering"),
         ("LlamaForCausalLM", "text-generation"),
         ("GPT2LMHeadModel", "text-generation"),

@@ -74,3 +74,11 @@ def test_the_encoder_of_a_translator_gives_features(graph):
 def test_logits_of_unknown_shape_are_what_is_told(graph, told):
     found = built(graph, "float[b,s,n] logits", "logits = MatMul(x, h)")
     assert task_of(found, told, has_mask=True) == told
+
+
+def test_labels_beside_logits_of_unknown_width(graph):
+    found = built(graph, "float[b,s,n] logits", "logits = MatMul(x, l)")
+    told = "feature-extraction"
+    assert task_of(found, told, has_mask=False, labels=3) == "token-classification"
+    assert task_of(found, told, has_mask=False) == told
+    assert task_of(found, "fill-mask", has_mask=True, labels=3) == "fill-mask"
