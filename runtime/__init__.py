@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .tasks.sampling import Sampling
     from .tasks.text_classification import TextClassification
     from .tasks.text_generation import TextGeneration
+    from .tasks.text_ranking import TextRanking
     from .tasks.token_classification import TokenClassification
     from .tasks.tokenize import Tokenizer, open_tokenizer
 
@@ -34,6 +35,7 @@ __all__ = [
     "Session",
     "TextClassification",
     "TextGeneration",
+    "TextRanking",
     "TokenClassification",
     "Tokenizer",
     "open_model",
@@ -56,6 +58,7 @@ _HOMES = {
     "Session": "session",
     "TextClassification": "tasks.text_classification",
     "TextGeneration": "tasks.text_generation",
+    "TextRanking": "tasks.text_ranking",
     "TokenClassification": "tasks.token_classification",
     "Tokenizer": "tasks.tokenize",
     "open_model": "evaluate.model",

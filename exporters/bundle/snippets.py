@@ -9,12 +9,13 @@ from toolkit.bundle.manifest import Manifest
 from ..sources.facts import CONFIG, TOKENIZER
 from .structure import structure_of
 
-# What a task takes at a time: texts, or questions with their contexts.
+# What a task takes at a time: texts, or pairs such as a question with its context.
 _TEXTS: dict[str, tuple[str | tuple[str, str], ...]] = {
     "feature-extraction": ("A cat sleeps.", "A kitten is napping."),
     "fill-mask": ("Paris is the capital of [MASK].",),
     "text-classification": ("What a lovely film.",),
     "token-classification": ("Ada Lovelace lived in London.",),
+    "text-ranking": (("Who sleeps?", "A cat sleeps by the river."),),
     "text-generation": ("Once upon a time",),
     "question-answering": (("Who sleeps?", "A cat sleeps by the river."),),
 }
@@ -101,6 +102,7 @@ _KINDS = {
     "feature-extraction": "ORTModelForFeatureExtraction",
     "fill-mask": "ORTModelForMaskedLM",
     "text-classification": "ORTModelForSequenceClassification",
+    "text-ranking": "ORTModelForSequenceClassification",
     "token-classification": "ORTModelForTokenClassification",
     "text-generation": "ORTModelForCausalLM",
     "question-answering": "ORTModelForQuestionAnswering",

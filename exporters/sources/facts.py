@@ -11,6 +11,7 @@ from toolkit.errors import InputError
 from .folder_files import (
     CONFIG,
     LENGTHS,
+    SENTENCE_TRANSFORMERS,
     SPECIAL_TOKENS,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -41,6 +42,9 @@ _TASKS = {
     "LMHeadModel": "text-generation",
     "Model": "feature-extraction",
 }
+# Cross-encoders are sequence classifiers with one number, for a query with a passage.
+_CLASSIFIER, RANKER = "text-classification", "text-ranking"
+_RANKERS_SETTINGS = ("sentence_transformers", "sbert_ce_default_activation_function")
 # The same of models that have an encoder and a decoder.
 _TEXT_TO_TEXT = ("ForConditionalGeneration", "MTModel")
 WITH_HEADS = ("text-generation", "fill-mask", "text2text-generation")
@@ -126,6 +130,9 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         settings.refuse(CONFIG, "names neither model_type nor architectures")
         config = {}
     modules = read_modules(settings)
+    task = "feature-extraction" if modules.encodes else _task(architecture, config, is_onnx)
+    if task == _CLASSIFIER and _ranks(settings, config):
+        task = RANKER
     max_length = _max_length(settings, config)
     tokenizer = tokenizer_files(folder)
     if not tokenizer:
@@ -134,7 +141,7 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         )
     own = [name for name in setting_files(folder) if name not in settings.unread]
     return Facts(
-        task="feature-extraction" if modules.encodes else _task(architecture, config, is_onnx),
+        task=task,
         architecture=architecture,
         pooling=modules.pooling,
         max_length=max_length,
@@ -180,6 +187,22 @@ def _task(architecture: str | None, config: dict[str, Any], is_onnx: bool) -> st
         f"architecture {architecture} is not supported yet; export it to ONNX with another tool "
         "and give the .onnx file"
     )
+
+
+def _ranks(settings: Settings, config: dict[str, Any]) -> bool:
+    """Whether a classifier's one number says how well a passage answers a query.
+
+    Cross-encoders of sentence-transformers say so; else it is a number without a name, that is no
+    regression's.
+    """
+    names = config.get("id2label")
+    if not isinstance(names, dict) or len(names) != 1:
+        return False
+    if settings.read(SENTENCE_TRANSFORMERS).get("model_type") == "CrossEncoder":
+        return True
+    if any(key in config for key in _RANKERS_SETTINGS):
+        return True
+    return names.get("0") == "LABEL_0" and config.get("problem_type") != "regression"
 
 
 def _max_length(settings: Settings, config: dict[str, Any]) -> int | None:

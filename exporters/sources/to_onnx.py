@@ -23,6 +23,7 @@ from .genai import build_with_genai
 EXPORTERS = ("auto", "dynamo", "optimum", "genai")
 _MODEL = "model.onnx"
 _EXTERNAL = "model.onnx.data"
+_OPTIMUMS_TASKS = {"text-ranking": "text-classification"}  # where its word is not the hub's
 
 
 def export_onnx(
@@ -68,7 +69,7 @@ def export_onnx(
             "the optimum exporter is not installed; pip install 'lighttoken[optimum]'"
         )
     try:
-        in_own_process(replace(job, road="optimum"))
+        in_own_process(replace(job, road="optimum", task=_OPTIMUMS_TASKS.get(task, task)))
     except InputError as error:
         if first is None:
             raise

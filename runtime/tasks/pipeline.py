@@ -11,6 +11,7 @@ from .fill_mask import FillMask, fill_mask
 from .question_answering import QuestionAnswering, question_answering
 from .text_classification import TextClassification, text_classification
 from .text_generation import TextGeneration, text_generation
+from .text_ranking import TextRanking, text_ranking
 from .token_classification import TokenClassification, token_classification
 from .tokenize import open_tokenizer
 
@@ -18,6 +19,7 @@ Pipeline = (
     FeatureExtraction
     | FillMask
     | TextClassification
+    | TextRanking
     | TokenClassification
     | QuestionAnswering
     | TextGeneration
@@ -27,6 +29,7 @@ TASKS = (
     "feature-extraction",
     "fill-mask",
     "text-classification",
+    "text-ranking",
     "token-classification",
     "question-answering",
     "text-generation",
@@ -83,6 +86,8 @@ def open_pipeline(
         return fill_mask(session, tokenizer)
     if task == "text-classification":
         return text_classification(session, tokenizer, folder)
+    if task == "text-ranking":
+        return text_ranking(session, tokenizer)
     if task == "token-classification":
         return token_classification(session, tokenizer, folder)
     if task == "question-answering":

@@ -16,7 +16,13 @@ from toolkit.errors import InputError
 from .console import err, json_option, no_op_option, out, plain_table, print_json, say
 
 if TYPE_CHECKING:
-    from runtime import FeatureExtraction, FillMask, TextClassification, TokenClassification
+    from runtime import (
+        FeatureExtraction,
+        FillMask,
+        TextClassification,
+        TextRanking,
+        TokenClassification,
+    )
     from runtime.tasks.question_answering import QuestionAnswering
     from runtime.tasks.text_generation import Generated
 
@@ -26,11 +32,13 @@ Examples:
   lighttoken run bert "Paris is the [MASK] of France."
   lighttoken run sentiment "What a lovely film."
   lighttoken run names "Ada Lovelace lived in London."
+  lighttoken run reranker "Who sleeps?" "A cat sleeps." "Stocks fell."
   lighttoken run answers "Who sleeps?" "A cat sleeps by the river."
   cat texts.txt | lighttoken run minilm -
   lighttoken run gemma "The lighthouse keeper" --max-tokens 60
   lighttoken run gemma "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
 """
+_QUERY = '{"query": "...", "passages": ["...", "..."]}'
 _QUESTION = '{"question": "...", "context": "..."}'
 _LABEL_WIDTH = 44
 
@@ -82,14 +90,17 @@ def command(
     """Run TEXTS through BUNDLE; - takes them from standard input, a line each.
 
     Prints cosines between the sentences, the filled masks, the labels of texts or of words, the
-    answers, or what a decoder writes after each text, by the model's task. For answers give a
-    question and its context, or one or more TEXTS that are {"question": "...", "context": "..."}.
+    answers, passages by how well they fit, or what a decoder writes after each text, by the model's
+    task. For answers give a question and its context, or one or more TEXTS that are {"question":
+    "...", "context": "..."}; of a reranker a query and its passages, or {"query": "...",
+    "passages": ["...", "..."]}.
     """
     from runtime import (
         FeatureExtraction,
         FillMask,
         Sampling,
         TextGeneration,
+        TextRanking,
         TokenClassification,
         open_pipeline,
     )
@@ -110,6 +121,8 @@ def command(
         _masks(pipeline, texts, as_json)
     elif isinstance(pipeline, TokenClassification):
         _spans(pipeline, texts, as_json)
+    elif isinstance(pipeline, TextRanking):
+        _ranked(pipeline, texts, as_json)
     else:
         _labels(pipeline, texts, as_json)
 
@@ -172,6 +185,25 @@ def _spans(pipeline: "TokenClassification", texts: tuple[str, ...], as_json: boo
             say("  no word has a label")
 
 
+def _ranked(pipeline: "TextRanking", texts: tuple[str, ...], as_json: bool) -> None:
+    queries = _with_several(texts, "query", "passages", _QUERY)
+    results = pipeline(queries)
+    if as_json:
+        pairs = zip(queries, results, strict=True)
+        print_json(
+            [
+                {"query": query, "passages": [asdict(p) for p in found]}
+                for (query, _), found in pairs
+            ]
+        )
+        return
+    for (query, _), found in zip(queries, results, strict=True):
+        table = plain_table(_short(query), "score")
+        for passage in found:
+            table.add_row(f"({passage.place + 1}) {_short(passage.text)}", f"{passage.score:.3g}")
+        out.print(table)
+
+
 def _answers(pipeline: "QuestionAnswering", texts: tuple[str, ...], as_json: bool) -> None:
     questions = _questions(texts)
     results = pipeline(questions, top_k=3)
@@ -212,16 +244,38 @@ def _questions(texts: tuple[str, ...]) -> list[tuple[str, str]]:
         return [(texts[0], texts[1])]
     found = []
     for text in texts:
-        try:
-            entry = json.loads(text)
-        except ValueError:
-            entry = None
-        if not isinstance(entry, dict) or not {"question", "context"} <= entry.keys():
+        entry = _object(text, {"question", "context"})
+        if not entry:
             raise InputError(
                 f"{_plain(text)} is no question with its context; give the two, or {_QUESTION}"
             )
         found.append((entry["question"], entry["context"]))
     return found
+
+
+def _with_several(
+    texts: tuple[str, ...], one: str, several: str, form: str
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Plain texts are ``one`` and ``several`` that belong to it; else each is a JSON object."""
+    if len(texts) > 1 and not any(text.lstrip().startswith("{") for text in texts):
+        return [(texts[0], texts[1:])]
+    found = []
+    for text in texts:
+        entry = _object(text, {one, several})
+        rest = entry.get(several)
+        if not isinstance(rest, list):
+            raise InputError(f"{_plain(text)} is no {one} with its {several}; give them, or {form}")
+        found.append((entry[one], tuple(rest)))
+    return found
+
+
+def _object(text: str, keys: set[str]) -> dict[str, Any]:
+    """A JSON object that has ``keys``; an empty one for anything else."""
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) and keys <= entry.keys() else {}
 
 
 def _lines() -> tuple[str, ...]:

@@ -54,6 +54,28 @@ def test_the_architecture_names_the_task(folder, architecture, task):
     assert (facts.task, facts.architecture, facts.pooling) == (task, architecture, None)
 
 
+ONE = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+CROSS_ENCODER = {"config_sentence_transformers.json": {"model_type": "CrossEncoder"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "more", "task"),
+    [
+        ({}, {}, "text-ranking"),
+        ({"problem_type": "regression"}, {}, "text-classification"),
+        ({"id2label": {"0": "toxic"}}, {}, "text-classification"),
+        ({"id2label": {"0": "a", "1": "b"}}, {}, "text-classification"),
+        ({"id2label": {"0": "a", "1": "b"}}, CROSS_ENCODER, "text-classification"),
+        ({"id2label": None}, {}, "text-classification"),
+        ({"id2label": {"0": "toxic"}}, CROSS_ENCODER, "text-ranking"),
+        ({"problem_type": "regression", "sentence_transformers": {}}, {}, "text-ranking"),
+        ({"architectures": ["BertModel"]}, CROSS_ENCODER, "feature-extraction"),
+    ],
+)
+def test_a_classifier_with_one_nameless_number_ranks(folder, config, more, task):
+    assert read_facts(folder({"config.json": ONE | config} | more)).task == task
+
+
 @pytest.mark.parametrize("architecture", ["T5ForConditionalGeneration", "MarianMTModel"])
 def test_an_encoder_decoder_makes_text_of_text(folder, architecture):
     config = {"architectures": [architecture], "is_encoder_decoder": True}
