@@ -139,8 +139,12 @@ _JS_POOLING = ("mean", "cls")
 _JS_TASKS = ("feature-extraction", "fill-mask", "text-classification", "token-classification")
 
 
-def snippets(manifest: Manifest) -> list[str]:
-    """Programs that fit the bundle's task, structure and files, each a paragraph of Markdown."""
+def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
+    """Programs that fit the bundle's task, structure and files, each a paragraph of Markdown.
+
+    ``vector``: the output that is one vector a text, of a model that pools by itself. Other tools
+    look for token vectors, and may fill texts up in another way than it was trained.
+    """
     generates = manifest.task == "text-generation"
     examples = _TEXTS.get(manifest.task)
     own_inputs = manifest.batch is not None or manifest.model.endswith(".ort")
@@ -148,6 +152,8 @@ def snippets(manifest: Manifest) -> list[str]:
         return [_SESSION.format(model=manifest.model)]
     texts = json.dumps(examples)
     found = [] if generates else [_PIPELINE.format(texts=texts)]
+    if vector is not None:
+        return [*found, _SESSION.format(model=manifest.model)]
     if manifest.cached:  # whose empty shapes take more than a short program
         found.append(_SESSION.format(model=manifest.model))
     else:

@@ -14,6 +14,7 @@ from toolkit.bundle.feeds import DECODER_IDS
 
 from . import decoder_cache
 from .facts import Facts
+from .text_towers import text_tower
 from .tied import keep_two
 
 # The example that is traced: free dimensions must differ from each other, from 0 and from 1.
@@ -71,18 +72,21 @@ def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -
     Raises:
         InputError: as :func:`.tied.keep_two`.
     """
-    name = facts.architecture or "AutoModel"
-    if facts.task == "feature-extraction" and not name.endswith("Model"):
+    tower = text_tower(facts.architecture) if facts.vector is not None else None
+    name = (tower.name if tower else facts.architecture) or "AutoModel"
+    if tower is None and facts.task == "feature-extraction" and not name.endswith("Model"):
         name = "AutoModel"  # the encoder below a head: its hidden states are wanted
     auto = _AUTO_CLASSES[facts.task]
     kind: Any = auto
     if not (trust_remote_code and facts.remote_code):
         kind = getattr(transformers, name, auto)
+    options = {} if tower is None or not tower.whole else {"config": _texts_config(folder)}
     attention = {"attn_implementation": "eager"} if facts.model_type in _EAGER else {}
     model = kind.from_pretrained(
         folder,
         dtype=torch.float32,
         **attention,
+        **options,
         local_files_only=not trust_remote_code,  # the code may be in another repository
         trust_remote_code=trust_remote_code,
     ).eval()
@@ -90,6 +94,15 @@ def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -
         model.config.use_cache = False
     keep_two(model, folder)
     return model
+
+
+def _texts_config(folder: Path) -> Any:
+    """What a model of texts and images says of its text half."""
+    config: Any = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    text = config.text_config
+    if hasattr(config, "projection_dim"):
+        text.projection_dim = config.projection_dim  # the whole one's counts, and may differ
+    return text
 
 
 def export(
@@ -103,7 +116,10 @@ def export(
     if with_past:
         return _export_with_past(model)
     names = _input_names(model, folder, facts.task, trust_remote_code)
-    outputs = _OUTPUTS[facts.task]
+    tower = text_tower(facts.architecture)
+    if tower is not None and tower.reads_padding:
+        names = ("input_ids",)  # a mask would hide what it was trained to read
+    outputs = _OUTPUTS[facts.task] if facts.vector is None else (facts.vector,)
     graph = _trace(
         PositionalModel(model, names, outputs),
         _example(names, model.get_input_embeddings().weight.shape[0]),

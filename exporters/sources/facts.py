@@ -20,6 +20,7 @@ from .folder_files import (
 )
 from .sentence_modules import read_modules
 from .settings import Settings
+from .text_towers import text_tower
 
 __all__ = [
     "CONFIG",
@@ -93,6 +94,8 @@ class Facts:
         remote_code: the folder, or a repository that it names, brings Python code for the model.
         model_type: transformers' word for the family, None where config.json has none.
         has_mask: the tokenizer names a token that stands for a masked one.
+        vector: the output that is one vector a text, of a graph that pools by itself as CLIP's text
+            model does.
         labels: how many labels config.json names.
         left_out: modules of sentence-transformers after pooling that the graph does not hold.
         notes: what a user should know of what was not read, and of what does not travel.
@@ -106,6 +109,7 @@ class Facts:
     remote_code: bool = False
     model_type: str | None = None
     has_mask: bool = False
+    vector: str | None = None
     labels: int = 0
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -130,7 +134,11 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         settings.refuse(CONFIG, "names neither model_type nor architectures")
         config = {}
     modules = read_modules(settings)
-    task = "feature-extraction" if modules.encodes else _task(architecture, config, is_onnx)
+    tower = None if modules.encodes else text_tower(architecture)
+    encodes = modules.encodes or tower is not None
+    task = "feature-extraction" if encodes else _task(architecture, config, is_onnx)
+    if tower is not None and tower.whole and not is_onnx:
+        settings.notes.append(f"of {architecture} the text model is exported alone")
     if task == _CLASSIFIER and _ranks(settings, config):
         task = RANKER
     max_length = _max_length(settings, config)
@@ -149,6 +157,7 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         remote_code=bool(config.get("auto_map")),
         model_type=model_type if isinstance(model_type, str) else None,
         has_mask=any(settings.read(name).get("mask_token") for name in _NAME_TOKENS),
+        vector=None if tower is None else tower.vector,
         labels=len(named) if isinstance(named := config.get("id2label"), dict) else 0,
         left_out=modules.left_out,
         notes=tuple(settings.notes),

@@ -6,6 +6,7 @@ from toolkit.bundle.feeds import is_cache
 from toolkit.graph.tables import find_tables
 
 from .facts import WITH_HEADS
+from .text_towers import EMBEDS, POOLED
 
 FEATURES, TOKENS = "feature-extraction", "token-classification"
 _VECTORS = {
@@ -13,8 +14,8 @@ _VECTORS = {
     "hidden_states",
     "token_embeddings",
     "sentence_embedding",
-    "pooler_output",
-    "text_embeds",
+    POOLED,
+    EMBEDS,
 }
 _ANSWERS = {"start_logits", "end_logits"}
 
@@ -38,6 +39,15 @@ def task_of(graph: ir.Graph, told: str, *, has_mask: bool, labels: int = 0) -> s
     if told in WITH_HEADS and not any(_is_vocabulary(value, rows) for value in graph.outputs):
         return FEATURES
     return FEATURES if outputs.keys() <= _VECTORS else told
+
+
+def vector_of(graph: ir.Graph, told: str | None) -> str | None:
+    """The output that is one vector a text, of a graph that pools by itself; None for none.
+
+    ``told``: what the files beside it say.
+    """
+    outputs = {str(value.name) for value in graph.outputs}
+    return next((name for name in (EMBEDS, told) if name in outputs), None)
 
 
 def _of_logits(

@@ -19,6 +19,7 @@ from ..quiet import quiet, reason
 from .apart import Job, in_own_process
 from .facts import WITH_HEADS, Facts
 from .genai import build_with_genai
+from .text_towers import text_tower
 
 EXPORTERS = ("auto", "dynamo", "optimum", "genai")
 _MODEL = "model.onnx"
@@ -120,6 +121,12 @@ def _dynamo(folder: Path, facts: Facts, trust: bool, with_past: bool) -> ir.Mode
 
 def _optimum(folder: Path, facts: Facts, task: str, out: Path, trust: bool) -> ir.Model:
     _refuse_two(folder, facts)
+    tower = text_tower(facts.architecture)
+    if tower is not None and tower.whole:
+        raise InputError(
+            f"optimum exports the text model of {facts.architecture} with its other half alone; "
+            "leave --exporter optimum out"
+        )
     try:
         with quiet():
             from optimum.exporters.onnx import main_export

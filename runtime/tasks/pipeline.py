@@ -96,7 +96,7 @@ def open_pipeline(
         return text_generation(session, tokenizer, folder)
     if pooling is None and manifest is not None:
         pooling = manifest.pooling
-    return feature_extraction(session, tokenizer, pooling)
+    return feature_extraction(session, tokenizer, pooling, folder)
 
 
 def _manifest_of(folder: Path) -> Manifest | None:
