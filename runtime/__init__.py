@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .session import Session, open_session
     from .tasks.feature_extraction import FeatureExtraction
     from .tasks.fill_mask import FillMask
+    from .tasks.multiple_choice import MultipleChoice
     from .tasks.pipeline import Pipeline, open_pipeline
     from .tasks.question_answering import QuestionAnswering
     from .tasks.sampling import Sampling
@@ -28,6 +29,7 @@ __all__ = [
     "Figure",
     "FillMask",
     "Interval",
+    "MultipleChoice",
     "Pairs",
     "Pipeline",
     "QuestionAnswering",
@@ -51,6 +53,7 @@ _HOMES = {
     "Figure": "evaluate.figures",
     "FillMask": "tasks.fill_mask",
     "Interval": "evaluate.figures",
+    "MultipleChoice": "tasks.multiple_choice",
     "Pairs": "evaluate.data.pairs",
     "Pipeline": "tasks.pipeline",
     "QuestionAnswering": "tasks.question_answering",

@@ -10,7 +10,7 @@ from ..sources.facts import CONFIG, TOKENIZER
 from .structure import structure_of
 
 # What a task takes at a time: texts, or pairs such as a question with its context.
-_TEXTS: dict[str, tuple[str | tuple[str, str], ...]] = {
+_TEXTS: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "feature-extraction": ("A cat sleeps.", "A kitten is napping."),
     "fill-mask": ("Paris is the capital of [MASK].",),
     "text-classification": ("What a lovely film.",),
@@ -19,6 +19,8 @@ _TEXTS: dict[str, tuple[str | tuple[str, str], ...]] = {
     "text-generation": ("Once upon a time",),
     "question-answering": (("Who sleeps?", "A cat sleeps by the river."),),
 }
+
+_CHOICES = (("Ann is tired.", ("She goes to bed.", "She buys a ladder.")),)
 
 _PIPELINE = """\
 With [LightToken](https://pypi.org/project/lighttoken/), which checks the files first:
@@ -145,9 +147,12 @@ def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
     ``vector``: the output that is one vector a text, of a model that pools by itself. Other tools
     look for token vectors, and may fill texts up in another way than it was trained.
     """
+    own_inputs = manifest.batch is not None or manifest.model.endswith(".ort")
+    if manifest.task == "multiple-choice" and TOKENIZER in manifest.files and not own_inputs:
+        found = [_PIPELINE.format(texts=json.dumps(_CHOICES))]  # each program would need its own
+        return [*found, _SESSION.format(model=manifest.model)]
     generates = manifest.task == "text-generation"
     examples = _TEXTS.get(manifest.task)
-    own_inputs = manifest.batch is not None or manifest.model.endswith(".ort")
     if examples is None or TOKENIZER not in manifest.files or own_inputs:
         return [_SESSION.format(model=manifest.model)]
     texts = json.dumps(examples)

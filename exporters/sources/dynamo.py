@@ -18,13 +18,14 @@ from .text_towers import text_tower
 from .tied import keep_two
 
 # The example that is traced: free dimensions must differ from each other, from 0 and from 1.
-_BATCH, _LENGTH, _DECODER_LENGTH = 2, 9, 7
+_BATCH, _CHOICES, _LENGTH, _DECODER_LENGTH = 2, 3, 9, 7
 _FREE = torch.export.Dim.DYNAMIC
 _OUTPUTS = {
     "feature-extraction": ("last_hidden_state",),
     "fill-mask": ("logits",),
     "text-classification": ("logits",),
     "text-ranking": ("logits",),
+    "multiple-choice": ("logits",),
     "token-classification": ("logits",),
     "question-answering": ("start_logits", "end_logits"),
     "text-generation": ("logits",),
@@ -47,7 +48,7 @@ class PositionalModel(nn.Module):
         self.outputs = outputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Inputs int64 [batch, sequence] in the order of ``names``."""
+        """Inputs int64 [batch, sequence] in the order of ``names``; choices between the two."""
         named = dict(zip(self.names, inputs, strict=True))
         found = self.model(**named, return_dict=True)
         return tuple(found[name] for name in self.outputs)
@@ -60,6 +61,7 @@ _AUTO_CLASSES = {
     "text-classification": transformers.AutoModelForSequenceClassification,
     "text-ranking": transformers.AutoModelForSequenceClassification,
     "token-classification": transformers.AutoModelForTokenClassification,
+    "multiple-choice": transformers.AutoModelForMultipleChoice,
     "question-answering": transformers.AutoModelForQuestionAnswering,
     "text-generation": transformers.AutoModelForCausalLM,
     "text2text-generation": transformers.AutoModelForSeq2SeqLM,
@@ -120,12 +122,15 @@ def export(
     if tower is not None and tower.reads_padding:
         names = ("input_ids",)  # a mask would hide what it was trained to read
     outputs = _OUTPUTS[facts.task] if facts.vector is None else (facts.vector,)
+    example = _example(names, model.get_input_embeddings().weight.shape[0])
+    if facts.task == "multiple-choice":
+        example = tuple(values[:, None].repeat(1, _CHOICES, 1) for values in example)
     graph = _trace(
         PositionalModel(model, names, outputs),
-        _example(names, model.get_input_embeddings().weight.shape[0]),
+        example,
         list(names),
         list(outputs),
-        [{0: _FREE, 1: _FREE} for _ in names],
+        [dict.fromkeys(range(values.ndim), _FREE) for values in example],
     )
     _name_free_dimensions(graph)
     return graph
@@ -218,7 +223,9 @@ def _name_free_dimensions(model: ir.Model) -> None:
     names: dict[str, str] = {}
     for value in model.graph.inputs:
         length = "decoder_sequence" if value.name == DECODER_IDS else "sequence"
-        for dim, name in zip(value.shape or (), ("batch", length), strict=False):
+        shape = value.shape or ()
+        between = ["choices"] * (len(shape) - 2)
+        for dim, name in zip(shape, ("batch", *between, length), strict=False):
             names.setdefault(str(dim), name)
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is not None:

@@ -38,6 +38,7 @@ _TASKS = {
     "ForPreTraining": "feature-extraction",
     "ForSequenceClassification": "text-classification",
     "ForTokenClassification": "token-classification",
+    "ForMultipleChoice": "multiple-choice",
     "ForQuestionAnswering": "question-answering",
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",

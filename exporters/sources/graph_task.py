@@ -59,13 +59,19 @@ def _of_logits(
     words = _is_vocabulary(logits, rows)
     if told == FEATURES or (told in WITH_HEADS) != words:
         if rank == 2:
-            return "text-classification"
+            return "multiple-choice" if _takes_choices(graph) else "text-classification"
         if rank == 3 and words:
             cached = any(is_cache(str(value.name)) for value in graph.inputs)
             return "fill-mask" if has_mask and not cached else "text-generation"
         if rank == 3 and (isinstance(_width(logits), int) or (told == FEATURES and labels)):
             return TOKENS
     return told
+
+
+def _takes_choices(graph: ir.Graph) -> bool:
+    """Whether its ids are [batch, choices, length]."""
+    shapes = [value.shape for value in graph.inputs if value.name == "input_ids"]
+    return any(shape is not None and len(shape) == 3 for shape in shapes)
 
 
 def _is_vocabulary(value: ir.Value, rows: int) -> bool:

@@ -8,6 +8,7 @@ from toolkit.errors import InputError
 from ..session import open_session
 from .feature_extraction import FeatureExtraction, feature_extraction
 from .fill_mask import FillMask, fill_mask
+from .multiple_choice import MultipleChoice, multiple_choice
 from .question_answering import QuestionAnswering, question_answering
 from .text_classification import TextClassification, text_classification
 from .text_generation import TextGeneration, text_generation
@@ -22,6 +23,7 @@ Pipeline = (
     | TextRanking
     | TokenClassification
     | QuestionAnswering
+    | MultipleChoice
     | TextGeneration
 )
 
@@ -32,6 +34,7 @@ TASKS = (
     "text-ranking",
     "token-classification",
     "question-answering",
+    "multiple-choice",
     "text-generation",
 )
 
@@ -92,6 +95,8 @@ def open_pipeline(
         return token_classification(session, tokenizer, folder)
     if task == "question-answering":
         return question_answering(session, tokenizer)
+    if task == "multiple-choice":
+        return multiple_choice(session, tokenizer)
     if task == "text-generation":
         return text_generation(session, tokenizer, folder)
     if pooling is None and manifest is not None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from runtime import (
         FeatureExtraction,
         FillMask,
+        MultipleChoice,
         TextClassification,
         TextRanking,
         TokenClassification,
     )
+    from runtime.tasks.multiple_choice import Choice
     from runtime.tasks.question_answering import QuestionAnswering
     from runtime.tasks.text_generation import Generated
+    from runtime.tasks.text_ranking import RankedPassage
 
 _EXAMPLE = """\b
 Examples:
@@ -39,6 +42,7 @@ Examples:
   lighttoken run gemma "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
 """
 _QUERY = '{"query": "...", "passages": ["...", "..."]}'
+_PROMPT = '{"prompt": "...", "choices": ["...", "..."]}'
 _QUESTION = '{"question": "...", "context": "..."}'
 _LABEL_WIDTH = 44
 
@@ -92,12 +96,14 @@ def command(
     Prints cosines between the sentences, the filled masks, the labels of texts or of words, the
     answers, passages by how well they fit, or what a decoder writes after each text, by the model's
     task. For answers give a question and its context, or one or more TEXTS that are {"question":
-    "...", "context": "..."}; of a reranker a query and its passages, or {"query": "...",
-    "passages": ["...", "..."]}.
+    "...", "context": "..."}; to a reranker a query and its passages, or {"query": "...",
+    "passages": ["...", "..."]}; to a multiple-choice model a prompt and its choices, or
+    {"prompt": "...", "choices": ["...", "..."]}.
     """
     from runtime import (
         FeatureExtraction,
         FillMask,
+        MultipleChoice,
         Sampling,
         TextGeneration,
         TextRanking,
@@ -123,6 +129,8 @@ def command(
         _spans(pipeline, texts, as_json)
     elif isinstance(pipeline, TextRanking):
         _ranked(pipeline, texts, as_json)
+    elif isinstance(pipeline, MultipleChoice):
+        _chosen(pipeline, texts, as_json)
     else:
         _labels(pipeline, texts, as_json)
 
@@ -187,20 +195,30 @@ def _spans(pipeline: "TokenClassification", texts: tuple[str, ...], as_json: boo
 
 def _ranked(pipeline: "TextRanking", texts: tuple[str, ...], as_json: bool) -> None:
     queries = _with_several(texts, "query", "passages", _QUERY)
-    results = pipeline(queries)
+    _ordered("query", "passages", queries, pipeline(queries), as_json)
+
+
+def _chosen(pipeline: "MultipleChoice", texts: tuple[str, ...], as_json: bool) -> None:
+    prompts = _with_several(texts, "prompt", "choices", _PROMPT)
+    _ordered("prompt", "choices", prompts, pipeline(prompts), as_json)
+
+
+def _ordered(
+    one: str,
+    several: str,
+    given: list[tuple[str, tuple[str, ...]]],
+    results: "Sequence[tuple[RankedPassage | Choice, ...]]",
+    as_json: bool,
+) -> None:
+    """Texts that belong to another one, the best first."""
+    pairs = list(zip((text for text, _ in given), results, strict=True))
     if as_json:
-        pairs = zip(queries, results, strict=True)
-        print_json(
-            [
-                {"query": query, "passages": [asdict(p) for p in found]}
-                for (query, _), found in pairs
-            ]
-        )
+        print_json([{one: text, several: [asdict(e) for e in found]} for text, found in pairs])
         return
-    for (query, _), found in zip(queries, results, strict=True):
-        table = plain_table(_short(query), "score")
-        for passage in found:
-            table.add_row(f"({passage.place + 1}) {_short(passage.text)}", f"{passage.score:.3g}")
+    for text, found in pairs:
+        table = plain_table(_short(text), "score")
+        for each in found:
+            table.add_row(f"({each.place + 1}) {_short(each.text)}", f"{each.score:.3g}")
         out.print(table)
 
 

@@ -53,6 +53,7 @@ def test_the_card_says_what_the_table_was_made_from(exported):
         ("text-classification", True),
         ("text-ranking", True),
         ("token-classification", True),
+        ("multiple-choice", True),
         ("text-generation", False),
     ],
 )

@@ -44,6 +44,7 @@ def sentence_encoder(pooling, *more, path="1_Pooling"):
         ("RobertaForMaskedLM", "fill-mask"),
         ("DistilBertForSequenceClassification", "text-classification"),
         ("BertForTokenClassification", "token-classification"),
+        ("BertForMultipleChoice", "multiple-choice"),
         ("RobertaForQuestionAnswering", "question-answering"),
         ("LlamaForCausalLM", "text-generation"),
         ("GPT2LMHeadModel", "text-generation"),
