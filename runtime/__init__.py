@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .tasks.pipeline import Pipeline, open_pipeline
     from .tasks.question_answering import QuestionAnswering
     from .tasks.sampling import Sampling
+    from .tasks.sparse_encoding import SparseEncoding
     from .tasks.text_classification import TextClassification
     from .tasks.text_generation import TextGeneration
     from .tasks.text_ranking import TextRanking
@@ -35,6 +36,7 @@ __all__ = [
     "QuestionAnswering",
     "Sampling",
     "Session",
+    "SparseEncoding",
     "TextClassification",
     "TextGeneration",
     "TextRanking",
@@ -59,6 +61,7 @@ _HOMES = {
     "QuestionAnswering": "tasks.question_answering",
     "Sampling": "tasks.sampling",
     "Session": "session",
+    "SparseEncoding": "tasks.sparse_encoding",
     "TextClassification": "tasks.text_classification",
     "TextGeneration": "tasks.text_generation",
     "TextRanking": "tasks.text_ranking",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from toolkit.bundle.manifest import Manifest, StoredHead
 
 from ..targets import TARGETS
-from .snippets import snippets
+from .snippets import snippets, weighs_terms
 from .structure import structure_of
 
 _CARD = """\
@@ -145,7 +145,8 @@ def model_card(
     return _CARD.format(
         name=manifest.source.name,
         library="transformers.js" if structure.settings else "onnxruntime",
-        task=manifest.task,
+        # The hub's word for sparse encoders; their graph fills masks.
+        task="feature-extraction" if weighs_terms(manifest) else manifest.task,
         rows=manifest.rows,
         width=manifest.width,
         bits=footprint.bits_per_parameter,

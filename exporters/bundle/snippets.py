@@ -121,6 +121,17 @@ vectors = model.encode({texts})
 ```
 """
 
+_SPARSE_ENCODER = """\
+With [sentence-transformers](https://sbert.net) (`pip install sentence-transformers[onnx]`):
+
+```python
+from sentence_transformers import SparseEncoder
+
+model = SparseEncoder(".", backend="onnx")
+vectors = model.encode({texts})
+```
+"""
+
 # A local folder stands for the hub here; a bundle on the hub needs its id and neither setting.
 _TRANSFORMERS_JS = """\
 With [transformers.js](https://huggingface.co/docs/transformers.js), where this bundle is the folder
@@ -157,6 +168,8 @@ def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
         return [_SESSION.format(model=manifest.model)]
     texts = json.dumps(examples)
     found = [] if generates else [_PIPELINE.format(texts=texts)]
+    if weighs_terms(manifest):
+        found = [_PIPELINE.format(texts=json.dumps(_TEXTS["feature-extraction"]))]
     if vector is not None:
         return [*found, _SESSION.format(model=manifest.model)]
     if manifest.cached:  # whose empty shapes take more than a short program
@@ -179,13 +192,20 @@ def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
                 else "model(**inputs)",
             )
         )
-        if manifest.pooling is not None:
+        if weighs_terms(manifest):
+            found.append(_SPARSE_ENCODER.format(texts=json.dumps(_TEXTS["feature-extraction"])))
+        elif manifest.pooling is not None:
             found.append(_SENTENCE_TRANSFORMERS.format(texts=texts))
     if GENAI_CONFIG in manifest.files and isinstance(examples[0], str):
         found.append(_GENAI.format(text=json.dumps(examples[0])))
     if structure_of(manifest).settings and (manifest.task in _JS_TASKS or manifest.cached):
         found.append(_transformers_js(manifest, texts))
     return found
+
+
+def weighs_terms(manifest: Manifest) -> bool:
+    """Whether it is a masked language model that is used as a sparse encoder."""
+    return manifest.pooling is not None and manifest.pooling.mode.startswith("splade")
 
 
 def _transformers_js(manifest: Manifest, texts: str) -> str:

@@ -115,6 +115,11 @@ class Facts:
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def weighs_terms(self) -> bool:
+        """Whether ``pooling`` makes weighted terms of what a masked language model expects."""
+        return self.pooling is not None and self.pooling.mode.startswith("splade")
+
 
 def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
     """Read a transformers or sentence-transformers folder.
@@ -152,7 +157,7 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
     return Facts(
         task=task,
         architecture=architecture,
-        pooling=modules.pooling,
+        pooling=modules.pooling if encodes or task == "fill-mask" else None,
         max_length=max_length,
         assets=(*own, *tokenizer, *modules.files),
         remote_code=bool(config.get("auto_map")),

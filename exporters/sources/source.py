@@ -164,6 +164,8 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     facts = read_facts(folder, is_onnx=True)
     task = task_of(graph, facts.task, has_mask=facts.has_mask, labels=facts.labels)
     facts = replace(facts, task=task, vector=vector_of(graph, facts.vector))
+    if facts.weighs_terms and task != "fill-mask":
+        facts = replace(facts, pooling=None)
     genai = path.parent / GENAI_CONFIG
     if "logits" in outputs:
         facts = genai_facts(facts, genai.parent)

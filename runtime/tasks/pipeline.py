@@ -10,6 +10,7 @@ from .feature_extraction import FeatureExtraction, feature_extraction
 from .fill_mask import FillMask, fill_mask
 from .multiple_choice import MultipleChoice, multiple_choice
 from .question_answering import QuestionAnswering, question_answering
+from .sparse_encoding import SPLADE, SparseEncoding, sparse_encoding
 from .text_classification import TextClassification, text_classification
 from .text_generation import TextGeneration, text_generation
 from .text_ranking import TextRanking, text_ranking
@@ -19,6 +20,7 @@ from .tokenize import open_tokenizer
 Pipeline = (
     FeatureExtraction
     | FillMask
+    | SparseEncoding
     | TextClassification
     | TextRanking
     | TokenClassification
@@ -59,7 +61,8 @@ def open_pipeline(
         like: where tokenizer, config and manifest come from instead of ``model``: another bundle
             (to compare the original model with it), or a plain folder of tokenizer files.
         task: one of :data:`TASKS`; None takes the manifest's.
-        pooling: for feature-extraction; None takes the manifest's.
+        pooling: for feature-extraction, and fill-mask models that give weighted terms; None takes
+            the manifest's, but no such terms where ``task`` asks for masks.
         max_length: tokens that a text is cut to; None takes the manifest's.
         threads: threads that one operator may use; None leaves the choice to onnxruntime.
         verify: check a bundle's files first.
@@ -77,6 +80,8 @@ def open_pipeline(
     manifest = _manifest_of(folder)
     if manifest is None and like is None:
         read_manifest(folder)  # says what is wrong with it
+    if pooling is None and manifest is not None and task != "fill-mask":
+        pooling = manifest.pooling
     task = task or (manifest.task if manifest else None)
     if task is None:
         raise InputError(f"{folder} has no manifest; give task=, one of {', '.join(TASKS)}")
@@ -85,6 +90,8 @@ def open_pipeline(
 
     session = open_session(model, provider, threads=threads, verify=verify, op=op)
     tokenizer = open_tokenizer(folder, max_length)
+    if task == "fill-mask" and pooling is not None and pooling.mode.startswith(SPLADE):
+        return sparse_encoding(session, tokenizer, pooling)
     if task == "fill-mask":
         return fill_mask(session, tokenizer)
     if task == "text-classification":
@@ -99,8 +106,6 @@ def open_pipeline(
         return multiple_choice(session, tokenizer)
     if task == "text-generation":
         return text_generation(session, tokenizer, folder)
-    if pooling is None and manifest is not None:
-        pooling = manifest.pooling
     return feature_extraction(session, tokenizer, pooling, folder)
 
 

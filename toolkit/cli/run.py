@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         FeatureExtraction,
         FillMask,
         MultipleChoice,
+        SparseEncoding,
         TextClassification,
         TextRanking,
         TokenClassification,
@@ -45,6 +46,7 @@ _QUERY = '{"query": "...", "passages": ["...", "..."]}'
 _PROMPT = '{"prompt": "...", "choices": ["...", "..."]}'
 _QUESTION = '{"question": "...", "context": "..."}'
 _LABEL_WIDTH = 44
+_TERMS = 12  # of a text that are shown
 
 
 @click.command(epilog=_EXAMPLE)
@@ -93,11 +95,11 @@ def command(
 ) -> None:
     """Run TEXTS through BUNDLE; - takes them from standard input, a line each.
 
-    Prints cosines between the sentences, the filled masks, the labels of texts or of words, the
-    answers, passages by how well they fit, or what a decoder writes after each text, by the model's
-    task. For answers give a question and its context, or one or more TEXTS that are {"question":
-    "...", "context": "..."}; to a reranker a query and its passages, or {"query": "...",
-    "passages": ["...", "..."]}; to a multiple-choice model a prompt and its choices, or
+    Prints cosines between the sentences, the filled masks, weighted terms, the labels of texts or
+    of words, the answers, passages by how well they fit, or what a decoder writes after each text,
+    by the model's task. For answers give a question and its context, or one or more TEXTS that are
+    {"question": "...", "context": "..."}; to a reranker a query and its passages, or {"query":
+    "...", "passages": ["...", "..."]}; to a multiple-choice model a prompt and its choices, or
     {"prompt": "...", "choices": ["...", "..."]}.
     """
     from runtime import (
@@ -105,6 +107,7 @@ def command(
         FillMask,
         MultipleChoice,
         Sampling,
+        SparseEncoding,
         TextGeneration,
         TextRanking,
         TokenClassification,
@@ -123,6 +126,8 @@ def command(
         _answers(pipeline, texts, as_json)
     elif isinstance(pipeline, FeatureExtraction):
         _vectors(pipeline, texts, as_json)
+    elif isinstance(pipeline, SparseEncoding):
+        _terms(pipeline, texts, as_json)
     elif isinstance(pipeline, FillMask):
         _masks(pipeline, texts, as_json)
     elif isinstance(pipeline, TokenClassification):
@@ -164,6 +169,19 @@ def _masks(pipeline: "FillMask", texts: tuple[str, ...], as_json: bool) -> None:
         for mask in masks:
             best = ", ".join(f"{c.token} {c.score:.1%}" for c in mask.candidates)
             say(f"  {best}")
+
+
+def _terms(pipeline: "SparseEncoding", texts: tuple[str, ...], as_json: bool) -> None:
+    results = pipeline(list(texts))
+    if as_json:
+        pairs = zip(texts, results, strict=True)
+        print_json([{"text": text, "terms": [asdict(t) for t in terms]} for text, terms in pairs])
+        return
+    for text, terms in zip(texts, results, strict=True):
+        say(text)
+        best = ", ".join(f"{t.token} {t.weight:.2f}" for t in terms[:_TERMS])
+        more = f", and {len(terms) - _TERMS} more" if len(terms) > _TERMS else ""
+        say(f"  {best or 'no term has a weight'}{more}")
 
 
 def _labels(pipeline: "TextClassification", texts: tuple[str, ...], as_json: bool) -> None:
