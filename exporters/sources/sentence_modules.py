@@ -23,6 +23,7 @@ _MODES = {
     "lasttoken": "lasttoken",
 }
 _SPARSE = "SpladePooling"
+_PROJECTION = "Dense"  # without pooling: of each token's vector, as ColBERT has it
 # Its settings, and their words in a mode.
 _STRATEGIES = ("max", "sum")
 _ACTIVATIONS = {"relu": "", "log1p_relu": "-log1p"}
@@ -55,7 +56,7 @@ def read_modules(settings: Settings) -> SentenceModules:
     """
     modules = _modules(settings)
     kinds = [kind for kind, _ in modules]
-    if "Pooling" not in kinds and _SPARSE not in kinds:
+    if not {"Pooling", _SPARSE, _PROJECTION} & set(kinds):
         return SentenceModules()
     folders = [folder for kind, folder in modules if kind != "Transformer" and folder]
     for folder in folders:
@@ -72,6 +73,12 @@ def read_modules(settings: Settings) -> SentenceModules:
     )
     if _SPARSE in kinds:
         return SentenceModules(_sparse(settings, dict(modules)[_SPARSE]), files)
+    if "Pooling" not in kinds:
+        settings.notes.append(
+            f"{MODULES} is of a ColBERT model: `run` prints cosines between means of the graph's "
+            "token vectors, and no MaxSim of its projected ones; PyLate does"
+        )
+        return SentenceModules(files=files)
     left_out = tuple(kind for kind in kinds if kind not in _KNOWN)
     if left_out:
         settings.notes.append(

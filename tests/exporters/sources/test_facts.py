@@ -176,6 +176,16 @@ def test_a_layer_after_pooling_is_named_and_travels(folder):
     assert "modules.json asks for Dense" in facts.notes[0]
 
 
+def test_a_projection_of_tokens_is_named_and_travels(folder):
+    files = sentence_encoder({}, path="1_Dense") | {"1_Dense/config.json": {"in_features": 3}}
+    files["modules.json"][1]["type"] = "pylate.models.Dense.Dense"
+    facts = read_facts(folder(files | {"tokenizer.json": {}}))
+    assert (facts.task, facts.pooling) == ("feature-extraction", None)
+    assert "1_Dense/config.json" in facts.assets
+    (note,) = facts.notes
+    assert note.startswith("modules.json is of a ColBERT model: `run` prints cosines")
+
+
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc", "1_Pooling/../../elsewhere"])
 def test_a_pooling_module_outside_of_the_folder_is_refused(folder, path):
     with pytest.raises(InputError, match="leads out of its folder"):

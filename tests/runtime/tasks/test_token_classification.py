@@ -114,6 +114,25 @@ def test_one_label_with_a_dash_makes_no_scheme(tmp_path, tiny):
     assert shown(spans) == [("ada", "E-MAIL"), ("bob", "PHONE")]
 
 
+@pytest.mark.parametrize("kind", ["metaspace", "byte level"])
+def test_tokenizers_that_count_spaces_to_their_tokens(tmp_path, tiny, kind):
+    tag = tagger(tmp_path / "b", tiny)
+    mark = "\u2581" if kind == "metaspace" else "\u0120"
+    pieces = [p if p in SPECIAL else p[2:] if p[:2] == "##" else mark + p for p in PIECES]
+    pieces[pieces.index(f"{mark}-")] = "-"
+    library = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=1))
+    if kind == "metaspace":
+        library.pre_tokenizer = pre_tokenizers.Metaspace()
+    else:
+        library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    path = tmp_path / "b"
+    library.save(str(path / "tokenizer.json"))
+    text = "ada lovelace was in  new york"
+    (spans,) = open_pipeline(path, verify=False)([text])
+    assert spans == tag([text])[0]
+    assert shown(spans) == [("ada lovelace", "PER"), ("new york", "LOC")]
+
+
 @pytest.mark.parametrize("before", [0, 1, 5, 8, 12, 13, 14, 15, 27, 40])
 def test_long_texts_lose_nothing_and_repeat_nothing(tmp_path, tiny, before):
     tag = tagger(tmp_path / "b", tiny)
