@@ -30,6 +30,8 @@ _TASKS = (
     "feature-extraction",
     "fill-mask",
     "text-classification",
+    "text-ranking",
+    "token-classification",
     "question-answering",
     "text-generation",
 )

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from .tasks.encoder_decoder import SpeechRecognition, TextToText
     from .tasks.feature_extraction import FeatureExtraction
     from .tasks.fill_mask import FillMask
+    from .tasks.multiple_choice import MultipleChoice
     from .tasks.pipeline import Pipeline, open_pipeline
     from .tasks.question_answering import QuestionAnswering
     from .tasks.sampling import Sampling
+    from .tasks.sparse_encoding import SparseEncoding
     from .tasks.text_classification import TextClassification
     from .tasks.text_generation import TextGeneration
+    from .tasks.text_ranking import TextRanking
+    from .tasks.token_classification import TokenClassification
     from .tasks.tokenize import Tokenizer, open_tokenizer
 
 __all__ = [
@@ -27,15 +31,19 @@ __all__ = [
     "Figure",
     "FillMask",
     "Interval",
+    "MultipleChoice",
     "Pairs",
     "Pipeline",
     "QuestionAnswering",
     "Sampling",
     "Session",
+    "SparseEncoding",
     "SpeechRecognition",
     "TextClassification",
     "TextGeneration",
+    "TextRanking",
     "TextToText",
+    "TokenClassification",
     "Tokenizer",
     "open_model",
     "open_pipeline",
@@ -50,15 +58,19 @@ _HOMES = {
     "Figure": "evaluate.figures",
     "FillMask": "tasks.fill_mask",
     "Interval": "evaluate.figures",
+    "MultipleChoice": "tasks.multiple_choice",
     "Pairs": "evaluate.data.pairs",
     "Pipeline": "tasks.pipeline",
     "QuestionAnswering": "tasks.question_answering",
     "Sampling": "tasks.sampling",
     "Session": "session",
+    "SparseEncoding": "tasks.sparse_encoding",
     "SpeechRecognition": "tasks.encoder_decoder",
     "TextClassification": "tasks.text_classification",
     "TextGeneration": "tasks.text_generation",
+    "TextRanking": "tasks.text_ranking",
     "TextToText": "tasks.encoder_decoder",
+    "TokenClassification": "tasks.token_classification",
     "Tokenizer": "tasks.tokenize",
     "open_model": "evaluate.model",
     "open_pipeline": "tasks.pipeline",

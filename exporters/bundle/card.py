@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from toolkit.bundle.manifest import Manifest, StoredHead
 
 from ..targets import TARGETS
-from .snippets import snippets
+from .snippets import snippets, weighs_terms
 from .structure import structure_of
 
 _CARD = """\
@@ -122,11 +122,22 @@ _POOLED = """ The output
 `sentence_embedding` is one vector a text, pooled and normalised as the model does it."""
 
 
-def model_card(manifest: Manifest, *, genai: str | None = None, notes: Sequence[str] = ()) -> str:
+_VECTOR = """ The output
+`{vector}` is one vector a text."""
+
+
+def model_card(
+    manifest: Manifest,
+    *,
+    genai: str | None = None,
+    notes: Sequence[str] = (),
+    vector: str | None = None,
+) -> str:
     """The card's text.
 
     ``genai``: why onnxruntime-genai cannot write with the bundle; "" where it can, None of models
     that it is not for. ``notes``: what was left out, a line each.
+    ``vector``: the output that is one vector a text, of a model that pools by itself.
     """
     footprint, parity = manifest.footprint, manifest.parity
     structure = structure_of(manifest)
@@ -134,7 +145,8 @@ def model_card(manifest: Manifest, *, genai: str | None = None, notes: Sequence[
     return _CARD.format(
         name=manifest.source.name,
         library="transformers.js" if structure.settings else "onnxruntime",
-        task=manifest.task,
+        # The hub's word for sparse encoders; their graph fills masks.
+        task="feature-extraction" if weighs_terms(manifest) else manifest.task,
         rows=manifest.rows,
         width=manifest.width,
         bits=footprint.bits_per_parameter,
@@ -154,8 +166,8 @@ def model_card(manifest: Manifest, *, genai: str | None = None, notes: Sequence[
         files=(_FILES if structure.data else _ORT_FILES).format(**names),
         create=(_CREATE if structure.data else _ORT_CREATE).format(**names),
         inputs=_inputs(manifest),
-        pooled=_POOLED if manifest.pooled else "",
-        snippets="\n".join(snippets(manifest)),
+        pooled=_POOLED if manifest.pooled else _VECTOR.format(vector=vector) if vector else "",
+        snippets="\n".join(snippets(manifest, vector)),
         genai=_NO_GENAI.format(reason=genai) if genai else "",
     )
 

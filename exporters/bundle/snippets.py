@@ -9,14 +9,18 @@ from toolkit.bundle.manifest import Manifest
 from ..sources.facts import CONFIG, TOKENIZER
 from .structure import structure_of
 
-# What a task takes at a time: texts, or questions with their contexts.
-_TEXTS: dict[str, tuple[str | tuple[str, str], ...]] = {
+# What a task takes at a time: texts, or pairs such as a question with its context.
+_TEXTS: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "feature-extraction": ("A cat sleeps.", "A kitten is napping."),
     "fill-mask": ("Paris is the capital of [MASK].",),
     "text-classification": ("What a lovely film.",),
+    "token-classification": ("Ada Lovelace lived in London.",),
+    "text-ranking": (("Who sleeps?", "A cat sleeps by the river."),),
     "text-generation": ("Once upon a time",),
     "question-answering": (("Who sleeps?", "A cat sleeps by the river."),),
 }
+
+_CHOICES = (("Ann is tired.", ("She goes to bed.", "She buys a ladder.")),)
 
 _PIPELINE = """\
 With [LightToken](https://pypi.org/project/lighttoken/), which checks the files first:
@@ -100,6 +104,8 @@ _KINDS = {
     "feature-extraction": "ORTModelForFeatureExtraction",
     "fill-mask": "ORTModelForMaskedLM",
     "text-classification": "ORTModelForSequenceClassification",
+    "text-ranking": "ORTModelForSequenceClassification",
+    "token-classification": "ORTModelForTokenClassification",
     "text-generation": "ORTModelForCausalLM",
     "question-answering": "ORTModelForQuestionAnswering",
 }
@@ -111,6 +117,17 @@ With [sentence-transformers](https://sbert.net) (`pip install sentence-transform
 from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer(".", backend="onnx")
+vectors = model.encode({texts})
+```
+"""
+
+_SPARSE_ENCODER = """\
+With [sentence-transformers](https://sbert.net) (`pip install sentence-transformers[onnx]`):
+
+```python
+from sentence_transformers import SparseEncoder
+
+model = SparseEncoder(".", backend="onnx")
 vectors = model.encode({texts})
 ```
 """
@@ -132,18 +149,29 @@ const results = await run({texts}{settings});
 
 _JS_POOLING = ("mean", "cls")
 # It feeds a text generator token by token, which takes a cache.
-_JS_TASKS = ("feature-extraction", "fill-mask", "text-classification")
+_JS_TASKS = ("feature-extraction", "fill-mask", "text-classification", "token-classification")
 
 
-def snippets(manifest: Manifest) -> list[str]:
-    """Programs that fit the bundle's task, structure and files, each a paragraph of Markdown."""
+def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
+    """Programs that fit the bundle's task, structure and files, each a paragraph of Markdown.
+
+    ``vector``: the output that is one vector a text, of a model that pools by itself. Other tools
+    look for token vectors, and may fill texts up in another way than it was trained.
+    """
+    own_inputs = manifest.batch is not None or manifest.model.endswith(".ort")
+    if manifest.task == "multiple-choice" and TOKENIZER in manifest.files and not own_inputs:
+        found = [_PIPELINE.format(texts=json.dumps(_CHOICES))]  # each program would need its own
+        return [*found, _SESSION.format(model=manifest.model)]
     generates = manifest.task == "text-generation"
     examples = _TEXTS.get(manifest.task)
-    own_inputs = manifest.batch is not None or manifest.model.endswith(".ort")
     if examples is None or TOKENIZER not in manifest.files or own_inputs:
         return [_SESSION.format(model=manifest.model)]
     texts = json.dumps(examples)
     found = [] if generates else [_PIPELINE.format(texts=texts)]
+    if weighs_terms(manifest):
+        found = [_PIPELINE.format(texts=json.dumps(_TEXTS["feature-extraction"]))]
+    if vector is not None:
+        return [*found, _SESSION.format(model=manifest.model)]
     if manifest.cached:  # whose empty shapes take more than a short program
         found.append(_SESSION.format(model=manifest.model))
     else:
@@ -164,13 +192,20 @@ def snippets(manifest: Manifest) -> list[str]:
                 else "model(**inputs)",
             )
         )
-        if manifest.pooling is not None:
+        if weighs_terms(manifest):
+            found.append(_SPARSE_ENCODER.format(texts=json.dumps(_TEXTS["feature-extraction"])))
+        elif manifest.pooling is not None:
             found.append(_SENTENCE_TRANSFORMERS.format(texts=texts))
     if GENAI_CONFIG in manifest.files and isinstance(examples[0], str):
         found.append(_GENAI.format(text=json.dumps(examples[0])))
     if structure_of(manifest).settings and (manifest.task in _JS_TASKS or manifest.cached):
         found.append(_transformers_js(manifest, texts))
     return found
+
+
+def weighs_terms(manifest: Manifest) -> bool:
+    """Whether it is a masked language model that is used as a sparse encoder."""
+    return manifest.pooling is not None and manifest.pooling.mode.startswith("splade")
 
 
 def _transformers_js(manifest: Manifest, texts: str) -> str:

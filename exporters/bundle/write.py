@@ -33,8 +33,11 @@ def write_bundle(
         _tell_transformers_js(folder / CONFIG, structure)
     files = describe_files(folder)
     card = folder / "README.md"
+    facts = loaded.facts
     card.write_text(
-        model_card(replace(manifest, files=files), genai=genai, notes=loaded.facts.notes),
+        model_card(
+            replace(manifest, files=files), genai=genai, notes=facts.notes, vector=facts.vector
+        ),
         encoding="utf-8",
     )
     files["README.md"] = StoredFile(card.stat().st_size, sha256(card))

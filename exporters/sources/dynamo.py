@@ -14,15 +14,19 @@ from toolkit.bundle.feeds import DECODER_IDS
 
 from . import decoder_cache
 from .facts import Facts
+from .text_towers import text_tower
 from .tied import keep_two
 
 # The example that is traced: free dimensions must differ from each other, from 0 and from 1.
-_BATCH, _LENGTH, _DECODER_LENGTH = 2, 9, 7
+_BATCH, _CHOICES, _LENGTH, _DECODER_LENGTH = 2, 3, 9, 7
 _FREE = torch.export.Dim.DYNAMIC
 _OUTPUTS = {
     "feature-extraction": ("last_hidden_state",),
     "fill-mask": ("logits",),
     "text-classification": ("logits",),
+    "text-ranking": ("logits",),
+    "multiple-choice": ("logits",),
+    "token-classification": ("logits",),
     "question-answering": ("start_logits", "end_logits"),
     "text-generation": ("logits",),
     "text2text-generation": ("logits",),
@@ -44,7 +48,7 @@ class PositionalModel(nn.Module):
         self.outputs = outputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Inputs int64 [batch, sequence] in the order of ``names``."""
+        """Inputs int64 [batch, sequence] in the order of ``names``; choices between the two."""
         named = dict(zip(self.names, inputs, strict=True))
         found = self.model(**named, return_dict=True)
         return tuple(found[name] for name in self.outputs)
@@ -55,6 +59,9 @@ _AUTO_CLASSES = {
     "feature-extraction": transformers.AutoModel,
     "fill-mask": transformers.AutoModelForMaskedLM,
     "text-classification": transformers.AutoModelForSequenceClassification,
+    "text-ranking": transformers.AutoModelForSequenceClassification,
+    "token-classification": transformers.AutoModelForTokenClassification,
+    "multiple-choice": transformers.AutoModelForMultipleChoice,
     "question-answering": transformers.AutoModelForQuestionAnswering,
     "text-generation": transformers.AutoModelForCausalLM,
     "text2text-generation": transformers.AutoModelForSeq2SeqLM,
@@ -68,18 +75,21 @@ def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -
     Raises:
         InputError: as :func:`.tied.keep_two`.
     """
-    name = facts.architecture or "AutoModel"
-    if facts.task == "feature-extraction" and not name.endswith("Model"):
+    tower = text_tower(facts.architecture) if facts.vector is not None else None
+    name = (tower.name if tower else facts.architecture) or "AutoModel"
+    if tower is None and facts.task == "feature-extraction" and not name.endswith("Model"):
         name = "AutoModel"  # the encoder below a head: its hidden states are wanted
     auto = _AUTO_CLASSES[facts.task]
     kind: Any = auto
     if not (trust_remote_code and facts.remote_code):
         kind = getattr(transformers, name, auto)
+    options = {} if tower is None or not tower.whole else {"config": _texts_config(folder)}
     attention = {"attn_implementation": "eager"} if facts.model_type in _EAGER else {}
     model = kind.from_pretrained(
         folder,
         dtype=torch.float32,
         **attention,
+        **options,
         local_files_only=not trust_remote_code,  # the code may be in another repository
         trust_remote_code=trust_remote_code,
     ).eval()
@@ -87,6 +97,15 @@ def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -
         model.config.use_cache = False
     keep_two(model, folder)
     return model
+
+
+def _texts_config(folder: Path) -> Any:
+    """What a model of texts and images says of its text half."""
+    config: Any = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    text = config.text_config
+    if hasattr(config, "projection_dim"):
+        text.projection_dim = config.projection_dim  # the whole one's counts, and may differ
+    return text
 
 
 def export(
@@ -100,13 +119,19 @@ def export(
     if with_past:
         return _export_with_past(model)
     names = _input_names(model, folder, facts.task, trust_remote_code)
-    outputs = _OUTPUTS[facts.task]
+    tower = text_tower(facts.architecture)
+    if tower is not None and tower.reads_padding:
+        names = ("input_ids",)  # a mask would hide what it was trained to read
+    outputs = _OUTPUTS[facts.task] if facts.vector is None else (facts.vector,)
+    example = _example(names, model.get_input_embeddings().weight.shape[0])
+    if facts.task == "multiple-choice":
+        example = tuple(values[:, None].repeat(1, _CHOICES, 1) for values in example)
     graph = _trace(
         PositionalModel(model, names, outputs),
-        _example(names, model.get_input_embeddings().weight.shape[0]),
+        example,
         list(names),
         list(outputs),
-        [{0: _FREE, 1: _FREE} for _ in names],
+        [dict.fromkeys(range(values.ndim), _FREE) for values in example],
     )
     _name_free_dimensions(graph)
     return graph
@@ -199,7 +224,9 @@ def _name_free_dimensions(model: ir.Model) -> None:
     names: dict[str, str] = {}
     for value in model.graph.inputs:
         length = "decoder_sequence" if value.name == DECODER_IDS else "sequence"
-        for dim, name in zip(value.shape or (), ("batch", length), strict=False):
+        shape = value.shape or ()
+        between = ["choices"] * (len(shape) - 2)
+        for dim, name in zip(shape, ("batch", *between, length), strict=False):
             names.setdefault(str(dim), name)
     for value in (*model.graph.inputs, *model.graph.outputs):
         if value.shape is not None:

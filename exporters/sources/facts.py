@@ -11,6 +11,7 @@ from toolkit.errors import InputError
 from .folder_files import (
     CONFIG,
     LENGTHS,
+    SENTENCE_TRANSFORMERS,
     SPECIAL_TOKENS,
     TOKENIZER,
     TOKENIZER_CONFIG,
@@ -19,6 +20,7 @@ from .folder_files import (
 )
 from .sentence_modules import read_modules
 from .settings import Settings
+from .text_towers import text_tower
 
 __all__ = [
     "CONFIG",
@@ -35,11 +37,16 @@ _TASKS = {
     "ForMaskedLM": "fill-mask",
     "ForPreTraining": "feature-extraction",
     "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForMultipleChoice": "multiple-choice",
     "ForQuestionAnswering": "question-answering",
     "ForCausalLM": "text-generation",
     "LMHeadModel": "text-generation",
     "Model": "feature-extraction",
 }
+# Cross-encoders are sequence classifiers with one number, for a query with a passage.
+_CLASSIFIER, RANKER = "text-classification", "text-ranking"
+_RANKERS_SETTINGS = ("sentence_transformers", "sbert_ce_default_activation_function")
 # The same of models that have an encoder and a decoder.
 _TEXT_TO_TEXT = ("ForConditionalGeneration", "MTModel")
 _SPEECH = ("whisper", "speech_to_text", "moonshine", "speech-encoder-decoder")  # that write text
@@ -94,6 +101,9 @@ class Facts:
         remote_code: the folder, or a repository that it names, brings Python code for the model.
         model_type: transformers' word for the family, None where config.json has none.
         has_mask: the tokenizer names a token that stands for a masked one.
+        vector: the output that is one vector a text, of a graph that pools by itself as CLIP's text
+            model does.
+        labels: how many labels config.json names.
         left_out: modules of sentence-transformers after pooling that the graph does not hold.
         notes: what a user should know of what was not read, and of what does not travel.
     """
@@ -106,8 +116,15 @@ class Facts:
     remote_code: bool = False
     model_type: str | None = None
     has_mask: bool = False
+    vector: str | None = None
+    labels: int = 0
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def weighs_terms(self) -> bool:
+        """Whether ``pooling`` makes weighted terms of what a masked language model expects."""
+        return self.pooling is not None and self.pooling.mode.startswith("splade")
 
 
 def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
@@ -129,6 +146,13 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         settings.refuse(CONFIG, "names neither model_type nor architectures")
         config = {}
     modules = read_modules(settings)
+    tower = None if modules.encodes else text_tower(architecture)
+    encodes = modules.encodes or tower is not None
+    task = "feature-extraction" if encodes else _task(architecture, config, is_onnx)
+    if tower is not None and tower.whole and not is_onnx:
+        settings.notes.append(f"of {architecture} the text model is exported alone")
+    if task == _CLASSIFIER and _ranks(settings, config):
+        task = RANKER
     max_length = _max_length(settings, config)
     tokenizer = tokenizer_files(folder)
     if not tokenizer:
@@ -137,14 +161,16 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         )
     own = [name for name in setting_files(folder) if name not in settings.unread]
     return Facts(
-        task="feature-extraction" if modules.encodes else _task(architecture, config, is_onnx),
+        task=task,
         architecture=architecture,
-        pooling=modules.pooling,
+        pooling=modules.pooling if encodes or task == "fill-mask" else None,
         max_length=max_length,
         assets=(*own, *tokenizer, *modules.files),
         remote_code=bool(config.get("auto_map")),
         model_type=model_type if isinstance(model_type, str) else None,
         has_mask=any(settings.read(name).get("mask_token") for name in _NAME_TOKENS),
+        vector=None if tower is None else tower.vector,
+        labels=len(named) if isinstance(named := config.get("id2label"), dict) else 0,
         left_out=modules.left_out,
         notes=tuple(settings.notes),
     )
@@ -183,6 +209,22 @@ def _task(architecture: str | None, config: dict[str, Any], is_onnx: bool) -> st
         f"architecture {architecture} is not supported yet; export it to ONNX with another tool "
         "and give the .onnx file"
     )
+
+
+def _ranks(settings: Settings, config: dict[str, Any]) -> bool:
+    """Whether a classifier's one number says how well a passage answers a query.
+
+    Cross-encoders of sentence-transformers say so; else it is a number without a name, that is no
+    regression's.
+    """
+    names = config.get("id2label")
+    if not isinstance(names, dict) or len(names) != 1:
+        return False
+    if settings.read(SENTENCE_TRANSFORMERS).get("model_type") == "CrossEncoder":
+        return True
+    if any(key in config for key in _RANKERS_SETTINGS):
+        return True
+    return names.get("0") == "LABEL_0" and config.get("problem_type") != "regression"
 
 
 def _max_length(settings: Settings, config: dict[str, Any]) -> int | None:

@@ -9,6 +9,7 @@ SPECIAL_TOKENS = "special_tokens_map.json"
 ADDED_TOKENS = "added_tokens.json"
 MODULES = "modules.json"
 LENGTHS = "sentence_bert_config.json"
+SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
 
 _SETTINGS = (
     CONFIG,
@@ -19,7 +20,7 @@ _SETTINGS = (
     "chat_template.jinja",
     MODULES,
     LENGTHS,
-    "config_sentence_transformers.json",
+    SENTENCE_TRANSFORMERS,
     "preprocessor_config.json",
     "normalizer.json",
 )

@@ -22,6 +22,11 @@ _MODES = {
     "weightedmean": "weightedmean_tokens",
     "lasttoken": "lasttoken",
 }
+_SPARSE = "SpladePooling"
+_PROJECTION = "Dense"  # without pooling: of each token's vector, as ColBERT has it
+# Its settings, and their words in a mode.
+_STRATEGIES = ("max", "sum")
+_ACTIVATIONS = {"relu": "", "log1p_relu": "-log1p"}
 _OF_MODULES = ("config.json", "model.safetensors", "pytorch_model.bin")
 
 
@@ -33,7 +38,7 @@ class SentenceModules:
         pooling: None where there is none, or one that is not known here.
         files: to copy, relative to the folder.
         left_out: kinds of modules that no bundle's pipeline stands for, such as Dense.
-        encodes: whether there is a module that pools, known or not.
+        encodes: whether there is a module that pools token vectors, known or not.
     """
 
     pooling: Pooling | None = None
@@ -51,7 +56,7 @@ def read_modules(settings: Settings) -> SentenceModules:
     """
     modules = _modules(settings)
     kinds = [kind for kind, _ in modules]
-    if "Pooling" not in kinds:
+    if not {"Pooling", _SPARSE, _PROJECTION} & set(kinds):
         return SentenceModules()
     folders = [folder for kind, folder in modules if kind != "Transformer" and folder]
     for folder in folders:
@@ -66,6 +71,14 @@ def read_modules(settings: Settings) -> SentenceModules:
         for each in _OF_MODULES
         if (settings.folder / (name := f"{folder}/{each}")).is_file()
     )
+    if _SPARSE in kinds:
+        return SentenceModules(_sparse(settings, dict(modules)[_SPARSE]), files)
+    if "Pooling" not in kinds:
+        settings.notes.append(
+            f"{MODULES} is of a ColBERT model: `run` prints cosines between means of the graph's "
+            "token vectors, and no MaxSim of its projected ones; PyLate does"
+        )
+        return SentenceModules(files=files)
     left_out = tuple(kind for kind in kinds if kind not in _KNOWN)
     if left_out:
         settings.notes.append(
@@ -96,6 +109,21 @@ def _pooling(settings: Settings, folder: str, *, normalize: bool) -> Pooling | N
     settings.notes.append(
         f"{name} asks for pooling that is not known here ({', '.join(flags) or 'none'}): `run` "
         "takes the mean of the token vectors"
+    )
+    return None
+
+
+def _sparse(settings: Settings, folder: str) -> Pooling | None:
+    """Of a masked language model that weighs terms."""
+    name = f"{folder}/config.json"
+    config = settings.read(name)
+    strategy = config.get("pooling_strategy", _STRATEGIES[0])
+    activation = config.get("activation_function", "relu")
+    if strategy in _STRATEGIES and activation in _ACTIVATIONS:
+        return Pooling(f"splade-{strategy}{_ACTIVATIONS[activation]}")
+    settings.notes.append(
+        f"{name} asks for weights of terms that are not known here ({strategy}, {activation}): "
+        "`run` fills masks"
     )
     return None
 

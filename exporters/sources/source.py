@@ -24,7 +24,7 @@ from . import to_onnx as backends
 from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts
 from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
-from .graph_task import task_of
+from .graph_task import task_of, vector_of
 from .several import find_several
 
 
@@ -69,7 +69,8 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     except InputError:  # it has a table all the same
         facts = None
     try:
-        if facts is not None and facts.task in WITH_HEADS and _is_known(facts):
+        own = facts is not None and (facts.task in WITH_HEADS or facts.vector is not None)
+        if facts is not None and own and _is_known(facts):
             from .dynamo import load_model
 
             model = load_model(folder, facts)
@@ -81,9 +82,9 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     weight = model.get_input_embeddings().weight.detach().float().numpy()
     head = model.get_output_embeddings()
     matrix = None if head is None else head.weight.detach().float().numpy()
-    own = matrix is not None and not np.array_equal(matrix, weight)
+    untied = matrix is not None and not np.array_equal(matrix, weight)
     task = None if facts is None else facts.task
-    return SourceTable(weight, folder / TOKENIZER, task, matrix if own else None)
+    return SourceTable(weight, folder / TOKENIZER, task, matrix if untied else None)
 
 
 ORIGINAL = "original"  # the folder of what is exported, below the one that is given
@@ -165,7 +166,10 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     outputs = {value.name for value in graph.outputs}
     folder = _settings_folder(path)
     facts = read_facts(folder, is_onnx=True)
-    facts = replace(facts, task=task_of(graph, facts.task, has_mask=facts.has_mask))
+    task = task_of(graph, facts.task, has_mask=facts.has_mask, labels=facts.labels)
+    facts = replace(facts, task=task, vector=vector_of(graph, facts.vector))
+    if facts.weighs_terms and task != "fill-mask":
+        facts = replace(facts, pooling=None)
     genai = path.parent / GENAI_CONFIG
     if "logits" in outputs:
         facts = genai_facts(facts, genai.parent)

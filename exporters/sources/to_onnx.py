@@ -20,10 +20,12 @@ from .apart import Job, in_own_process
 from .facts import WITH_HEADS, Facts
 from .genai import build_with_genai
 from .several import SPEECH, TEXT_TO_TEXT, find_several, is_several
+from .text_towers import text_tower
 
 EXPORTERS = ("auto", "dynamo", "optimum", "genai")
 _MODEL = "model.onnx"
 _EXTERNAL = "model.onnx.data"
+_OPTIMUMS_TASKS = {"text-ranking": "text-classification"}  # where its word is not the hub's
 
 
 def export_onnx(
@@ -75,7 +77,7 @@ def export_onnx(
             "the optimum exporter is not installed; pip install 'lighttoken[optimum]'"
         )
     try:
-        in_own_process(replace(job, road="optimum"))
+        in_own_process(replace(job, road="optimum", task=_OPTIMUMS_TASKS.get(task, task)))
     except InputError as error:
         if first is None:
             raise
@@ -128,6 +130,12 @@ def _dynamo(folder: Path, facts: Facts, trust: bool, with_past: bool) -> ir.Mode
 
 def _run_optimum(job: Job, out: Path) -> None:
     _refuse_two(job.folder, job.facts)
+    tower = text_tower(job.facts.architecture)
+    if tower is not None and tower.whole:
+        raise InputError(
+            f"optimum exports {job.facts.architecture} with both its halves alone; "
+            "leave --exporter optimum out"
+        )
     try:
         with quiet():
             from optimum.exporters.onnx import main_export

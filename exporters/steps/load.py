@@ -5,6 +5,7 @@ from dataclasses import replace
 from toolkit import Budget
 from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO
 from toolkit.graph.plain import load_plain
+from toolkit.graph.tables import find_tables
 
 from ..bundle.structure import check_structure
 from ..healing import check_healable
@@ -18,6 +19,8 @@ from ..verify.check import check_runs
 from ..verify.samples import read_samples
 from .others import begin_others
 from .state import Export, Report
+
+_WORTH = 0.1  # of the packed table's bytes: another table as large is named
 
 
 def load(state: Export, report: Report) -> None:
@@ -60,6 +63,20 @@ def load(state: Export, report: Report) -> None:
     state.stored = {table.name: table for table in state.tables}
     state.own_heads = choose_own_heads(state.model.graph, options)
     state.others = begin_others(state)
+
+
+def _say_what_stays(state: Export) -> None:
+    """A note of tables that would be worth packing too."""
+    options, packed = state.options, {table.value for table in state.tables}
+    if options.all_tables or options.table is not None:
+        return
+    left = [table for table in find_tables(state.model.graph) if table.value not in packed]
+    left = [table for table in left if table.nbytes > _WORTH * state.tables[0].nbytes]
+    if left:
+        names = ", ".join(f"{each.name} ({each.rows:,} x {each.width})" for each in left)
+        note = f"only {state.tables[0].name} was packed; --all-tables packs {names} too"
+        facts = replace(state.loaded.facts, notes=(*state.loaded.facts.notes, note))
+        state.loaded = state.trained = replace(state.loaded, facts=facts)
 
 
 def find_attentions(state: Export, report: Report) -> None:

@@ -42,7 +42,7 @@ class EvaluatedModel:
         Raises:
             InputError: a graph without vectors.
         """
-        return feature_extraction(self.session, self.tokenizer, self.pooling)
+        return feature_extraction(self.session, self.tokenizer, self.pooling, self.folder)
 
     def classifier(self) -> TextClassification:
         """Texts to labels.

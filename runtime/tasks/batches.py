@@ -93,7 +93,7 @@ def run_rows(
         n = len(some)
         some += [some[-1]] * ((fixed_batch or 0) - n)
         encoded = tokenizer.pad(some, fixed_length)
-        found = session.run(_feeds(session, encoded), outputs)
+        found = session.run(feeds_of(session, encoded), outputs)
         yield Batch(
             index,
             encoded["input_ids"][:n],
@@ -104,9 +104,10 @@ def run_rows(
             progress(min(1.0, (start + size) / len(rows)), "running the model")
 
 
-def _feeds(session: Session, encoded: dict[str, NDArray[np.int64]]) -> dict[str, Array]:
+def feeds_of(session: Session, encoded: dict[str, NDArray[np.int64]]) -> dict[str, Array]:
+    """What the graph takes of ``encoded``, each int64 [..., length]; positions, an empty cache."""
     ids = encoded["input_ids"]
-    encoded = {**encoded, "position_ids": np.broadcast_to(np.arange(ids.shape[1]), ids.shape)}
+    encoded = {**encoded, "position_ids": np.broadcast_to(np.arange(ids.shape[-1]), ids.shape)}
     feeds: dict[str, Array] = {}
     caches = []
     for info in session.inputs:
@@ -115,7 +116,7 @@ def _feeds(session: Session, encoded: dict[str, NDArray[np.int64]]) -> dict[str,
             feeds[info.name] = encoded[role]
         elif is_cache(info.name):
             caches.append(info)
-    return feeds | build_feeds(caches, None, ids)
+    return feeds | build_feeds(caches, None, ids) if caches else feeds
 
 
 def find_output(session: Session, names: Sequence[str], rank: int) -> TensorInfo | None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.bundle.manifest import Pooling
+from toolkit.json_files import read_json
 from toolkit.progress import Progress
 
 from ..session import Session
@@ -18,6 +20,9 @@ Float32 = NDArray[np.float32]
 
 _TOKEN_OUTPUTS = ("last_hidden_state", "token_embeddings")
 _POOLED_OUTPUTS = ("sentence_embedding", "pooler_output")
+_EMBEDS = "text_embeds"
+# Their text models were trained on this output; BERT's of the same name is of no use.
+_POOLERS = ("clip", "siglip", "siglip2")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,18 +57,26 @@ class FeatureExtraction:
 
 
 def feature_extraction(
-    session: Session, tokenizer: Tokenizer, pooling: Pooling | None
+    session: Session, tokenizer: Tokenizer, pooling: Pooling | None, folder: Path
 ) -> FeatureExtraction:
     """Join a session and a tokenizer. ``pooling`` None means the mean, not normalised.
 
-    A graph that gives pooled vectors only ([n, d]) is taken at its word.
+    A graph that gives pooled vectors only ([n, d]) is taken at its word, and so is an output
+    ``text_embeds``; ``pooler_output`` where ``folder/config.json`` is of a model of texts and
+    images.
 
     Raises:
         InputError: an unknown pooling mode, or a graph without vectors.
     """
     pooling = pooling or Pooling()
     check_pooling(pooling)
-    output = find_output(session, _TOKEN_OUTPUTS, rank=3) or need_output(
-        session, _POOLED_OUTPUTS, rank=2, task="feature-extraction"
+    names = {info.name: info for info in session.outputs}
+    told = read_json(folder / "config.json").get("model_type")
+    family = told.removesuffix("_text_model") if isinstance(told, str) else None
+    own = names.get(_EMBEDS) or (names.get("pooler_output") if family in _POOLERS else None)
+    output = (
+        own
+        or find_output(session, _TOKEN_OUTPUTS, rank=3)
+        or need_output(session, _POOLED_OUTPUTS, rank=2, task="feature-extraction")
     )
     return FeatureExtraction(TextModel(session, tokenizer, output), pooling)

@@ -16,16 +16,24 @@ from .encoder_decoder import (
 )
 from .feature_extraction import FeatureExtraction, feature_extraction
 from .fill_mask import FillMask, fill_mask
+from .multiple_choice import MultipleChoice, multiple_choice
 from .question_answering import QuestionAnswering, question_answering
+from .sparse_encoding import SPLADE, SparseEncoding, sparse_encoding
 from .text_classification import TextClassification, text_classification
 from .text_generation import TextGeneration, text_generation
+from .text_ranking import TextRanking, text_ranking
+from .token_classification import TokenClassification, token_classification
 from .tokenize import open_tokenizer
 
 Pipeline = (
     FeatureExtraction
     | FillMask
+    | SparseEncoding
     | TextClassification
+    | TextRanking
+    | TokenClassification
     | QuestionAnswering
+    | MultipleChoice
     | TextGeneration
     | TextToText
     | SpeechRecognition
@@ -35,7 +43,10 @@ TASKS = (
     "feature-extraction",
     "fill-mask",
     "text-classification",
+    "text-ranking",
+    "token-classification",
     "question-answering",
+    "multiple-choice",
     "text-generation",
     TEXT_TO_TEXT,
     SPEECH,
@@ -62,7 +73,8 @@ def open_pipeline(
         like: where tokenizer, config and manifest come from instead of ``model``: another bundle
             (to compare the original model with it), or a plain folder of tokenizer files.
         task: one of :data:`TASKS`; None takes the manifest's.
-        pooling: for feature-extraction; None takes the manifest's.
+        pooling: for feature-extraction, and fill-mask models that give weighted terms; None takes
+            the manifest's, but no such terms where ``task`` asks for masks.
         max_length: tokens that a text is cut to; None takes the manifest's.
         threads: threads that one operator may use; None leaves the choice to onnxruntime.
         verify: check a bundle's files first.
@@ -80,6 +92,8 @@ def open_pipeline(
     manifest = _manifest_of(folder)
     if manifest is None and like is None:
         read_manifest(folder)  # says what is wrong with it
+    if pooling is None and manifest is not None and task != "fill-mask":
+        pooling = manifest.pooling
     task = task or (manifest.task if manifest else None)
     if task is None:
         raise InputError(f"{folder} has no manifest; give task=, one of {', '.join(TASKS)}")
@@ -96,17 +110,23 @@ def open_pipeline(
         return text_to_text(folder, manifest, provider, threads=threads, op=op)
     session = open_session(model, provider, threads=threads, verify=verify, op=op)
     tokenizer = open_tokenizer(folder, max_length)
+    if task == "fill-mask" and pooling is not None and pooling.mode.startswith(SPLADE):
+        return sparse_encoding(session, tokenizer, pooling)
     if task == "fill-mask":
         return fill_mask(session, tokenizer)
     if task == "text-classification":
         return text_classification(session, tokenizer, folder)
+    if task == "text-ranking":
+        return text_ranking(session, tokenizer)
+    if task == "token-classification":
+        return token_classification(session, tokenizer, folder)
     if task == "question-answering":
         return question_answering(session, tokenizer)
+    if task == "multiple-choice":
+        return multiple_choice(session, tokenizer)
     if task == "text-generation":
         return text_generation(session, tokenizer, folder)
-    if pooling is None and manifest is not None:
-        pooling = manifest.pooling
-    return feature_extraction(session, tokenizer, pooling)
+    return feature_extraction(session, tokenizer, pooling, folder)
 
 
 def _manifest_of(folder: Path) -> Manifest | None:

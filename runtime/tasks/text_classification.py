@@ -17,6 +17,8 @@ from .tokenize import Text, Tokenizer
 
 Float64 = NDArray[np.float64]
 
+_CONFIG = "config.json"
+
 
 def softmax(logits: NDArray[np.floating]) -> Float64:
     """Along the last axis, in float64."""
@@ -103,14 +105,24 @@ def text_classification(session: Session, tokenizer: Tokenizer, folder: Path) ->
         InputError: a graph without logits.
         FormatError: a damaged config.json.
     """
-    path = folder / "config.json"
-    config = read_json(path)
-    names = config.get("id2label") or {}
-    try:
-        labels = {int(number): str(name) for number, name in names.items()}
-    except (ValueError, AttributeError) as error:
-        raise FormatError(f"id2label in {path} is damaged ({error}); copy it again") from error
+    labels = read_labels(folder)
     output = need_output(session, ("logits",), rank=2, task="text-classification")
     return TextClassification(
-        TextModel(session, tokenizer, output), labels, config.get("problem_type")
+        TextModel(session, tokenizer, output),
+        labels,
+        read_json(folder / _CONFIG).get("problem_type"),
     )
+
+
+def read_labels(folder: Path) -> dict[int, str]:
+    """Names of a model's labels by their numbers, as ``folder/config.json`` has them.
+
+    Raises:
+        FormatError: a damaged config.json.
+    """
+    path = folder / _CONFIG
+    names = read_json(path).get("id2label") or {}
+    try:
+        return {int(number): str(name) for number, name in names.items()}
+    except (ValueError, AttributeError) as error:
+        raise FormatError(f"id2label in {path} is damaged ({error}); copy it again") from error

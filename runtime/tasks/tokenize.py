@@ -19,6 +19,7 @@ __all__ = ["Backend", "Text", "Tokenizer", "Tokens", "Window", "open_tokenizer"]
 
 Int64 = NDArray[np.int64]
 
+_READS_PADDING = "siglip"  # how the model types of such families begin
 _SETTINGS = ("config.json", "tokenizer_config.json")  # which say whose tokenizer it is
 
 
@@ -52,12 +53,15 @@ class Tokenizer:
         max_length: tokens that a text is cut to; None for no limit.
         pad_id: id that fills the right side of shorter texts.
         mask_token: the token that a masked language model fills, None if there is none.
+        reads_padding: all texts are filled up to ``max_length`` and their padding counts as text,
+            as SigLIP's models are trained.
     """
 
     backend: Backend
     max_length: int | None
     pad_id: int
     mask_token: str | None
+    reads_padding: bool = False
 
     def split(self, texts: Sequence[Text]) -> list[Tokens]:
         """Tokens of each text, cut to ``max_length``, not padded.
@@ -91,13 +95,15 @@ class Tokenizer:
 
         ``length`` is that of the longest row, at least 1, unless given.
         """
+        if length is None and self.reads_padding:
+            length = self.max_length
         if length is None:
             length = max([1, *map(len, rows)])
         ids = np.full((len(rows), length), self.pad_id, np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = row.ids
-            mask[index, : len(row)] = 1
+            mask[index, : None if self.reads_padding else len(row)] = 1
             types[index, : len(row)] = row.types
         return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
 
@@ -132,13 +138,15 @@ def open_tokenizer(folder: str | Path, max_length: int | None = None) -> Tokeniz
     backend: Backend = _Fast(fast) if fast.is_file() else _Slow(folder)
     pad = _special(folder, "pad_token")
     pad_id = backend.token_id(pad) if pad is not None else None
+    config = read_json(folder / "config.json")
     if pad_id is None:
-        pad_id = read_json(folder / "config.json").get("pad_token_id")
+        pad_id = config.get("pad_token_id")
     return Tokenizer(
         backend,
         max_length,
         pad_id if isinstance(pad_id, int) else 0,
         _special(folder, "mask_token"),
+        str(config.get("model_type")).startswith(_READS_PADDING),
     )
 
 

@@ -29,15 +29,16 @@ run for this page: it says that the graphs of a family are found, rewritten and 
 - **form**: an `encoder` gives hidden states; `decoder with cache` is `--with-past`;
   `encoder-decoder` is one graph from `input_ids`, `attention_mask` and `decoder_input_ids` to
   `logits`, which holds the shared table once; `*.onnx` are the files that optimum splits one into,
-  each given as it is.
+  each given as it is; `labels of words` is token classification, a `reranker` gives one number a
+  pair of texts, and a `text vector` comes out of the text half of a model of images.
 - **as torch**: the file before compression against torch, at another batch size and length than the
   export's, with padding; with a cache, in two steps against all tokens at once. The largest
   difference of any number, over the largest number (or 1).
 - **rewrite**: the bundle against the same file with its table replaced by the decoded one, the
   largest difference of any output. An export fails above 1e-4 of the largest output (or 1).
 - **table**: how many times smaller it is, every stored byte counted.
-- **head**: reads the `packed` table that it shares; reads weights of its `own`, `packed` beside the
-  table or not; or there is `none`.
+- **head**, over the vocabulary: reads the `packed` table that it shares; reads weights of its
+  `own`, `packed` beside the table or not; or there is `none`.
 - **weights in onnxruntime**: bytes of the graph that it makes of the file at load, before and
   after. A dense table is {dense:,} bytes at width 32 (ALBERT has width 16, ELECTRA 24); an export
   fails where it comes back.

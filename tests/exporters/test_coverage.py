@@ -24,6 +24,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 ROWS = 1000
 MODEL, MASKED, DECODER = "encoder", "masked LM", "decoder"
 CACHE, BOTH = "decoder with cache", "encoder-decoder"
+WORDS, RANKS, CHOICES, VECTOR = "labels of words", "reranker", "multiple choice", "text vector"
 ENCODER_FILE, DECODER_FILE, CACHE_FILE, MERGED_FILE = FILES = (
     "encoder_model.onnx",
     "decoder_model.onnx",
@@ -88,6 +89,19 @@ ENCODER_DECODERS = {
     "BART": ("BartForConditionalGeneration", BART),
     "Marian": ("MarianMTModel", BART | {"decoder_vocab_size": ROWS}),
 }
+# What a classifier's class ends in, by form; the families that are tried.
+CLASSIFIERS = {
+    WORDS: ("ForTokenClassification", {"num_labels": 5}),
+    RANKS: ("ForSequenceClassification", {"num_labels": 1}),
+    CHOICES: ("ForMultipleChoice", {}),
+}
+CLASSIFIED = ("BERT", "XLM-R", "DistilBERT", "DeBERTa-v2/v3", "ModernBERT")
+TOWER = SIZES | SPECIAL | {"projection_dim": 24, "projection_size": 24}
+TOWERS = {
+    "CLIP (text)": ("CLIPTextModelWithProjection", "text_embeds"),
+    "SigLIP (text)": ("SiglipTextModel", "pooler_output"),
+    "SigLIP 2 (text)": ("Siglip2TextModel", "pooler_output"),
+}
 XLNET = {"vocab_size": ROWS, "d_model": 32, "n_layer": 1, "n_head": 4, "d_inner": 48}
 
 
@@ -125,6 +139,16 @@ def cases():
     yield Case("XLNet", MODEL, "dynamo", "XLNetModel", XLNET, reason)
     reason = "optimum has no export configuration for it"
     yield Case("XLNet", MODEL, "optimum", "XLNetModel", XLNET, reason)
+
+    for exporter in ("dynamo", "optimum"):
+        for form, (ending, more) in CLASSIFIERS.items():
+            for family in CLASSIFIED:
+                prefix, config = ENCODERS[family]
+                lacks = (family, form, exporter) == ("ModernBERT", CHOICES, "optimum")
+                reason = "optimum exports no multiple choice of it" if lacks else None
+                yield Case(family, form, exporter, f"{prefix}{ending}", config | more, reason)
+    for family, (architecture, _) in TOWERS.items():
+        yield Case(family, VECTOR, "dynamo", architecture, TOWER)
 
 
 def seq2seq(config):
@@ -193,6 +217,9 @@ def test_a_family_exports(case, optimums_files, quick, tmp_path, record_property
     from_torch = torch_difference(original, model, case.form)
     assert from_torch < 1e-4
     assert manifest.exporter == case.exporter
+    if case.form == VECTOR:
+        (output,) = open_session(original).get_outputs()
+        assert output.name == TOWERS[case.family][1]
     assert (manifest.rows, manifest.ids_input) == (ROWS, "input_ids")
     assert not manifest.tied_head
     dense, left = (optimized_nbytes(path, tmp_path) for path in (original, packed))
@@ -202,7 +229,7 @@ def test_a_family_exports(case, optimums_files, quick, tmp_path, record_property
         "torch": from_torch,
         "rewrite": manifest.parity.rewrite,
         "table": manifest.footprint.ratio,
-        "head": head(manifest, packed),
+        "head": head(manifest, packed, case.form),
         "dense": dense,
         "left": left,
     }
@@ -235,11 +262,14 @@ def torch_difference(path, model, form):
     if form in FILES:
         return file_difference(session, model, texts, form)
     feeds = {name: texts[name] for name in inputs}
-    output = "logits" if form != MODEL else "last_hidden_state"
+    if form == CHOICES:
+        feeds = {name: np.stack([v, v[::-1]], axis=1)[:2] for name, v in feeds.items()}
+    output = {MODEL: "last_hidden_state", VECTOR: session.get_outputs()[0].name}.get(form, "logits")
     (got,) = session.run([output], feeds)
     with torch.no_grad():
         wanted = model(**tensors(feeds), return_dict=True)[output].numpy()
-    real = ... if form == BOTH else mask.astype(bool)  # what is made of padding is nobody's affair
+    of_tokens = form != BOTH and got.ndim == 3
+    real = mask.astype(bool) if of_tokens else ...  # what is made of padding is nobody's affair
     return difference(got[real], wanted[real])
 
 
@@ -334,15 +364,15 @@ def optimized_nbytes(path, folder):
     return nbytes
 
 
-def head(manifest, path):
-    """What the output head reads: the packed table, a matrix of its own, packed or not; none
-    without logits."""
+def head(manifest, path, form):
+    """What the output head over the vocabulary reads: the packed table, a matrix of its own, packed
+    or not; none without such logits."""
     if manifest.packed_heads:
         return "packed"
     if manifest.heads:
         return "own, packed"
     outputs = {entry.name for entry in open_session(path).get_outputs()}
-    return "own" if "logits" in outputs else "none"
+    return "own" if "logits" in outputs and form not in CLASSIFIERS else "none"
 
 
 def test_the_page_lists_exactly_these_cases():

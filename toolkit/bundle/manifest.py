@@ -38,7 +38,8 @@ class Pooling:
 
     Attributes:
         mode: mean, cls, max, mean_sqrt_len, weightedmean or lasttoken; several joined by ``+``,
-            whose vectors stand one after another.
+            whose vectors stand one after another. Of masked language models that weigh terms of
+            the vocabulary splade-max or splade-sum, with ``-log1p`` for a second logarithm.
         normalize: to unit length.
     """
 

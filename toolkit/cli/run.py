@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,27 @@ from toolkit.errors import InputError
 from .console import err, json_option, no_op_option, out, plain_table, print_json, say
 
 if TYPE_CHECKING:
-    from runtime import FeatureExtraction, FillMask, TextClassification
+    from runtime import (
+        FeatureExtraction,
+        FillMask,
+        MultipleChoice,
+        SparseEncoding,
+        TextClassification,
+        TextRanking,
+        TokenClassification,
+    )
+    from runtime.tasks.multiple_choice import Choice
     from runtime.tasks.question_answering import QuestionAnswering
     from runtime.tasks.text_generation import Generated
+    from runtime.tasks.text_ranking import RankedPassage
 
 _EXAMPLE = """\b
 Examples:
   lighttoken run minilm "A cat sleeps." "A kitten naps." "Stocks fell."
   lighttoken run bert "Paris is the [MASK] of France."
   lighttoken run sentiment "What a lovely film."
+  lighttoken run names "Ada Lovelace lived in London."
+  lighttoken run reranker "Who sleeps?" "A cat sleeps." "Stocks fell."
   lighttoken run answers "Who sleeps?" "A cat sleeps by the river."
   cat texts.txt | lighttoken run minilm -
   lighttoken run gemma "The lighthouse keeper" --max-tokens 60
@@ -32,8 +44,11 @@ Examples:
   lighttoken run translator "A cat sleeps by the river."
   lighttoken run gemma "Once upon a time" --temperature 0.8 --top-p 0.95 --seed 7
 """
+_QUERY = '{"query": "...", "passages": ["...", "..."]}'
+_PROMPT = '{"prompt": "...", "choices": ["...", "..."]}'
 _QUESTION = '{"question": "...", "context": "..."}'
 _LABEL_WIDTH = 44
+_TERMS = 12  # of a text that are shown
 
 
 @click.command(epilog=_EXAMPLE)
@@ -87,18 +102,25 @@ def command(
 ) -> None:
     """Run TEXTS through BUNDLE; - takes them from standard input, a line each.
 
-    Prints cosines between the sentences, the filled masks, the labels, the answers, what a decoder
-    writes after each text, its translation, or what is said in each recording, by the model's task.
-    Of speech models TEXTS are files of recordings. For answers give a question and its
-    context, or one or more TEXTS that are {"question": "...", "context": "..."}.
+    Prints cosines between the sentences, the filled masks, weighted terms, the labels of texts or
+    of words, the answers, passages by how well they fit, what a decoder writes after each text, its
+    translation, or what is said in each recording, by the model's task. Of speech models TEXTS are
+    files of recordings. For answers give a question and its context, or one or more TEXTS that are
+    {"question": "...", "context": "..."}; to a reranker a query and its passages, or {"query":
+    "...", "passages": ["...", "..."]}; to a multiple-choice model a prompt and its choices, or
+    {"prompt": "...", "choices": ["...", "..."]}.
     """
     from runtime import (
         FeatureExtraction,
         FillMask,
+        MultipleChoice,
         Sampling,
+        SparseEncoding,
         SpeechRecognition,
         TextGeneration,
+        TextRanking,
         TextToText,
+        TokenClassification,
         open_pipeline,
     )
     from runtime.tasks.question_answering import QuestionAnswering
@@ -117,8 +139,16 @@ def command(
         _answers(pipeline, texts, as_json)
     elif isinstance(pipeline, FeatureExtraction):
         _vectors(pipeline, texts, as_json)
+    elif isinstance(pipeline, SparseEncoding):
+        _terms(pipeline, texts, as_json)
     elif isinstance(pipeline, FillMask):
         _masks(pipeline, texts, as_json)
+    elif isinstance(pipeline, TokenClassification):
+        _spans(pipeline, texts, as_json)
+    elif isinstance(pipeline, TextRanking):
+        _ranked(pipeline, texts, as_json)
+    elif isinstance(pipeline, MultipleChoice):
+        _chosen(pipeline, texts, as_json)
     else:
         _labels(pipeline, texts, as_json)
 
@@ -154,6 +184,19 @@ def _masks(pipeline: "FillMask", texts: tuple[str, ...], as_json: bool) -> None:
             say(f"  {best}")
 
 
+def _terms(pipeline: "SparseEncoding", texts: tuple[str, ...], as_json: bool) -> None:
+    results = pipeline(list(texts))
+    if as_json:
+        pairs = zip(texts, results, strict=True)
+        print_json([{"text": text, "terms": [asdict(t) for t in terms]} for text, terms in pairs])
+        return
+    for text, terms in zip(texts, results, strict=True):
+        say(text)
+        best = ", ".join(f"{t.token} {t.weight:.2f}" for t in terms[:_TERMS])
+        more = f", and {len(terms) - _TERMS} more" if len(terms) > _TERMS else ""
+        say(f"  {best or 'no term has a weight'}{more}")
+
+
 def _labels(pipeline: "TextClassification", texts: tuple[str, ...], as_json: bool) -> None:
     results = pipeline(list(texts))
     if as_json:
@@ -165,6 +208,49 @@ def _labels(pipeline: "TextClassification", texts: tuple[str, ...], as_json: boo
     for text, result in zip(texts, results, strict=True):
         table.add_row(_short(text), result.label, f"{result.score:.3f}")
     out.print(table)
+
+
+def _spans(pipeline: "TokenClassification", texts: tuple[str, ...], as_json: bool) -> None:
+    results = pipeline(list(texts))
+    if as_json:
+        pairs = zip(texts, results, strict=True)
+        print_json([{"text": text, "spans": [asdict(s) for s in spans]} for text, spans in pairs])
+        return
+    for text, spans in zip(texts, results, strict=True):
+        say(text)
+        for span in spans:
+            say(f"  {span.label}: {_plain(span.text)} {span.score:.1%}")
+        if not spans:
+            say("  no word has a label")
+
+
+def _ranked(pipeline: "TextRanking", texts: tuple[str, ...], as_json: bool) -> None:
+    queries = _with_several(texts, "query", "passages", _QUERY)
+    _ordered("query", "passages", queries, pipeline(queries), as_json)
+
+
+def _chosen(pipeline: "MultipleChoice", texts: tuple[str, ...], as_json: bool) -> None:
+    prompts = _with_several(texts, "prompt", "choices", _PROMPT)
+    _ordered("prompt", "choices", prompts, pipeline(prompts), as_json)
+
+
+def _ordered(
+    one: str,
+    several: str,
+    given: list[tuple[str, tuple[str, ...]]],
+    results: "Sequence[tuple[RankedPassage | Choice, ...]]",
+    as_json: bool,
+) -> None:
+    """Texts that belong to another one, the best first."""
+    pairs = list(zip((text for text, _ in given), results, strict=True))
+    if as_json:
+        print_json([{one: text, several: [asdict(e) for e in found]} for text, found in pairs])
+        return
+    for text, found in pairs:
+        table = plain_table(_short(text), "score")
+        for each in found:
+            table.add_row(f"({each.place + 1}) {_short(each.text)}", f"{each.score:.3g}")
+        out.print(table)
 
 
 def _answers(pipeline: "QuestionAnswering", texts: tuple[str, ...], as_json: bool) -> None:
@@ -217,16 +303,38 @@ def _questions(texts: tuple[str, ...]) -> list[tuple[str, str]]:
         return [(texts[0], texts[1])]
     found = []
     for text in texts:
-        try:
-            entry = json.loads(text)
-        except ValueError:
-            entry = None
-        if not isinstance(entry, dict) or not {"question", "context"} <= entry.keys():
+        entry = _object(text, {"question", "context"})
+        if not entry:
             raise InputError(
                 f"{_plain(text)} is no question with its context; give the two, or {_QUESTION}"
             )
         found.append((entry["question"], entry["context"]))
     return found
+
+
+def _with_several(
+    texts: tuple[str, ...], one: str, several: str, form: str
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Plain texts are ``one`` and ``several`` that belong to it; else each is a JSON object."""
+    if len(texts) > 1 and not any(text.lstrip().startswith("{") for text in texts):
+        return [(texts[0], texts[1:])]
+    found = []
+    for text in texts:
+        entry = _object(text, {one, several})
+        rest = entry.get(several)
+        if not isinstance(rest, list):
+            raise InputError(f"{_plain(text)} is no {one} with its {several}; give them, or {form}")
+        found.append((entry[one], tuple(rest)))
+    return found
+
+
+def _object(text: str, keys: set[str]) -> dict[str, Any]:
+    """A JSON object that has ``keys``; an empty one for anything else."""
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) and keys <= entry.keys() else {}
 
 
 def _lines() -> tuple[str, ...]:

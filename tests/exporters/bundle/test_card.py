@@ -51,6 +51,9 @@ def test_the_card_says_what_the_table_was_made_from(exported):
         ("feature-extraction", True),
         ("fill-mask", True),
         ("text-classification", True),
+        ("text-ranking", True),
+        ("token-classification", True),
+        ("multiple-choice", True),
         ("text-generation", False),
     ],
 )

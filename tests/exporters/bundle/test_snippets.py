@@ -49,6 +49,8 @@ def test_without_pooling_it_is_no_sentence_encoder(exported):
         ("feature-extraction", "ORTModelForFeatureExtraction"),
         ("fill-mask", "ORTModelForMaskedLM"),
         ("text-classification", "ORTModelForSequenceClassification"),
+        ("text-ranking", "ORTModelForSequenceClassification"),
+        ("token-classification", "ORTModelForTokenClassification"),
         ("text-generation", "ORTModelForCausalLM"),
         ("question-answering", "ORTModelForQuestionAnswering"),
     ],
@@ -57,7 +59,7 @@ def test_optimums_class_is_that_of_the_task(exported, task, kind):
     manifest = replace(exported.manifest, task=task, pooling=None)
     assert f"model = {kind}.from_pretrained" in "\n".join(snippets(manifest))
     assert ("transformers.js" in shown(web(manifest))) == (
-        task not in ("text-generation", "question-answering")
+        task not in ("text-generation", "question-answering", "text-ranking")
     )
 
 

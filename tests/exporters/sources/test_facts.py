@@ -43,6 +43,8 @@ def sentence_encoder(pooling, *more, path="1_Pooling"):
         ("BertForPreTraining", "feature-extraction"),
         ("RobertaForMaskedLM", "fill-mask"),
         ("DistilBertForSequenceClassification", "text-classification"),
+        ("BertForTokenClassification", "token-classification"),
+        ("BertForMultipleChoice", "multiple-choice"),
         ("RobertaForQuestionAnswering", "question-answering"),
         ("LlamaForCausalLM", "text-generation"),
         ("GPT2LMHeadModel", "text-generation"),
@@ -51,6 +53,28 @@ def sentence_encoder(pooling, *more, path="1_Pooling"):
 def test_the_architecture_names_the_task(folder, architecture, task):
     facts = read_facts(folder({"config.json": {"architectures": [architecture]}}))
     assert (facts.task, facts.architecture, facts.pooling) == (task, architecture, None)
+
+
+ONE = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
+CROSS_ENCODER = {"config_sentence_transformers.json": {"model_type": "CrossEncoder"}}
+
+
+@pytest.mark.parametrize(
+    ("config", "more", "task"),
+    [
+        ({}, {}, "text-ranking"),
+        ({"problem_type": "regression"}, {}, "text-classification"),
+        ({"id2label": {"0": "toxic"}}, {}, "text-classification"),
+        ({"id2label": {"0": "a", "1": "b"}}, {}, "text-classification"),
+        ({"id2label": {"0": "a", "1": "b"}}, CROSS_ENCODER, "text-classification"),
+        ({"id2label": None}, {}, "text-classification"),
+        ({"id2label": {"0": "toxic"}}, CROSS_ENCODER, "text-ranking"),
+        ({"problem_type": "regression", "sentence_transformers": {}}, {}, "text-ranking"),
+        ({"architectures": ["BertModel"]}, CROSS_ENCODER, "feature-extraction"),
+    ],
+)
+def test_a_classifier_with_one_nameless_number_ranks(folder, config, more, task):
+    assert read_facts(folder({"config.json": ONE | config} | more)).task == task
 
 
 @pytest.mark.parametrize("architecture", ["T5ForConditionalGeneration", "MarianMTModel"])
@@ -150,6 +174,16 @@ def test_a_layer_after_pooling_is_named_and_travels(folder):
     assert facts.left_out == ("Dense",)
     assert {"2_Dense/config.json", "2_Dense/model.safetensors"} <= set(facts.assets)
     assert "modules.json asks for Dense" in facts.notes[0]
+
+
+def test_a_projection_of_tokens_is_named_and_travels(folder):
+    files = sentence_encoder({}, path="1_Dense") | {"1_Dense/config.json": {"in_features": 3}}
+    files["modules.json"][1]["type"] = "pylate.models.Dense.Dense"
+    facts = read_facts(folder(files | {"tokenizer.json": {}}))
+    assert (facts.task, facts.pooling) == ("feature-extraction", None)
+    assert "1_Dense/config.json" in facts.assets
+    (note,) = facts.notes
+    assert note.startswith("modules.json is of a ColBERT model: `run` prints cosines")
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc", "1_Pooling/../../elsewhere"])

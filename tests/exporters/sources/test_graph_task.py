@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exporters.sources.graph_task import task_of
+from exporters.sources.graph_task import task_of, vector_of
 
 TABLE = np.zeros((300, 6), np.float32)
 HEADS = np.zeros((6, 290), np.float32)  # of a table that was padded
@@ -74,3 +74,35 @@ def test_the_encoder_of_a_translator_gives_features(graph):
 def test_logits_of_unknown_shape_are_what_is_told(graph, told):
     found = built(graph, "float[b,s,n] logits", "logits = MatMul(x, h)")
     assert task_of(found, told, has_mask=True) == told
+
+
+def test_labels_beside_logits_of_unknown_width(graph):
+    found = built(graph, "float[b,s,n] logits", "logits = MatMul(x, l)")
+    told = "feature-extraction"
+    assert task_of(found, told, has_mask=False, labels=3) == "token-classification"
+    assert task_of(found, told, has_mask=False) == told
+    assert task_of(found, "fill-mask", has_mask=True, labels=3) == "fill-mask"
+
+
+def test_ids_of_several_choices(graph):
+    found = graph(
+        "(int64[b,c,s] input_ids) => (float[b,c] logits)",
+        "x = Gather(t, input_ids) y = ReduceMax<axes = [3], keepdims = 0>(x)"
+        " logits = ReduceMax<axes = [2], keepdims = 0>(y)",
+        t=TABLE,
+        opset=17,
+    ).graph
+    assert task_of(found, "feature-extraction", has_mask=True) == "multiple-choice"
+
+
+def test_vectors_that_a_graph_pools_itself(graph):
+    outputs = "float[b,s,6] last_hidden_state, float[b,6] {}"
+    body = "last_hidden_state = Relu(x) {} = ReduceMax<axes = [1], keepdims = 0>(x)"
+
+    def made(name):
+        return built(graph, outputs.format(name), body.format(name), opset=17)
+
+    assert vector_of(made("text_embeds"), None) == "text_embeds"
+    assert vector_of(made("pooler_output"), None) is None
+    assert vector_of(made("pooler_output"), "pooler_output") == "pooler_output"
+    assert vector_of(made("other"), "pooler_output") is None

@@ -20,10 +20,11 @@ ARCHITECTURES = {
     "BertModel": False,
     "BertForPreTraining": False,  # exported without its heads
     "BertForSequenceClassification": False,
+    "BertForTokenClassification": False,
     "GPT2LMHeadModel": True,
     "LlamaForCausalLM": False,
 }
-OPTIMUM = ["BertModel", "GPT2LMHeadModel"]
+OPTIMUM = ["BertModel", "BertForTokenClassification", "GPT2LMHeadModel"]
 OUTPUTS = {"feature-extraction": "last_hidden_state"}
 
 needs_optimum = pytest.mark.skipif(not has_optimum(), reason="needs optimum")

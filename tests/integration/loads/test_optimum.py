@@ -39,10 +39,11 @@ def logits_of(folder, inputs):
 
 
 @pytest.mark.parametrize("layout", ["flat", "transformers-js"])
-def test_a_classifier_gives_the_sessions_logits(save_tiny, run_card, close, layout):
-    folder = save_tiny("BertForSequenceClassification", layout)
-    scope = run_card(folder, "ORTModelForSequenceClassification")
-    assert isinstance(scope["model"], optimum.ORTModelForSequenceClassification)
+@pytest.mark.parametrize("kind", ["SequenceClassification", "TokenClassification"])
+def test_a_classifier_gives_the_sessions_logits(save_tiny, run_card, close, layout, kind):
+    folder = save_tiny(f"BertFor{kind}", layout)
+    scope = run_card(folder, f"ORTModelFor{kind}")
+    assert isinstance(scope["model"], getattr(optimum, f"ORTModelFor{kind}"))
     close(scope["outputs"].logits.numpy(), logits_of(folder, scope["inputs"]))
 
 

@@ -56,11 +56,20 @@ def test_task_without_a_pipeline(tmp_path, tiny):
         tmp_path / "b",
         graph=tiny.graphs["fill-mask"],
         values=tiny.table(10),
+        task="image-to-text",
+    )
+    with pytest.raises(InputError, match="'image-to-text' has no pipeline; those that run are"):
+        open_pipeline(folder)
+
+
+def test_an_encoder_decoder_of_one_file_says_what_would_run(tmp_path, tiny):
+    folder = tiny.bundle(
+        tmp_path / "b",
+        graph=tiny.graphs["fill-mask"],
+        values=tiny.table(10),
         task="text2text-generation",
     )
-    with pytest.raises(
-        InputError, match="'text2text-generation' has no pipeline; those that run are"
-    ):
+    with pytest.raises(InputError, match="alone, and a text needs .*--with-past"):
         open_pipeline(folder)
 
 
