@@ -69,7 +69,7 @@ def test_an_encoder_decoder_of_one_file_says_what_would_run(tmp_path, tiny):
         values=tiny.table(10),
         task="text2text-generation",
     )
-    with pytest.raises(InputError, match="alone, and a text needs .*--with-past"):
+    with pytest.raises(InputError, match=r"alone, and a text needs .*--with-past"):
         open_pipeline(folder)
 
 
