@@ -191,7 +191,7 @@ class ExportOptions:
         default=None,
         metadata=_cli(
             "Text file, one text a line, to count tokens in and to round int4 weights by [default: "
-            "the order of the tokenizer]."
+            "the order of the tokenizer]; of a speech model a folder of recordings."
         ),
     )
     packed: Path | None = field(

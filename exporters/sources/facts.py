@@ -50,12 +50,9 @@ _RANKERS_SETTINGS = ("sentence_transformers", "sbert_ce_default_activation_funct
 # The same of models that have an encoder and a decoder.
 _TEXT_TO_TEXT = ("ForConditionalGeneration", "MTModel")
 _SPEECH = ("whisper", "speech_to_text", "moonshine", "speech-encoder-decoder")  # that write text
-WITH_HEADS = (
-    "text-generation",
-    "fill-mask",
-    "text2text-generation",
-    "automatic-speech-recognition",
-)
+WRITING = ("text-generation", "text2text-generation", "automatic-speech-recognition")
+"""Tasks of models that write: errors in their tables reach every token that follows."""
+WITH_HEADS = (*WRITING, "fill-mask")
 """Tasks whose models end in a head over the vocabulary."""
 _NAME_TOKENS = (SPECIAL_TOKENS, TOKENIZER_CONFIG)
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit

@@ -11,6 +11,7 @@ from toolkit.graph.tables import TableUse
 from toolkit.progress import part
 
 from ..decoders import decoder_statistics, writes_text
+from ..encoder_decoders import is_encoder_decoder, written_statistics
 from ..options import ExportOptions
 from ..sources.prior import special_tokens
 from ..tables import out_of_reach, packed_heads, share_out
@@ -32,6 +33,14 @@ def compress_tables(state: Export, report: Report) -> None:
             state.loaded,
             corpus=options.corpus or options.heal_text,
             seed=options.seed,
+            trust_remote_code=options.trust_remote_code,
+            progress=part(report, 0, 1 / 2),
+        )
+        report = part(report, 1 / 2, 1)
+    elif options.corpus is not None and is_encoder_decoder(state.loaded):
+        state.statistics = written_statistics(
+            state.loaded,
+            options.corpus,
             trust_remote_code=options.trust_remote_code,
             progress=part(report, 0, 1 / 2),
         )
@@ -70,8 +79,11 @@ def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]
     ours = state.options.method == "lighttoken"
     if found is None or not ours or len(found.probabilities) != table.rows:
         return {"importance": state.importance(table.rows)}
+    importance = found.importance(special_tokens(state.tokenizer), head=heads)
+    prior = state.importance(table.rows) if is_encoder_decoder(state.loaded) else None
     return {
-        "importance": found.importance(special_tokens(state.tokenizer), head=heads),
+        # Most tokens are missing in some recordings or lines: the tokenizer's order counts too.
+        "importance": importance if prior is None else (importance + prior) / 2,
         "metric": found.metric(head=heads),
         "unbiased": heads,
     }

@@ -12,6 +12,7 @@ from ..healing import check_healable
 from ..options import DECODER_GROUP, GROUP
 from ..passes.fuse_attention import find_fusible
 from ..passes.packed_layers import check_opset
+from ..sources.facts import WRITING
 from ..sources.several import plain_stem
 from ..sources.source import load_source
 from ..tables import check_goes, choose_own_heads, choose_tables
@@ -40,7 +41,7 @@ def load(state: Export, report: Report) -> None:
     )
     if options.heal is not None:
         check_healable(state.loaded, options.heal_text)
-    decoder = state.loaded.facts.task == "text-generation"
+    decoder = state.loaded.facts.task in WRITING
     if options.group_size is None:
         state.options = replace(options, group_size=DECODER_GROUP if decoder else GROUP)
     ratio = DECODER_RATIO if decoder else DEFAULT_RATIO

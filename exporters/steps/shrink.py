@@ -28,8 +28,8 @@ def shrink(state: Export, report: Report) -> None:
     importance, text = state.importance(rows), None
     if importance is None:
         importance = zipf_prior(rows)
-    if options.corpus is not None:
-        text = corpus_ids(state.tokenizer, options.corpus, rows, _TEXT_IDS)
+    if state.text_corpus is not None:
+        text = corpus_ids(state.tokenizer, state.text_corpus, rows, _TEXT_IDS)
     elif state.statistics is not None:
         text = state.statistics.texts
     ids_inputs = {look.ids_input for table in tables for look in table.lookups}

@@ -20,6 +20,7 @@ from ..options import ExportOptions
 from ..passes.fuse_attention import Fusible
 from ..sources.facts import TOKENIZER
 from ..sources.prior import importance_of
+from ..sources.several import SPEECH
 from ..sources.source import LoadedModel
 from ..tables import PackedTable
 from ..targets import TARGETS, Target
@@ -118,11 +119,16 @@ class Export:
         """The graph input that the token table is looked up by."""
         return next(iter(self.stored.values())).ids_input
 
+    @property
+    def text_corpus(self) -> Path | None:
+        """``--corpus`` where it is text; of speech models it is recordings."""
+        return None if self.loaded.facts.task == SPEECH else self.options.corpus
+
     def importance(self, rows: int) -> NDArray[np.float64] | None:
         """The importance of each row of a token table of so many rows; None where nothing tells."""
         if rows not in self._importance:
             options = self.options
             self._importance[rows] = importance_of(
-                self.tokenizer, rows, options.corpus, options.heal_text
+                self.tokenizer, rows, self.text_corpus, options.heal_text
             )
         return self._importance[rows]

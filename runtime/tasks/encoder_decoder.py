@@ -11,6 +11,7 @@ from typing import Any
 
 import onnxruntime
 
+from toolkit.audio import read_audio
 from toolkit.bundle.manifest import Manifest
 from toolkit.errors import FormatError, InputError
 from toolkit.extras import require
@@ -18,7 +19,6 @@ from toolkit.quiet import quiet, reason
 
 from .. import native
 from ..providers import CPU, provider_names
-from .audio import read_audio
 
 SPEECH, TEXT_TO_TEXT = "automatic-speech-recognition", "text2text-generation"
 _CHUNK = 30  # seconds that Whisper hears at once; longer recordings are cut, with some overlap

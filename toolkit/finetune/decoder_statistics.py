@@ -9,7 +9,7 @@ decoder's table for what it does, and all of them come from text that the model 
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -187,41 +187,93 @@ def measure_decoder(
     head = model.get_output_embeddings()
     if head is None:
         raise InputError("the model has no output head; only a decoder has what is measured here")
-    table = model.get_input_embeddings()
-    factor, width, states_width = row_factor(table), table.weight.shape[1], head.weight.shape[1]
-    looked_up = torch.zeros(width, width, dtype=torch.float64)
-    hidden = torch.zeros(states_width, states_width, dtype=torch.float64)
-    probabilities: Tensor | None = None
-    at_once = max(1, _LOGITS // (table.weight.shape[0] * texts.shape[1]))
-    count = texts.shape[1] - 1
-    model.requires_grad_(False)
+    measured = _Measured(model, model.get_input_embeddings(), head)
+    at_once = max(1, _LOGITS // (measured.rows * texts.shape[1]))
     for start in range(0, len(texts), at_once):
         batch = texts[start : start + at_once]
-        with _Watched(table, head) as watched:
-            logits = model(input_ids=batch, use_cache=False).logits[:, :-1].float()
+        measured.add(batch, input_ids=batch)
+        if progress is not None:
+            progress((start + len(batch)) / len(texts), "measuring what moves the decoder")
+    return replace(measured.figures(), texts=texts.numpy())
+
+
+def measure_written(
+    model: Any,
+    pairs: Iterable[tuple[dict[str, Tensor], Tensor]],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> DecoderStatistics:
+    """The figures of the decoder of an encoder-decoder, over what it writes.
+
+    Args:
+        model: of transformers, in floats; its parameters get no gradients.
+        pairs: what the encoder is given, by the names of its inputs, each of one example; and what
+            the decoder writes to it, int64 [length], its first token included.
+        progress: told how many pairs are done.
+
+    Raises:
+        InputError: no pair of two tokens or more.
+    """
+    decoder = model.get_decoder()
+    measured = _Measured(model, decoder.get_input_embeddings(), model.get_output_embeddings())
+    for number, (given, ids) in enumerate(pairs):
+        if len(ids) > 1:
+            with torch.no_grad():
+                encoded = model.get_encoder()(**given)
+            mask = {k: v for k, v in given.items() if k == "attention_mask"}
+            measured.add(ids[None], encoder_outputs=encoded, decoder_input_ids=ids[None], **mask)
+        if progress is not None:
+            progress(number + 1)
+    return measured.figures()
+
+
+class _Measured:
+    """Sums of the figures, a batch of texts at a time."""
+
+    def __init__(self, model: Any, table: nn.Embedding, head: Any) -> None:
+        model.requires_grad_(False)
+        self.model, self.table, self.head = model, table, head
+        self.rows, width = table.weight.shape
+        self.factor, states = row_factor(table), head.weight.shape[1]
+        self.looked_up = torch.zeros(width, width, dtype=torch.float64)
+        self.hidden = torch.zeros(states, states, dtype=torch.float64)
+        self.probabilities: Tensor | None = None
+        self.tokens, self.starts = 0, set[int]()
+
+    def add(self, texts: Tensor, **given: Any) -> None:
+        """``texts`` int64 [n, length], as ``given`` feeds them to the model."""
+        with _Watched(self.table, self.head) as watched:
+            logits = self.model(**given, use_cache=False).logits[:, :-1].float()
             loss = nn.functional.cross_entropy(
-                logits.flatten(0, 1), batch[:, 1:].flatten(), reduction="sum"
+                logits.flatten(0, 1), texts[:, 1:].flatten(), reduction="sum"
             )
             (gradient,) = torch.autograd.grad(loss, watched.rows)
         with torch.no_grad():
-            batch_mean = logits.softmax(-1).flatten(0, 1).sum(0).double()
-            probabilities = batch_mean if probabilities is None else probabilities + batch_mean
+            mean = logits.softmax(-1).flatten(0, 1).sum(0).double()
+            self.probabilities = mean if self.probabilities is None else self.probabilities + mean
             # The first token is the same in every text: what it does says nothing of the others.
             states = watched.states[:, :-1].flatten(0, 1).float()
-            hidden += (states.T @ states).double()
-            pulls = gradient[:, 1:].flatten(0, 1).float() * factor
-            looked_up += (pulls.T @ pulls).double()
-        if progress is not None:
-            progress((start + len(batch)) / len(texts), "measuring what moves the decoder")
-    assert probabilities is not None
-    return DecoderStatistics(
-        (probabilities / probabilities.sum()).numpy(),
-        (hidden / (len(texts) * count)).numpy(),
-        (looked_up / (len(texts) * count)).numpy(),
-        len(texts) * count,
-        tuple(sorted(set(texts[:, 0].tolist()))),
-        texts.numpy(),
-    )
+            self.hidden += (states.T @ states).double()
+            pulls = gradient[:, 1:].flatten(0, 1).float() * self.factor
+            self.looked_up += (pulls.T @ pulls).double()
+        self.tokens += texts[:, 1:].numel()
+        self.starts |= set(texts[:, 0].tolist())
+
+    def figures(self) -> DecoderStatistics:
+        """Their means.
+
+        Raises:
+            InputError: nothing was added.
+        """
+        if self.probabilities is None:
+            raise InputError("nothing was written to measure the decoder on; give more")
+        return DecoderStatistics(
+            (self.probabilities / self.probabilities.sum()).numpy(),
+            (self.hidden / self.tokens).numpy(),
+            (self.looked_up / self.tokens).numpy(),
+            self.tokens,
+            tuple(sorted(self.starts)),
+        )
 
 
 def measure_own_text(

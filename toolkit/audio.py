@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from toolkit.errors import InputError
+from .errors import InputError
 
 
 def read_audio(path: Path, rate: int) -> NDArray[np.float32]:
