@@ -30,7 +30,7 @@ _PLAIN = jiwer.Compose(
 )
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("recordings", type=Path)
     parser.add_argument("models", nargs="+", type=Path)
@@ -51,7 +51,7 @@ def main():
         print(f"| {model.name} | {wrong} | {other} | {same} of {len(files)} |")
 
 
-def speak(folder, sentences):
+def speak(folder: Path, sentences: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lines = [line.strip() for line in sentences.read_text(encoding="utf-8").splitlines()]
     for number, line in enumerate(filter(None, lines)):
@@ -60,13 +60,13 @@ def speak(folder, sentences):
         wav.with_suffix(".txt").write_text(line, encoding="utf-8")
 
 
-def transcribe(model, files):
+def transcribe(model: Path, files: list[Path]) -> list[str]:
     if (model / MANIFEST_NAME).is_file():
         return open_pipeline(model)(files)
     return original(model)(files)
 
 
-def original(folder):
+def original(folder: Path) -> SpeechRecognition:
     """The same loop over the model in PyTorch."""
     from transformers import (
         AutoFeatureExtractor,
@@ -86,11 +86,11 @@ def original(folder):
     return SpeechRecognition(pipeline, features.sampling_rate)
 
 
-def words_wrong(wanted, found):
+def words_wrong(wanted: list[str], found: list[str]) -> float:
     return jiwer.wer(wanted, found, reference_transform=_PLAIN, hypothesis_transform=_PLAIN)
 
 
-def plain(text):
+def plain(text: str) -> list[list[str]]:
     return _PLAIN([text])
 
 

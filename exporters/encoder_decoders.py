@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 RECORDINGS = (".wav", ".flac", ".ogg", ".mp3")
 _MOST = 200  # recordings or lines: some thousand tokens, as many as tell
 _LONGEST = 128  # tokens read, and written, of each
+_POSITIONS = ("max_target_positions", "max_position_embeddings")
+_STARTS = 8  # positions for the tokens that a text begins with, such as language and task
 
 Given = dict[str, "Tensor"]
 
@@ -75,11 +77,13 @@ def written_statistics(
 
 def _written(model: Any, examples: Iterator[Given]) -> "Iterator[tuple[Given, Tensor]]":
     """Each with the text that the model finds likeliest, token by token."""
+    limits = (getattr(model.config, name, None) for name in _POSITIONS)
+    longest = min([_LONGEST, *(limit - _STARTS for limit in limits if limit)])
     for given in examples:
         with quiet():
             found = model.generate(
                 **given,
-                max_new_tokens=_LONGEST,
+                max_new_tokens=longest,
                 num_beams=1,
                 do_sample=False,
                 return_dict_in_generate=True,  # with the tokens that it starts with
@@ -128,4 +132,12 @@ def _read(folder: Path, lines: list[str]) -> Iterator[Given]:
     kind: Any = transformers.AutoTokenizer
     tokenizer = kind.from_pretrained(folder, local_files_only=True)
     for line in lines:
-        yield dict(tokenizer(line, truncation=True, max_length=_LONGEST, return_tensors="pt"))
+        yield dict(
+            tokenizer(
+                line,
+                truncation=True,
+                max_length=_LONGEST,
+                return_tensors="pt",
+                return_token_type_ids=False,  # some tokenizers make them, nobody reads them
+            )
+        )

@@ -55,7 +55,13 @@ class TextToText:
         if language is not None:
             settings["forced_bos_token_id"] = self._language(language)
         with quiet():
-            inputs = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+            inputs = self.tokenizer(
+                list(texts),
+                padding=True,
+                truncation=True,
+                return_tensors="pt",
+                return_token_type_ids=False,  # some tokenizers make them, nobody reads them
+            )
             ids = self.model.generate(**inputs, **settings)
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
@@ -107,7 +113,7 @@ class SpeechRecognition:
             try:
                 with quiet():
                     found.append(self.pipeline(given, generate_kwargs=settings)["text"].strip())
-            except ValueError as error:
+            except (ValueError, AttributeError) as error:  # a tokenizer that is not Whisper's
                 raise InputError(f"the model cannot transcribe {path}: {reason(error)}") from error
         return found
 
