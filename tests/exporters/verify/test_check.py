@@ -394,3 +394,24 @@ def test_a_replaced_model_never_writes_over_the_originals_weights(save, embeddin
     save_replaced(original, tables, set(), other / "original")
     assert held.read_bytes() == weights
     assert held.stat().st_nlink == 1  # loaders refuse what has several names
+
+
+FEW_POSITIONS = """
+    size = Shape(input_ids)
+    length = Gather<axis = 0>(size, one)
+    places = Range(zero, length, one)
+    where = Gather(positions, places)
+    words = Gather(t, input_ids)
+    y = Add(words, where)
+"""
+
+
+def test_a_model_of_few_positions_is_given_short_texts(save, embedding):
+    packed, original = save(
+        FEW_POSITIONS,
+        embedding,
+        positions=normal(6, WIDTH),
+        zero=np.array(0),
+        one=np.array(1),
+    )
+    check_model(packed, original, [PackedTable("t", embedding)])
