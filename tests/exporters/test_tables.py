@@ -133,7 +133,9 @@ def test_a_budget_that_one_table_cannot_meet_names_it(source, tmp_path):
 
 
 def test_one_table_or_all_of_them():
-    with pytest.raises(InputError, match=r"give table \(t\) or all_tables, one of them"):
+    with pytest.raises(
+        InputError, match=r"table \(t\) and all_tables exclude .*; give one of them"
+    ):
         ExportOptions(table="t", all_tables=True)
 
 
