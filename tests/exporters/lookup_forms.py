@@ -169,6 +169,17 @@ OPERATORS = (
     ),
     Form(
         LOOKUPS,
+        "EmbedLayerNormalization whose sum is read too",
+        "e, m, t = com.microsoft.EmbedLayerNormalization<epsilon = 0.00001>"
+        "(input_ids, , w, places, , gamma, beta) y = Add(e, t)",
+        {"places": SECOND[:40] + 1, "gamma": SECOND[50], "beta": SECOND[51]},
+        made=lambda table, ids: _with_sum(table[ids] + SECOND[: ids.shape[1]] + 1),
+        signature="(int32[b, s] input_ids) => (float[b, s, d] y)",
+        feeds={"input_ids": IDS.astype(np.int32)},
+        refused="EmbedLayerNormalization reads w (400 x 32)",
+    ),
+    Form(
+        LOOKUPS,
         "EmbeddingBag: the mean of each text's rows",
         "r = Gather(w, input_ids) y = ReduceMean<keepdims = 0>(r, second)",
         {"second": np.array([1])},
@@ -237,6 +248,10 @@ def _normed(rows: Rows) -> Rows:
     centred = rows - rows.mean(axis=-1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-5)
     return np.asarray(scaled * SECOND[50] + SECOND[51], np.float32)
+
+
+def _with_sum(rows: Rows) -> Rows:
+    return _normed(rows) + rows
 
 
 STORED = "how it is stored"
