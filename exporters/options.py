@@ -243,20 +243,24 @@ class ExportOptions:
         if self.heal_train == "weights":  # as manifests call it
             object.__setattr__(self, "heal_train", TRAINED[-1])
         if (self.batch is None) != (self.sequence is None):
-            raise InputError("batch and sequence come together: both are fixed, or neither")
+            raise InputError("batch and sequence come together; give both, or neither")
         if min(size for size in (self.batch, self.sequence, 1) if size is not None) < 1:
-            raise InputError(f"batch {self.batch} x sequence {self.sequence} holds no token")
+            raise InputError(
+                f"batch {self.batch} x sequence {self.sequence} holds no token; give 1 or more"
+            )
         target = find_target(self.target, self.weights)
         if self.fuse and not target.fusible:
             raise InputError(f"{self.target} has no fused attention; leave fuse out")
         if self.table is not None and self.all_tables:
-            raise InputError(f"give table ({self.table}) or all_tables, one of them")
+            raise InputError(
+                f"table ({self.table}) and all_tables exclude each other; give one of them"
+            )
         if self.all_tables and (self.packed is not None or self.heal is not None):
             raise InputError("packed and heal are for one table; leave all_tables out")
         if self.head_ratio is not None and self.head_bytes is not None:
             raise InputError(
-                f"give head_ratio ({self.head_ratio:g}) or head_bytes ({self.head_bytes}), one of "
-                "them"
+                f"head_ratio ({self.head_ratio:g}) and head_bytes ({self.head_bytes}) exclude each "
+                "other; give one of them"
             )
         self._head_budget()  # refuses what is none
         if self.heal_steps < 0:

@@ -10,7 +10,13 @@ from toolkit.errors import BudgetError, InputError
 from toolkit.graph.heads import find_heads, serves_heads_alone
 from toolkit.graph.own_heads import OwnHead, find_own_heads
 from toolkit.graph.products import Head
-from toolkit.graph.tables import TableUse, find_large_tables, find_tables, find_token_table
+from toolkit.graph.tables import (
+    TableUse,
+    called,
+    find_large_tables,
+    find_tables,
+    find_token_table,
+)
 
 from .ops.layer import graph_tensors
 from .options import ExportOptions
@@ -93,7 +99,7 @@ def check_goes(table: TableUse) -> None:
     served = {head.node for head in heads}
     # A head of another form keeps the table for itself; the export says so at its end.
     others = [n for n in table.others if n not in served and n.op_type not in _PRODUCTS]
-    readers = [f"{node.op_type} {node.name}" for node in others]
+    readers = [called(node) for node in others]
     given = [value.name for value in (table.value, *table.floats) if value.is_graph_output()]
     what = ", ".join([*readers[:_NAMED], *(f"the output {name}" for name in given)])
     if not what:

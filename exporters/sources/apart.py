@@ -63,7 +63,10 @@ def in_own_process(job: Job) -> None:
     if "error" in told:
         raise InputError(str(told["error"]))
     if done.returncode:
-        raise InputError(f"the {job.road} exporter {_end(done)} on {job.folder.name}")
+        raise InputError(
+            f"the {job.road} exporter {_end(done)} on {job.folder.name}; try another --exporter, "
+            "or give an .onnx file"
+        )
 
 
 def _end(done: "subprocess.CompletedProcess[str]") -> str:

@@ -140,7 +140,7 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
     architecture = _architecture(settings, config)
     model_type = config.get("model_type")
     if is_onnx and config and not ({"model_type", "architectures"} & set(config)):
-        settings.refuse(CONFIG, "names neither model_type nor architectures")
+        settings.refuse(CONFIG, "names neither model_type nor architectures; repair it")
         config = {}
     modules = read_modules(settings)
     tower = None if modules.encodes else text_tower(architecture)

@@ -90,5 +90,8 @@ def build_with_genai(
     built = genai_model(out)
     if done.returncode or built is None:
         told = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
-        raise InputError(f"onnxruntime-genai's builder cannot take {folder.name} ({told[-1]})")
+        raise InputError(
+            f"onnxruntime-genai's builder cannot take {folder.name} ({told[-1]}); choose another "
+            "--exporter"
+        )
     return built

@@ -161,7 +161,7 @@ def corpus_lines(
     from tokenizers import Tokenizer
 
     if not tokenizer.is_file():
-        raise InputError(f"{tokenizer} is not here; {option} needs a model with a {tokenizer.name}")
+        raise InputError(f"{tokenizer} is not here, and {option} needs it; give a model with one")
     if not corpus.is_file():
         raise InputError(f"{corpus} is not here; give a text file")
     encoder = Tokenizer.from_file(str(tokenizer))

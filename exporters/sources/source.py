@@ -78,7 +78,9 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
             model = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [""])[0]
-        raise InputError(f"transformers cannot load {source} ({reason})") from error
+        raise InputError(
+            f"transformers cannot load {source} ({reason}); repair that, or give an .onnx file"
+        ) from error
     weight = model.get_input_embeddings().weight.detach().float().numpy()
     head = model.get_output_embeddings()
     matrix = None if head is None else head.weight.detach().float().numpy()
@@ -284,7 +286,8 @@ def _download(name: str, revision: str | None, code: bool) -> Path:
         return folder if any(folder.glob("*.safetensors")) else fetch([*files, _WEIGHTS[1]])
     except HFValidationError as error:
         raise InputError(
-            f"{name!r} is neither a file, nor a folder, nor a hub id (owner/name)"
+            f"{name!r} is neither a file, nor a folder, nor a hub id (owner/name); check "
+            "the spelling"
         ) from error
     except GatedRepoError as error:
         raise InputError(

@@ -30,7 +30,7 @@ def keep_two(model: Any, folder: Path) -> None:
     if head is None or found is None:
         return
     if getattr(model.config, "is_encoder_decoder", False):
-        raise InputError(_named(model, folder, "set tie_word_embeddings there to what is right"))
+        raise InputError(f"{_named(model, folder)}; set tie_word_embeddings there to what is right")
     stored_head, stored_table = found
     head.weight = nn.Parameter(stored_head.to(table.weight.dtype), requires_grad=False)
     with torch.no_grad():
@@ -47,7 +47,7 @@ def refuse_two(kind: Any, folder: Path, remedy: str) -> None:
     with torch.device("meta"):
         model = kind(config)
     if _modules(model)[0] is not None and _two(model, folder) is not None:
-        raise InputError(_named(model, folder, remedy))
+        raise InputError(f"{_named(model, folder)}; {remedy}")
 
 
 def _modules(model: Any) -> tuple[Any, Any]:
@@ -71,11 +71,11 @@ def _names(model: Any) -> list[str]:
     return [f"{modules[each]}.weight" for each in _modules(model)]
 
 
-def _named(model: Any, folder: Path, remedy: str) -> str:
+def _named(model: Any, folder: Path) -> str:
     head, table = _names(model)
     return (
         f"config.json of {folder.name} says that {head} is {table}, and its files hold two that "
-        f"differ; {remedy}"
+        "differ"
     )
 
 

@@ -122,9 +122,10 @@ def _dynamo(folder: Path, facts: Facts, trust: bool, with_past: bool) -> ir.Mode
 
             return dynamo.export(folder, facts, trust_remote_code=trust, with_past=with_past)
     except Exception as error:  # whatever the traced model raises
-        hint = "" if has_optimum() else "; pip install 'lighttoken[optimum]' adds another way"
+        other = "" if has_optimum() else ", or pip install 'lighttoken[optimum]' for another way"
         raise InputError(
-            f"torch.onnx.export cannot take {folder.name} ({reason(error)}){hint}"
+            f"torch.onnx.export cannot take {folder.name} ({reason(error)}); give an .onnx "
+            f"file{other}"
         ) from error
 
 
@@ -151,7 +152,9 @@ def _run_optimum(job: Job, out: Path) -> None:
                 do_validation=False,  # the export's own checks compare outputs
             )
     except Exception as error:  # whatever the traced model raises
-        raise InputError(f"optimum cannot export {job.folder.name} ({reason(error)})") from error
+        raise InputError(
+            f"optimum cannot export {job.folder.name} ({reason(error)}); give an .onnx file"
+        ) from error
 
 
 def _refuse_two(folder: Path, facts: Facts) -> None:

@@ -32,6 +32,8 @@ from .samples import Samples
 # floats may round to a neighbour, so that they get some units in the last place.
 TOLERANCE = 1e-4
 LAST_PLACES = 4
+# What makes another graph of the same model.
+OTHERWISE = "try --decode inline, --no-fuse or --weights fp32"
 _FEW_ROWS = 2  # that any table has
 _STEPS = ((2, 1), (1, 5))  # batch and length of what follows a cache
 _OPTIMIZED = "optimized.onnx"
@@ -99,7 +101,9 @@ def told() -> Iterator[None]:
         if not type(error).__module__.startswith("onnxruntime."):
             raise
         reason = " ".join(str(error).split())[:300]
-        raise CheckError(f"onnxruntime cannot run the model: {reason}") from error
+        raise CheckError(
+            f"onnxruntime cannot run the model: {reason}; install a newer one, or repair the file"
+        ) from error
 
 
 def _check(
@@ -164,10 +168,13 @@ def _tolerance(use: TableUse) -> float:
     return max(TOLERANCE, LAST_PLACES * epsilon)
 
 
-def refuse(what: str, difference: float, limit: float) -> None:
-    """Raise CheckError where a difference is above its limit, or no number."""
+def refuse(what: str, difference: float, limit: float, instead: str = OTHERWISE) -> None:
+    """Raise CheckError where a difference is above its limit, or no number.
+
+    ``instead``: what to try.
+    """
     if not difference <= limit:
-        raise CheckError(f"{what} differ by {difference:.3g}, more than {limit:.3g}")
+        raise CheckError(f"{what} differ by {difference:.3g}, more than {limit:.3g}; {instead}")
 
 
 def _check_onnx(path: Path, original: Path) -> None:
@@ -179,7 +186,7 @@ def _check_onnx(path: Path, original: Path) -> None:
     """
     refusal = _refusal(path)
     if refusal and not _refusal(original):
-        raise CheckError(f"onnx.checker refuses the model: {refusal}")
+        raise CheckError(f"onnx.checker refuses the model: {refusal}; {OTHERWISE}")
 
 
 def _refusal(path: Path) -> str:
@@ -197,7 +204,7 @@ def check_same(model: Path, other: Path) -> None:
     ids_input = next(info.name for info in inputs if info.dtype in ("int32", "int64"))
     difference = difference_of(other, model, ids_input, {ids_input: _FEW_ROWS})
     limit = TOLERANCE * max(1.0, difference.scale)
-    refuse(f"{other.name} and {model.name}", difference.largest, limit)
+    refuse(f"{other.name} and {model.name}", difference.largest, limit, "leave --format out")
 
 
 def check_fused(fused: Path, original: Path) -> None:
@@ -216,7 +223,7 @@ def check_fused(fused: Path, original: Path) -> None:
             difference = difference_of(fused, original, ids_input, rows, **way)
         counts = difference.typical if rounds_activations(before.graph) else difference.largest
         limit = max(map(_tolerance, uses)) * max(1.0, difference.scale)
-        refuse("the model and the one with fused nodes", counts, limit)
+        refuse("the model and the one with fused nodes", counts, limit, "use --no-fuse")
 
 
 def _has_cache(model: ir.Model) -> bool:
@@ -243,14 +250,17 @@ def check_stays_packed(
     for table in tables:
         entries = table.embedding.rows * table.embedding.width
         if any(name == table.name for name, _ in before):
-            raise CheckError(f"the file still holds a dense table, {table.name}")
+            raise CheckError(
+                f"the file still holds a dense table, {table.name}; leave what else reads it out "
+                "of the model, or choose another with --table"
+            )
         # Other weights may be as large, such as an output head of its own.
         stored, loaded = (
             [name for name, count in sizes if count == entries] for sizes in (before, after)
         )
         if len(loaded) > len(stored):
             new = next((name for name in loaded if name not in stored), loaded[0])
-            raise CheckError(f"onnxruntime's graph holds a dense table, {new}")
+            raise CheckError(f"onnxruntime's graph holds a dense table, {new}; {OTHERWISE}")
     # Entries, not bytes: a CPU without float16 turns such weights into float32, one for one.
     grown = sum(count for _, count in after) - sum(count for _, count in before)
     allowed = sum(_may_grow(table) for table in tables)
@@ -260,7 +270,8 @@ def check_stays_packed(
         grown -= sum(count for _, count in own.elements())
     if tables and grown > allowed:
         raise CheckError(
-            f"onnxruntime unpacks at load: its graph holds {grown:,} numbers more than the file"
+            f"onnxruntime unpacks at load: its graph holds {grown:,} numbers more than the file; "
+            f"{OTHERWISE}"
         )
 
 
@@ -334,7 +345,7 @@ def _in_the_file(before: ir.Graph, after: ir.Graph, lookup: Lookup) -> tuple[ir.
             return value, rows
         node = value.producer()
         held += [] if node is None else [each for each in node.inputs if each is not None]
-    raise CheckError(f"{name} is no longer made of {lookup.ids.name}")
+    raise CheckError(f"{name} is no longer made of {lookup.ids.name}; {OTHERWISE}")
 
 
 def _made(graph: ir.Graph, name: str | None) -> Iterator[ir.Value]:

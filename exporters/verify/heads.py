@@ -49,7 +49,7 @@ def _check(model: ir.Model, head: PackedTable) -> float | None:
         epsilon = float(ml_dtypes.finfo(dtype.numpy()).eps)  # type: ignore[no-untyped-call]
         limit = max(TOLERANCE, LAST_PLACES * epsilon) * max(1.0, max_finite(wanted))
         found.append(max_difference(got, wanted))
-        refuse(f"the packed head {head.name} and logits()", found[-1], limit)
+        refuse(f"the packed head {head.name} and logits()", found[-1], limit, "use --head dense")
     return max(found, default=None)
 
 

@@ -39,5 +39,6 @@ def check_outside(read: RowReader, table: TableUse) -> None:
             continue
         if not np.isnan(row).all():
             raise CheckError(
-                f"id {id} is outside the table {table.name} of {table.rows} rows, and has a row"
+                f"id {id} is outside the table {table.name} of {table.rows} rows, and has a row; "
+                "try the other --decode"
             )

@@ -24,9 +24,7 @@ def read_samples(path: Path) -> Samples:
     if not path.is_file():
         raise InputError(f"--sample-inputs {path} is not here; give an .npz or .json file")
     if path.stat().st_size > _MOST_BYTES:
-        raise InputError(
-            f"--sample-inputs {path} is larger than 1 GiB; one call's inputs are wanted"
-        )
+        raise InputError(f"--sample-inputs {path} is larger than 1 GiB; give one call's inputs")
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as held:
@@ -38,7 +36,9 @@ def read_samples(path: Path) -> Samples:
             raise InputError(f"--sample-inputs {path} is neither .npz nor .json; give one of them")
     except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"--sample-inputs {path} cannot be read ({reason})") from error
+        raise InputError(
+            f"--sample-inputs {path} cannot be read ({reason}); give an .npz or .json file that can"
+        ) from error
     for name, values in found.items():
         if values.dtype.kind not in "biuf":
             raise InputError(
@@ -60,7 +60,10 @@ def fit_samples(
     for info in inputs:
         if info.name not in samples:
             given = ", ".join(samples) or "nothing"
-            raise InputError(f"--sample-inputs lacks the input {info.name}; it holds {given}")
+            raise InputError(
+                f"--sample-inputs lacks the input {info.name}; it holds {given}: add what "
+                "is missing"
+            )
         values, kind = samples[info.name], info.numpy_dtype
         fixed = [
             wanted if isinstance(wanted, int) else size
@@ -69,9 +72,12 @@ def fit_samples(
         if values.ndim != len(info.shape) or list(values.shape) != fixed:
             raise InputError(
                 f"--sample-inputs: {info.name} has shape {list(values.shape)}, the model takes "
-                f"{list(info.shape)}"
+                f"{list(info.shape)}; give that shape"
             )
         if kind is None:
-            raise InputError(f"input {info.name} has type {info.dtype}, which numpy has not")
+            raise InputError(
+                f"input {info.name} has type {info.dtype}, which numpy has not; give a model whose "
+                "inputs are numbers that it has"
+            )
         fitted[info.name] = np.ascontiguousarray(values, dtype=kind)
     return fitted

@@ -1,7 +1,8 @@
-"""Writes docs/coverage.md from what tests/exporters/test_coverage.py finds.
+"""Writes docs/coverage.md from what tests find of families of models and of forms of a look-up.
 
 Example:
     make coverage
+    python -m tests.contract.coverage_page forms  # the second table alone, in a minute
 """
 
 import platform
@@ -12,17 +13,21 @@ from pathlib import Path
 import pytest
 
 from exporters.sources.to_onnx import has_optimum
+from tests.exporters.lookup_forms import ROWS, WIDTH
 from toolkit.files import write_aside
 
 ROOT = Path(__file__).parents[2]
 TESTS = "tests/exporters/test_coverage.py"
+FORM_TESTS = "tests/exporters/test_lookup_forms.py"
+FILE = ROOT / "docs" / "coverage.md"
 PACKAGES = ("torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnxscript", "onnxruntime")
 
 PAGE = """\
 # Which models export
 
-Written by `make coverage` from what `{tests}` found; a test fails where page
-and tests list other cases. Each row is a model of one or two layers with random weights and {rows}
+Written by `make coverage` from what tests found; a test fails where page and tests list other
+cases. [Forms of a look-up](#forms-of-a-look-up) stand below. Here each row of
+`{tests}` is a model of one or two layers with random weights and {rows}
 tokens, exported as `lighttoken export --ratio 8` does it, and checked. Real checkpoints were not
 run for this page: it says that the graphs of a family are found, rewritten and right.
 
@@ -53,7 +58,25 @@ HEADER = (
     *("family", "form", "exporter", "as torch", "rewrite", "table", "head"),
     "weights in onnxruntime",
 )
-TEXT_COLUMNS = {"family", "form", "exporter", "head"}
+TEXT_COLUMNS = {"family", "form", "exporter", "head", "what varies", "as stored"}
+FORMS_BEGIN = "\n## Forms of a look-up\n"
+FORMS = """\
+
+Not only families: an .onnx file from anywhere is searched for its tables by use. Each row is a tiny
+graph that `{tests}` writes, tables of {rows} x {width}, exported
+as `lighttoken export --ratio 6` does it. Then no constant as large as a table is left in the file,
+and its output is what numpy makes of the rows that the packed table decodes to.
+
+- **as stored**: how the table stands in the file, and through which nodes it is read; of some
+  forms, such as a computed table, that is what the export makes of them first.
+- **head**: an output head that shares the table reads the `packed` one; or there is `none`.
+- `refused` are forms that leave in one line, with the words that say why; nothing is written then.
+
+| {header} |
+|{rules}|
+{table}
+"""
+FORM_HEADER = ("what varies", "form", "as stored", "head", "rewrite", "table")
 
 
 class Results:
@@ -87,31 +110,82 @@ def line(row: dict) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main() -> int:
-    """Run the cases and write the page; nothing is written where one fails."""
-    if not has_optimum():
-        print("half of the cases need optimum: pip install -e '.[optimum]'", file=sys.stderr)
-        return 2
+def form_line(row: dict) -> str:
+    """A row of the second table."""
+    cells = [row["kind"], row["name"]]
+    if row["refused"]:
+        cells += [f"refused: {row['refused']}", *[""] * (len(FORM_HEADER) - 3)]
+    else:
+        figures = [f"{row['rewrite']:.1e}", f"{row['table']:.1f}x"]
+        cells += [row["stored"], row["head"], *figures]
+    return f"| {' | '.join(cells)} |"
+
+
+def rules(header: tuple[str, ...]) -> str:
+    """The line below a table's header: figures stand to the right."""
+    return "|".join("---" if name in TEXT_COLUMNS else "---:" for name in header)
+
+
+def run(tests: str, only: str) -> list[dict] | None:
+    """What each case of a module recorded; None where one fails."""
     results = Results()
-    command = [str(ROOT / TESTS), "-k", "family_exports", "-p", "no:cacheprovider"]
+    command = [str(ROOT / tests), "-k", only, "-p", "no:cacheprovider"]
     code = pytest.main(command, plugins=[results])
     if code or results.failed:
         print(f"{len(results.failed)} cases fail; the page is as it was", file=sys.stderr)
-        return 1
+        return None
+    return results.rows
+
+
+def families() -> str | None:
+    """The page's first part."""
+    rows = run(TESTS, "family_exports")
+    if rows is None:
+        return None
     versions = [f"{name} {version(name)}" for name in PACKAGES]
-    page = PAGE.format(
+    return PAGE.format(
         tests=TESTS,
         rows="1,000",
         dense=1000 * 32 * 4,
         versions=f"Made with Python {platform.python_version()}, {', '.join(versions)}.",
         header=" | ".join(HEADER),
-        rules="|".join("---" if name in TEXT_COLUMNS else "---:" for name in HEADER),
-        table="\n".join(line(row) for row in results.rows),
+        rules=rules(HEADER),
+        table="\n".join(map(line, rows)),
     )
-    with write_aside(ROOT / "docs" / "coverage.md") as aside:
-        aside.write_text(page, encoding="utf-8")
+
+
+def forms() -> str | None:
+    """The page's second part."""
+    rows = run(FORM_TESTS, "form_exports")
+    if rows is None:
+        return None
+    return FORMS_BEGIN + FORMS.format(
+        tests=FORM_TESTS,
+        rows=ROWS,
+        width=WIDTH,
+        header=" | ".join(FORM_HEADER),
+        rules=rules(FORM_HEADER),
+        table="\n".join(map(form_line, rows)),
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Run the cases and write the page; nothing is written where one fails."""
+    first: str | None
+    if arguments == ["forms"]:
+        first = FILE.read_text(encoding="utf-8").split(FORMS_BEGIN)[0]
+    elif not has_optimum():
+        print("half of the cases need optimum: pip install -e '.[optimum]'", file=sys.stderr)
+        return 2
+    else:
+        first = families()
+    second = forms() if first is not None else None
+    if first is None or second is None:
+        return 1
+    with write_aside(FILE) as aside:
+        aside.write_text(first + second, encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

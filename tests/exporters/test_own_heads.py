@@ -255,7 +255,7 @@ def test_a_size_is_for_a_head_of_its_own(untied, tiny_folder, quick, tmp_path):
     with pytest.raises(InputError, match="for a packed head, and this one is dense"):
         export(tied, tmp_path / "out", options=quick(head_ratio=9, head="dense"))
     with pytest.raises(
-        InputError, match=r"give head_ratio \(9\) or head_bytes \(10\), one of them"
+        InputError, match=r"head_ratio \(9\) and head_bytes \(10\) exclude .*; give one of them"
     ):
         quick(head_ratio=9, head_bytes=10)
     with pytest.raises(InputError, match=r"^head: ratio must be a number from 1 up, got 0.5"):

@@ -133,7 +133,9 @@ def test_a_budget_that_one_table_cannot_meet_names_it(source, tmp_path):
 
 
 def test_one_table_or_all_of_them():
-    with pytest.raises(InputError, match=r"give table \(t\) or all_tables, one of them"):
+    with pytest.raises(
+        InputError, match=r"table \(t\) and all_tables exclude .*; give one of them"
+    ):
         ExportOptions(table="t", all_tables=True)
 
 
@@ -240,6 +242,6 @@ def test_a_table_that_would_stay_for_another_reader_is_refused(graph, quick, tmp
     table = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
     model = graph("(int64[b, s] input_ids) => (float[b, s, d] y)", body, t=table)
     ir.save(model, tmp_path / "model.onnx")
-    with pytest.raises(InputError, match=r"^t is read by ReduceSum .* too, neither a look-up"):
+    with pytest.raises(InputError, match=r"^t is read by ReduceSum too, neither a look-up"):
         export(str(tmp_path / "model.onnx"), tmp_path / "out", Budget(ratio=2), options=quick())
     assert not (tmp_path / "out").exists()

@@ -1,11 +1,18 @@
 """Where ids come from: the integer graph input whose values reach a look-up."""
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 from ..bundle.feeds import NOT_IDS
-from .forms import constant
+from .forms import constant, is_op
 
 INTEGERS = (ir.DataType.INT32, ir.DataType.INT64)
+# What else may carry ids to a Cast: Keras makes inputs of floats where nothing else is asked for.
+_NUMBERS = (
+    *(ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT8, ir.DataType.INT16),
+    *(ir.DataType.UINT8, ir.DataType.UINT16, ir.DataType.UINT32, ir.DataType.UINT64),
+)
 # Operators that give ids of what they are given, or ids moved by a constant, and which of their
 # inputs those are. What a comparison, a count or a running sum makes of ids is none: so RoBERTa
 # makes positions of them.
@@ -21,14 +28,19 @@ _CARRIES: dict[str, tuple[int, ...] | None] = {  # None: all inputs
 }
 
 
+# Inputs of a body before those that are given: a loop's counter and its condition.
+_FIRST = {"Loop": 2, "Scan": 0}
+
+
 def ids_input(ids: ir.Value | None, graph: ir.Graph) -> str | None:
     """The name of the input of ``graph`` that ``ids`` come from; None where none does.
 
-    Of several, such as ids and a mask that they are multiplied with, the first that is not by its
-    name something else.
+    Of several, such as ids and a mask that they are multiplied with, the first of integers that is
+    not by its name something else.
     """
-    found = _sources(ids, graph)[0]
-    return next((name for name in found if name not in NOT_IDS), next(iter(found), None))
+    found = sorted(_sources(ids, graph)[0], key=lambda value: value.dtype not in INTEGERS)
+    names = [value.name for value in found if value.name]
+    return next((name for name in names if name not in NOT_IDS), next(iter(names), None))
 
 
 def what_stops(ids: ir.Value | None, graph: ir.Graph) -> str:
@@ -36,9 +48,9 @@ def what_stops(ids: ir.Value | None, graph: ir.Graph) -> str:
     return ", ".join(dict.fromkeys(_sources(ids, graph)[1]))
 
 
-def _sources(ids: ir.Value | None, graph: ir.Graph) -> tuple[list[str], list[str]]:
+def _sources(ids: ir.Value | None, graph: ir.Graph) -> tuple[list[ir.Value], list[str]]:
     """Graph inputs that reach ``ids``, and operators that nothing was looked for above."""
-    inputs, stopped = list[str](), list[str]()
+    inputs, stopped = list[ir.Value](), list[str]()
     left, seen = [ids], set[ir.Value]()
     while left:
         value = left.pop(0)
@@ -47,18 +59,46 @@ def _sources(ids: ir.Value | None, graph: ir.Graph) -> tuple[list[str], list[str
         seen.add(value)
         node = value.producer()
         if any(value is each for each in graph.inputs):  # with a default or without
-            if value.dtype in INTEGERS and value.name:
-                inputs.append(value.name)
+            if value.dtype in (*INTEGERS, *_NUMBERS):
+                inputs.append(value)
+            else:
+                stopped.append(f"the input {value.name} of another type")
         elif constant(value) is not None:
             continue
         elif node is None:
-            stopped.append("an input of a branch or a loop")
+            outside = list(_into_body(value, graph))
+            left += outside
+            stopped += [] if outside else ["the counter of a loop"]
         elif node.op_type in _CARRIES and node.domain in ("", "ai.onnx"):
             places = _CARRIES[node.op_type]
             left += node.inputs if places is None else [node.inputs[at] for at in places]
+        elif is_op(node, "If", "Loop", "Scan"):
+            left += _out_of_body(node, value)
         else:
             stopped.append(node.op_type)
     return inputs, stopped
+
+
+def _into_body(value: ir.Value, graph: ir.Graph) -> Iterator[ir.Value | None]:
+    """What a Loop or a Scan puts into this input of its body: at first, and after each turn."""
+    for node in graph.all_nodes():
+        body = node.attributes.get("body") if is_op(node, "Loop", "Scan") else None
+        inputs = [] if body is None else list(body.as_graph().inputs)
+        index = next((at for at, each in enumerate(inputs) if each is value), -1)
+        first = _FIRST.get(node.op_type, 0)
+        if body is None or index < first:
+            continue
+        yield node.inputs[index]
+        if first or index < len(inputs) - node.attributes.get_int("num_scan_inputs", 0):
+            yield body.as_graph().outputs[index - (1 if first else 0)]
+
+
+def _out_of_body(node: ir.Node, value: ir.Value) -> Iterator[ir.Value | None]:
+    """What an If, a Loop or a Scan gives as its output ``value``."""
+    index = next(at for at, each in enumerate(node.outputs) if each is value)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            yield attribute.as_graph().outputs[index + (1 if is_op(node, "Loop") else 0)]
 
 
 def find_ids_input(graph: ir.Graph) -> str | None:

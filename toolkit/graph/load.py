@@ -70,6 +70,6 @@ def _check_made(graph: ir.Graph, model: Path) -> None:
 def _check_external(tensor: ir.ExternalTensor, model: Path) -> None:
     file = Path(tensor.path)
     if not file.is_file():
-        raise InputError(f"{file} is missing; it holds the weights of {model.name}")
+        raise InputError(f"{file} is missing; it holds the weights of {model.name}: copy it there")
     if file.stat().st_size < (tensor.offset or 0) + (tensor.length or tensor.nbytes):
         raise InputError(f"{file} is too short for the weights of {model.name}; copy it again")

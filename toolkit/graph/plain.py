@@ -11,9 +11,11 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 
-from .forms import FLOATS, MICROSOFT, constant, is_op, shape_of, stored, turns, type_of
+from .forms import FLOATS, MICROSOFT, constant, dequantizes, is_op, shape_of, stored, turns, type_of
 from .ids import INTEGERS
 from .load import load_graph
+from .plain_nodes import ends_in_one, is_matrix, squeezed, turned
+from .plain_products import einsum_head, one_hot, table_first
 from .rows import IDS_AT_ONCE, looked_up, stored_matrix
 from .store import store_number, store_numbers, store_once
 
@@ -70,9 +72,9 @@ def _gather_elements(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
 
 def _rows_by(graph: ir.Graph, node: ir.Node, ids: ir.Value | None) -> list[ir.Node] | None:
     """A Gather from the matrix that ``node`` reads, by ids [.., 1]."""
-    if not _is_matrix(node.inputs[0]) or not _ends_in_one(ids):
+    if not is_matrix(node.inputs[0]) or not ends_in_one(ids):
         return None
-    flat = _squeezed(graph, ids)
+    flat = squeezed(graph, ids)
     return [flat, ir.node("Gather", [node.inputs[0], flat.outputs[0]])]
 
 
@@ -81,33 +83,27 @@ def _columns(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
     if not is_op(node, "Gather") or node.attributes.get_int("axis", 0) not in (1, -1):
         return None
     ids = node.inputs[1]
-    if not _is_matrix(node.inputs[0]) or ids is None or ids.shape is None or constant(ids):
+    if not is_matrix(node.inputs[0]) or ids is None or ids.shape is None or constant(ids):
         return None
-    turned = ir.node("Transpose", [node.inputs[0]], {"perm": [1, 0]})
-    rows = ir.node("Gather", [turned.outputs[0], ids])
-    rank = len(ids.shape)
+    whole, rank = turned(node.inputs[0]), len(ids.shape)
+    rows = ir.node("Gather", [whole.outputs[0], ids])
+    rows.outputs[0].type = whole.outputs[0].type
     back = ir.node("Transpose", [rows.outputs[0]], {"perm": [rank, *range(rank)]})
-    for value in (turned.outputs[0], rows.outputs[0]):
-        value.type = ir.TensorType(type_of(node.inputs[0]) or ir.DataType.FLOAT)
-    return [turned, rows, back] if rank else None
+    return [whole, rows, back] if rank else None
 
 
-def _one_hot(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
-    """A product of one-hot vectors with the table."""
-    if not is_op(node, "MatMul") or not _is_matrix(node.inputs[1]):
+def _extracted(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
+    """ONNX-ML's ArrayFeatureExtractor, which picks columns of a transposed table [d, V]."""
+    if node.op_type != "ArrayFeatureExtractor" or node.domain != "ai.onnx.ml":
         return None
-    hot = None if node.inputs[0] is None else node.inputs[0].producer()
-    if hot is not None and is_op(hot, "Cast") and hot.inputs[0] is not None:
-        hot = hot.inputs[0].producer()
-    if hot is None or not is_op(hot, "OneHot") or hot.attributes.get_int("axis", -1) != -1:
+    if not is_matrix(node.inputs[0]) or constant(node.inputs[1]) is not None:
         return None
-    depth, values = (constant(value) for value in hot.inputs[1:3])
-    rows = shape_of(node.inputs[1])[0]
-    if depth is None or values is None or int(depth.numpy().reshape(-1)[0]) != rows:
-        return None
-    if values.numpy().tolist() != [0, 1]:
-        return None
-    return [ir.node("Gather", [node.inputs[1], hot.inputs[0]])]
+    whole = turned(node.inputs[0])
+    flat = ir.node("Reshape", [node.inputs[1], store_numbers(graph, -1)])
+    flat.outputs[0].dtype, flat.outputs[0].shape = ir.DataType.INT64, ir.Shape([None])
+    rows = ir.node("Gather", [whole.outputs[0], flat.outputs[0]])
+    rows.outputs[0].type = whole.outputs[0].type
+    return [whole, flat, rows, ir.node("Transpose", [rows.outputs[0]], {"perm": [1, 0]})]
 
 
 def _embed_layer_norm(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
@@ -160,7 +156,8 @@ def _computed_table(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
 
 def _scaled_rows(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
     """Integer rows that are multiplied with a scale of their own, gathered by the same ids."""
-    if not is_op(node, "Mul", "Add", "Sub", "Div") or type_of(node.outputs[0]) not in FLOATS:
+    made = is_op(node, "Mul", "Add", "Sub", "Div") or _by_gathered_scales(node)
+    if not made or type_of(node.outputs[0]) not in FLOATS:
         return None
     gathers = _gathers_above(node.outputs[0])
     if gathers is None or len(gathers) < 2:
@@ -168,13 +165,13 @@ def _scaled_rows(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
     shapes = [shape_of(each.inputs[0]) for each in gathers]
     wide = max(shapes, key=len)
     integers = [each for each in gathers if type_of(each.inputs[0]) not in FLOATS]
-    if not integers or any(len(shape) != 2 or shape[0] != wide[0] for shape in shapes):
+    if len(wide) != 2 or not integers or any(shape[0] != wide[0] for shape in shapes):
         return None
     if any(_gathers_above(user.outputs[0]) for user, _ in node.outputs[0].uses() if user.outputs):
         return None  # not the last of them
     ids = gathers[0].inputs[1]
     assert ids is not None
-    width = max(shape[1] for shape in shapes)
+    width = max(shape[1] for shape in shapes if len(shape) > 1)
     table = np.empty((wide[0], width), np.float32)
     for start, rows in looked_up(graph, ids, node.outputs[0], wide[0]):
         table[start : start + IDS_AT_ONCE] = rows
@@ -189,7 +186,10 @@ _RULES: tuple[_Rule, ...] = (
     _gather_nd,
     _gather_elements,
     _columns,
-    _one_hot,
+    _extracted,
+    einsum_head,
+    table_first,
+    one_hot,
     _embed_layer_norm,
     _computed_table,
     _scaled_rows,
@@ -205,18 +205,30 @@ def _gathers_above(value: ir.Value | None) -> list[ir.Node] | None:
         if here is None or constant(here) is not None:
             continue
         node = here.producer()
-        if node is not None and is_op(node, "Gather") and _is_matrix(node.inputs[0]):
+        if node is not None and is_op(node, "Gather") and _has_rows(node.inputs[0]):
             found.append(node)
-        elif node is not None and is_op(node, *_BY_ROW):
+        elif node is not None and (is_op(node, *_BY_ROW) or _by_gathered_scales(node)):
             left += node.inputs
+        elif node is not None and is_op(node, "Unsqueeze") and ends_in_one(node.outputs[0]):
+            left.append(node.inputs[0])
         else:
             return None
     ids = {node.inputs[1] for node in found}
     return found if len(ids) == 1 and not any(map(constant, ids)) else None
 
 
-def _is_matrix(value: ir.Value | None) -> bool:
-    return len(shape_of(value)) == 2 and type_of(value) not in (*INTEGERS, ir.DataType.BOOL)
+def _has_rows(value: ir.Value | None) -> bool:
+    """Whether it is a stored matrix, or has a number for each row of one."""
+    return is_matrix(value) or (len(shape_of(value)) == 1 and type_of(value) not in INTEGERS)
+
+
+def _by_gathered_scales(node: ir.Node) -> bool:
+    """Whether it dequantises by scales that are no constants, whatever the rank of its input."""
+    axis = node.attributes.get_int("axis", 1)
+    fixed = node.inputs[1] if len(node.inputs) > 1 else None
+    return (
+        dequantizes(node) and fixed is not None and constant(fixed) is None and axis in (-1, 0, 1)
+    )
 
 
 def _is_fixed(value: ir.Value | None) -> bool:
@@ -232,26 +244,6 @@ def _draws(node: ir.Node) -> bool:
         attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
         for attribute in node.attributes.values()
     )
-
-
-def _ends_in_one(ids: ir.Value | None) -> bool:
-    """Whether the last size is 1: stated, or made so by an Unsqueeze."""
-    if ids is None or constant(ids) is not None:
-        return False
-    if ids.shape is not None and len(ids.shape):
-        return ids.shape[-1] == 1
-    node = ids.producer()
-    axes = None if node is None or not is_op(node, "Unsqueeze") else constant(node.inputs[1])
-    return axes is not None and axes.numpy().reshape(-1).tolist() == [-1]
-
-
-def _squeezed(graph: ir.Graph, ids: ir.Value | None) -> ir.Node:
-    node = ir.node("Squeeze", [ids, store_numbers(graph, -1)])
-    output = node.outputs[0]
-    output.type = None if ids is None else ids.type
-    if ids is not None and ids.shape is not None:
-        output.shape = ir.Shape(list(ids.shape)[:-1])
-    return node
 
 
 def _put(node: ir.Node, new: list[ir.Node], old: list[ir.Value]) -> None:

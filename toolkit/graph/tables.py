@@ -187,18 +187,40 @@ def _nearly(graph: ir.Graph) -> Iterator[str]:
         stops = what_stops(node.inputs[1], graph) or "constants"
         shape = f"{shape_of(table)[0]} x {_width(node, table)}"
         yield f"{table.name} ({shape}) is looked up by what {stops} gives"
-    yield from list(unknown_lookups(graph))[: _NEAR - len(near[:_NEAR])]
+    others = [*_changing(graph), *unknown_lookups(graph)]
+    yield from others[: _NEAR - len(near[:_NEAR])]
 
 
 def unknown_lookups(graph: ir.Graph) -> Iterator[str]:
     """Nodes that read both a stored matrix and ids without being a look-up that is known."""
     for node in graph.all_nodes():
         known = [value for value in node.inputs if value is not None]
-        matrices = [v for v in known if len(shape_of(v)) == 2 and type_of(v) in FLOATS]
-        ids = [v for v in known if v.dtype in INTEGERS and constant(v) is None]
+        matrices = [v for v in known if len(shape_of(v)) > 1 and type_of(v) in FLOATS]
+        ids = [v for v in known if (v.dtype or type_of(v)) in INTEGERS and constant(v) is None]
         if matrices and ids and not is_row_gather(node):
-            shape = " x ".join(map(str, shape_of(matrices[0])))
-            yield f"{node.op_type} {node.name} reads {matrices[0].name} ({shape})"
+            yield f"{called(node)} reads {_described(matrices[0])}"
+
+
+def _changing(graph: ir.Graph) -> Iterator[str]:
+    """Gathers from what is made of a stored matrix and of something that a call gives."""
+    for node in graph.all_nodes():
+        table = node.inputs[0] if is_row_gather(node) else None
+        maker = None if table is None or _stored(node) is not None else table.producer()
+        for value in () if maker is None else maker.inputs:
+            if len(shape_of(value)) > 1 and type_of(value) in FLOATS:
+                assert maker is not None
+                what = f"what {called(maker)} makes of {_described(value)} in each call"
+                yield f"{called(node)} reads {what}"
+
+
+def called(node: ir.Node) -> str:
+    """A node in a message: its operator, and its name where it has one."""
+    return f"{node.op_type} {node.name or ''}".strip()
+
+
+def _described(matrix: ir.Value | None) -> str:
+    shape = " x ".join(map(str, shape_of(matrix)))
+    return f"{'' if matrix is None else matrix.name} ({shape})"
 
 
 def find_large_tables(graph: ir.Graph) -> list[TableUse]:

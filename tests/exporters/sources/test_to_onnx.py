@@ -120,7 +120,7 @@ def test_a_forced_dynamo_that_fails_says_why_in_one_line(tiny_folder, tmp_path):
 @pytest.mark.parametrize("exporter", ["auto", "dynamo"])
 def test_without_optimum_the_other_way_is_named(tiny_folder, tmp_path, exporter):
     folder = tiny_folder("BertModel")
-    with pytest.raises(InputError, match=r"pip install 'lighttoken\[optimum\]' adds another way"):
+    with pytest.raises(InputError, match=r"pip install 'lighttoken\[optimum\]' for another way"):
         export_onnx(folder, read_facts(folder), tmp_path, exporter)
 
 

@@ -215,3 +215,53 @@ def test_other_look_ups_of_the_same_table_are_packed_too(graph):
     assert len(found.lookups) == 3
     assert found.others == ()
     assert {lookup.ids_input for lookup in found.lookups} == {"ids"}
+
+
+def test_ids_are_followed_into_a_loop_and_out_of_a_branch(graph):
+    model = graph(
+        "(int64[b] ids, bool which, int64[] turns) => (rows)",
+        """
+        some = If (which) <
+            then_branch = g1 () => (int64[b] x) { x = Identity(ids) },
+            else_branch = g2 () => (int64[b] z) { z = Neg(ids) }
+        >
+        last, rows = Loop (turns, which, some) <
+            body = turn (int64 i, bool on, int64[b] held) => (bool go, int64[b] k, float[b,4] r) {
+                go = Identity(on) r = Gather(t, held) k = Identity(held)
+            }
+        >
+        """,
+        t=table(),
+    )
+    assert find_token_table(model.graph).ids_input == "ids"
+
+
+def test_the_counter_of_a_loop_is_no_id(graph):
+    model = graph(
+        "(int64[] turns, bool which) => (rows)",
+        """
+        rows = Loop (turns, which) <
+            body = turn (int64 i, bool on) => (bool go, float[4] r) {
+                go = Identity(on) r = Gather(t, i)
+            }
+        >
+        """,
+        t=table(),
+    )
+    with pytest.raises(InputError, match="is looked up by what the counter of a loop gives"):
+        find_token_table(model.graph)
+
+
+def test_integers_are_ids_before_floats_are(graph):
+    body = "n = Cast<to = 7>(shift) i = Add(n, ids) rows = Gather(t, i)"
+    model = graph("(float[b] shift, int64[b] ids) => (rows)", body, t=table())
+    assert find_token_table(model.graph).ids_input == "ids"
+    alone = graph("(float[b] x) => (rows)", "i = Cast<to = 7>(x) rows = Gather(t, i)", t=table())
+    assert find_token_table(alone.graph).ids_input == "x"
+
+
+def test_a_table_that_changes_with_each_call_is_named(graph):
+    body = "s = Mul(t, gain) rows = Gather(s, ids)"
+    model = graph("(int64[b] ids, float[1] gain) => (rows)", body, t=table())
+    with pytest.raises(InputError, match=r"Gather reads what Mul makes of t \(20 x 4\) in each"):
+        find_token_table(model.graph)
