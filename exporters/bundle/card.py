@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from toolkit.bundle.manifest import Manifest, StoredHead
 
+from ..ops.float_types import CAST_LIKE_OPSET
 from ..targets import TARGETS
 from .snippets import snippets, weighs_terms
 from .structure import structure_of
@@ -59,10 +60,20 @@ val session = OrtEnvironment.getEnvironment().createSession("$folder/{model_path
 """
 
 _AFTER = """\
-onnxruntime's `quantize_dynamic` takes this file as it is. Tools that know no ONNX functions, such
-as converters to float16 and onnx's `version_converter`, take an export with `--decode inline`.
+Other tools take this file as it is: onnxruntime's `quantize_dynamic`, `quantize_static`,
+transformer optimizer and converter to `.ort`, optimum, Olive, onnxsim, onnxslim. {half}
+onnx's `version_converter` drops functions: put them back with
+`converted.functions.extend(model.functions)`, or give it an export with `--decode inline`.
 
 """
+
+_HALF = """\
+So does
+onnxruntime's converter to float16, whose file runs without LightToken's native kernel."""
+
+_NO_HALF = """\
+A converter to
+float16 takes an export with `--decode inline`, as the opset of this file, {opset}, is below 15."""
 
 _FILES = """\
 Any onnxruntime runs `{model}`, with `{weights}` beside it; give the path, not
@@ -160,7 +171,7 @@ def model_card(
         tables=_tables(manifest),
         body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
         tied=_heads(manifest),
-        after=_AFTER if manifest.decode == "function" and structure.data else "",
+        after=_after(manifest) if structure.data else "",
         notes="".join(f"\nNote: {note}.\n" for note in notes),
         model_path=structure.model,
         files=(_FILES if structure.data else _ORT_FILES).format(**names),
@@ -184,6 +195,14 @@ def _made(manifest: Manifest) -> str:
     if manifest.method == "given":
         return "from a table that was packed before"
     return "without labels and without text"
+
+
+def _after(manifest: Manifest) -> str:
+    """What other tools make of the file; an inlined graph is like any other."""
+    if manifest.decode != "function":
+        return ""
+    half = _HALF if manifest.opset >= CAST_LIKE_OPSET else _NO_HALF.format(opset=manifest.opset)
+    return _AFTER.format(half=half)
 
 
 def _distance(manifest: Manifest) -> str:

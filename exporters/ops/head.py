@@ -56,7 +56,14 @@ def build_head_graph(
         return project(op, embedding, hidden, v, dtype, opset)
 
     return build_layer(
-        embedding, body, name=name, value="hidden", opset=opset, dtype=dtype, column_major=True
+        embedding,
+        body,
+        name=name,
+        value="hidden",
+        opset=opset,
+        dtype=dtype,
+        column_major=True,
+        value_is_float=True,
     )
 
 

@@ -20,6 +20,8 @@ from toolkit.graph.contract import DOMAIN, VERSION
 from toolkit.table.bitpack import sign_table
 from toolkit.table.components import CODEBOOK_PEAK, RowOrder, Stage
 
+from .float_types import CAST_LIKE_OPSET, take_any_float
+
 if TYPE_CHECKING:
     from onnxscript import OpBuilder
 
@@ -91,8 +93,12 @@ def build_layer(
     opset: int,
     dtype: ir.DataType,
     column_major: bool,
+    value_is_float: bool = False,
 ) -> PackedLayer:
-    """Trace ``body`` into a function ``name`` of ``value`` and the embedding's tensors."""
+    """Trace ``body`` into a function ``name`` of ``value`` and the embedding's tensors.
+
+    ``value_is_float``: it is of ``dtype`` too, as hidden states are.
+    """
     from onnxscript import build_function  # of the extra `export`
 
     tensors = graph_tensors(embedding, column_major=column_major)
@@ -105,6 +111,14 @@ def build_layer(
     _drop_unread(function)
     for node in function.all_nodes():
         node.metadata_props.clear()  # the tracer's notes, longer than the node itself
+    if opset >= CAST_LIKE_OPSET:
+        floats = [x for x in function.inputs[1:] if tensors[x.name or ""].dtype == np.float32]
+        if dtype != ir.DataType.FLOAT:  # the body has a cast of the output already
+            take_any_float(function, floats)
+        elif value_is_float:
+            take_any_float(function, [function.inputs[0], *floats], like=function.inputs[0])
+        else:
+            take_any_float(function, floats, like=floats[0])
     attributes: dict[str, int | str] = {
         "parts": ",".join(tensors),
         "rows": embedding.rows,

@@ -5,6 +5,7 @@ import onnx_ir.passes.common as common_passes
 
 from toolkit.graph.contract import DOMAIN
 
+from ..ops.float_types import take_float32
 from .base import Pass
 
 
@@ -13,8 +14,11 @@ class InlineFunctions(Pass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite ``model`` in place."""
-        if not any(function.domain == DOMAIN for function in model.functions.values()):
+        ours = [function for function in model.functions.values() if function.domain == DOMAIN]
+        if not ours:
             return ir.passes.PassResult(model, modified=False)
+        for function in ours:
+            take_float32(function)
         common_passes.InlinePass(criteria=lambda function: function.domain == DOMAIN)(model)
         common_passes.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
         model.opset_imports.pop(DOMAIN, None)
