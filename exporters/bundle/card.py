@@ -246,6 +246,11 @@ def _tables(manifest: Manifest) -> str:
             before += f" as float32, {_mega(table.original_bytes)} as {table.form}"
         ratio = f"{table.dense_bytes / table.bytes:.1f}x"
         lines.append(f"| {name} | {before} | {_mega(table.bytes)} | {ratio} |")
+    for further in manifest.further:
+        for table in further.tables:
+            ratio = f"{table.dense_bytes / table.bytes:.1f}x"
+            before, after = _mega(table.dense_bytes), _mega(table.bytes)
+            lines.append(f"| table in `{further.model}` | {before} | {after} | {ratio} |")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 there."""
 
 import json
+from pathlib import PurePosixPath
 
 from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.bundle.manifest import Manifest
@@ -100,6 +101,42 @@ text = tokenizer.decode(generator.get_sequence(0))
 ```
 """
 
+_TEXT_TO_TEXT = """\
+With [optimum](https://huggingface.co/docs/optimum-onnx) (`pip install optimum-onnx[onnxruntime]`):
+
+```python
+from optimum.onnxruntime import ORTModelForSeq2SeqLM
+from transformers import AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = ORTModelForSeq2SeqLM.from_pretrained("."{place})
+inputs = tokenizer({texts}, return_tensors="pt", return_token_type_ids=False)
+ids = model.generate(**inputs, max_new_tokens=32)
+results = tokenizer.batch_decode(ids, skip_special_tokens=True)
+```
+"""
+
+# AutoModel's pipeline would look the class up by transformers' names.
+_SPEECH = """\
+With [optimum](https://huggingface.co/docs/optimum-onnx) (`pip install optimum-onnx[onnxruntime]`),
+from samples at {rate:,} a second:
+
+```python
+import numpy as np
+from optimum.onnxruntime import ORTModelForSpeechSeq2Seq
+from transformers import AutoFeatureExtractor, AutoTokenizer
+
+features = AutoFeatureExtractor.from_pretrained(".")
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = ORTModelForSpeechSeq2Seq.from_pretrained("."{place})
+sound = np.zeros({rate}, np.float32)  # a second of silence: your recording
+inputs = features(sound, sampling_rate=features.sampling_rate, return_tensors="pt")
+ids = model.generate(**inputs, max_new_tokens=8)
+results = tokenizer.batch_decode(ids, skip_special_tokens=True)
+```
+"""
+_RATE = 16_000  # of every speech model that optimum exports
+
 _KINDS = {
     "feature-extraction": "ORTModelForFeatureExtraction",
     "fill-mask": "ORTModelForMaskedLM",
@@ -163,6 +200,8 @@ def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
         found = [_PIPELINE.format(texts=json.dumps(_CHOICES))]  # each program would need its own
         return [*found, _SESSION.format(model=manifest.model)]
     generates = manifest.task == "text-generation"
+    if manifest.further:
+        return _of_several_files(manifest)
     examples = _TEXTS.get(manifest.task)
     if examples is None or TOKENIZER not in manifest.files or own_inputs:
         return [_SESSION.format(model=manifest.model)]
@@ -206,6 +245,20 @@ def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
 def weighs_terms(manifest: Manifest) -> bool:
     """Whether it is a masked language model that is used as a sparse encoder."""
     return manifest.pooling is not None and manifest.pooling.mode.startswith("splade")
+
+
+def _of_several_files(manifest: Manifest) -> list[str]:
+    """Of an encoder and a decoder, which optimum's classes open together."""
+    above = str(PurePosixPath(manifest.model).parent)
+    place = "" if above == "." else f", subfolder={json.dumps(above)}"
+    speech = manifest.task == "automatic-speech-recognition"
+    texts = json.dumps(["speech.wav"] if speech else ["A cat sleeps by the river."])
+    program = _SPEECH if speech else _TEXT_TO_TEXT
+    return [
+        _PIPELINE.format(texts=texts),
+        program.format(texts=texts, place=place, rate=_RATE),
+        _SESSION.format(model=manifest.model),
+    ]
 
 
 def _transformers_js(manifest: Manifest, texts: str) -> str:

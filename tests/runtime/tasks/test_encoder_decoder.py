@@ -153,3 +153,31 @@ def test_a_bare_file_has_no_such_task(bundle, tmp_path):
     path = bundle("BartForConditionalGeneration")
     with pytest.raises(InputError, match="is for bundles alone"):
         open_pipeline(path / "decoder_model_merged.onnx", like=path)
+
+
+@pytest.mark.parametrize(
+    "architecture", ["BartForConditionalGeneration", "WhisperForConditionalGeneration"]
+)
+def test_the_cards_own_program(bundle, monkeypatch, architecture):
+    path = bundle(architecture)
+    card = (path / "README.md").read_text()
+    (program,) = [
+        part.split("```")[0] for part in card.split("```python\n")[1:] if "optimum" in part
+    ]
+    monkeypatch.chdir(path)
+    scope = {}
+    exec(program, scope)
+    (text,) = scope["results"]
+    assert text.split()[0].startswith("w")
+
+
+def test_the_structure_of_transformers_js(folder, quick, tmp_path):
+    source = folder("BartForConditionalGeneration")
+    options = quick(with_past=True, structure="transformers-js")
+    manifest = export(str(source), tmp_path / "out", Budget(ratio=3), options=options)
+    assert manifest.model == "onnx/decoder_model_merged.onnx"
+    names = {path.name for path in (tmp_path / "out" / "onnx").iterdir()}
+    both = ("encoder_model.onnx", "decoder_model_merged.onnx")
+    assert names == {*both, *(f"{name}_data" for name in both)}
+    (text,) = open_pipeline(tmp_path / "out")(["w1 w2 w3"])
+    assert text
