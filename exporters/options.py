@@ -194,6 +194,14 @@ class ExportOptions:
             "the order of the tokenizer]; of a speech model a folder of recordings."
         ),
     )
+    exact_rows: str | None = field(
+        default=None,
+        metadata=_cli(
+            "Ids whose rows stay as they are where they are looked up, such as 0,2,100-110, or "
+            "special for the tokenizer's special tokens; their bytes count.",
+            metavar="IDS",
+        ),
+    )
     packed: Path | None = field(
         default=None,
         metadata=_cli(

@@ -1,8 +1,11 @@
 """Which of a model's tables are packed, what each may take, and what became of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from toolkit import Budget, CompressedEmbedding
 from toolkit.bundle.manifest import StoredHead, StoredTable
@@ -18,6 +21,7 @@ from toolkit.graph.tables import (
     find_token_table,
 )
 
+from .exact import ExactRows
 from .ops.layer import graph_tensors
 from .options import ExportOptions
 
@@ -36,6 +40,7 @@ class PackedTable:
         tied: the table stays in the graph for another reader.
         original_nbytes: bytes that it takes in the original file.
         form: how it stands there, for people.
+        exact: rows that look-ups give as they are.
     """
 
     name: str
@@ -44,11 +49,20 @@ class PackedTable:
     tied: bool = False
     original_nbytes: int = 0
     form: str = "float"
+    exact: ExactRows | None = None
+
+    def lookup(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the file gives for ``ids`` int64 [n]: float32 [n, d]."""
+        rows = self.embedding.lookup(ids)
+        if self.exact is not None:
+            self.exact.put_into(np.where(ids < 0, ids + self.embedding.rows, ids), rows)
+        return rows
 
     def parts(self) -> dict[str, int]:
         """Bytes of each tensor that the packed layers read."""
         tensors = graph_tensors(self.embedding, column_major=bool(self.heads))
-        return {name: array.nbytes for name, array in tensors.items()}
+        exact = {} if self.exact is None else self.exact.tensors(self.embedding.rows)
+        return {name: array.nbytes for name, array in {**tensors, **exact}.items()}
 
     def described(self) -> StoredTable:
         """For the manifest."""
@@ -137,18 +151,21 @@ def describe(
     embeddings: list[CompressedEmbedding],
     stored: dict[str, TableUse],
     options: ExportOptions,
+    exact: Mapping[str, ExactRows],
 ) -> list[PackedTable]:
     """What becomes of each table in the graph as it is to be rewritten.
 
-    ``stored``: the tables as they stand in the uncompressed model, by name.
+    ``stored``: the tables as they stand in the uncompressed model, by name. ``exact``: rows that
+    stay as they are, by the table's name.
     """
     packed = []
     for table, embedding in zip(tables, embeddings, strict=True):
         heads = packed_heads(table, options)
         tied = not serves_heads_alone(table, heads)
         stood = stored[table.name]
+        kept, name = exact.get(table.name), table.name
         packed.append(
-            PackedTable(table.name, embedding, len(heads), tied, stood.nbytes, stood.form)
+            PackedTable(name, embedding, len(heads), tied, stood.nbytes, stood.form, kept)
         )
     return packed
 

@@ -7,9 +7,12 @@ from toolkit import CompressedEmbedding
 from toolkit.graph.contract import HEAD, LOOKUP
 from toolkit.graph.heads import find_heads
 from toolkit.graph.products import Head
+from toolkit.graph.store import store_numbers, store_once
 from toolkit.graph.tables import TableUse, find_tables
 
+from ..exact import ExactRows
 from ..ops import head, lookup
+from ..ops.exact import put_exact
 from ..ops.layer import PackedLayer
 from .base import Pass
 from .packed_layers import (
@@ -41,6 +44,7 @@ class CompressTable(Pass):
         heads: let output heads that share the table read the same packed tensors, which then stand
             column-major; else the dense table stays for them.
         floats: decode in floats, where a target has no integer products.
+        exact: rows that look-ups give as they are.
     """
 
     def __init__(
@@ -50,12 +54,14 @@ class CompressTable(Pass):
         *,
         heads: bool = False,
         floats: bool = False,
+        exact: ExactRows | None = None,
     ) -> None:
         super().__init__()
         self.table = table
         self.embedding = embedding
         self.heads = heads
         self.floats = floats
+        self.exact = exact
 
     def requires(self, model: ir.Model) -> None:
         """The table is there, of the embedding's shape, and the opset has the operators."""
@@ -81,6 +87,7 @@ class CompressTable(Pass):
         for each in use.lookups:
             name = free(f"{each.gather.name or 'embedding'}_packed", taken)
             nodes = [decoder.node(each.ids, stored, name)]
+            nodes += self._exact(model, each.ids, nodes[-1].outputs[0], name, taken)
             replace(each.rows, cast_last(nodes, each.dtype, taken))
         layers = [decoder]
         if heads:
@@ -103,6 +110,25 @@ class CompressTable(Pass):
             column_major=bool(heads),
             name=function_name(model, LOOKUP),
             floats=self.floats,
+        )
+
+    def _exact(
+        self, model: ir.Model, ids: ir.Value, decoded: ir.Value, name: str, taken: set[str]
+    ) -> list[ir.Node]:
+        if self.exact is None:
+            return []
+        decoded.name = free(f"{name}_decoded", taken)
+        held = {
+            key: store_once(model.graph, f"{self.table}.{key}", array)
+            for key, array in self.exact.tensors(self.embedding.rows).items()
+        }
+        return put_exact(
+            ids,
+            decoded,
+            held["exact.ids"],
+            held["exact.rows"],
+            name,
+            lambda axis: store_numbers(model.graph, axis),
         )
 
     def _projector(self, model: ir.Model, dtype: ir.DataType) -> PackedLayer:

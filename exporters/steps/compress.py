@@ -12,6 +12,7 @@ from toolkit.progress import part
 
 from ..decoders import decoder_statistics, writes_text
 from ..encoder_decoders import is_encoder_decoder, written_statistics
+from ..exact import without
 from ..options import ExportOptions
 from ..sources.prior import special_tokens
 from ..tables import out_of_reach, packed_heads, share_out
@@ -48,6 +49,7 @@ def compress_tables(state: Export, report: Report) -> None:
     for index, (table, share) in enumerate(
         zip(tables, share_out(state.budget, tables), strict=True)
     ):
+        share = without(share, table.rows, table.width, [state.exact.get(table.name)])
         of_tokens = table.ids_input == state.ids_input  # positions and types have no tokenizer
         heads = bool(packed_heads(table, options))
         try:

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 from toolkit import Budget
 from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO
+from toolkit.errors import InputError
 from toolkit.graph.plain import load_plain
+from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_tables
 
 from ..bundle.structure import check_structure
+from ..exact import exact_rows
 from ..healing import check_healable
 from ..options import DECODER_GROUP, GROUP
 from ..passes.fuse_attention import find_fusible
@@ -15,7 +18,7 @@ from ..passes.packed_layers import check_opset
 from ..sources.facts import WRITING
 from ..sources.several import plain_stem
 from ..sources.source import load_source
-from ..tables import check_goes, choose_own_heads, choose_tables
+from ..tables import check_goes, choose_own_heads, choose_tables, packed_heads
 from ..verify.check import check_runs
 from ..verify.samples import read_samples
 from .others import begin_others
@@ -56,6 +59,7 @@ def load(state: Export, report: Report) -> None:
     check_opset(state.model)
     state.tables = choose_tables(state.model.graph, options.table, options.all_tables)
     _say_what_stays(state)
+    _keep_exact(state)
     for table in state.tables:
         check_goes(table)
     if options.sample_inputs is not None:
@@ -78,6 +82,19 @@ def _say_what_stays(state: Export) -> None:
         note = f"only {state.tables[0].name} was packed; --all-tables packs {names} too"
         facts = replace(state.loaded.facts, notes=(*state.loaded.facts.notes, note))
         state.loaded = state.trained = replace(state.loaded, facts=facts)
+
+
+def _keep_exact(state: Export) -> None:
+    """The rows of the token table that a user wants as they are."""
+    asked, table = state.options.exact_rows, state.tables[0]
+    if asked is None:
+        return
+    if packed_heads(table, state.options):
+        raise InputError(
+            f"{table.name} is read by an output head too, whose packed rows cannot be exact; add "
+            "--head nbits or dense, or leave --exact-rows out"
+        )
+    state.exact[table.name] = exact_rows(asked, table_values(table), state.tokenizer)
 
 
 def find_attentions(state: Export, report: Report) -> None:

@@ -55,6 +55,8 @@ def _check_options(state: Export) -> None:
     options, target = state.options, state.target
     if options.heal is not None:
         raise InputError("--heal is for a model of one file; leave it out")
+    if options.exact_rows is not None:
+        raise InputError("--exact-rows is for a model of one file; leave it out")
     if options.format != "onnx":
         raise InputError("a model of several files is read as .onnx; leave --format out")
     if target.int32 or target.static or options.batch is not None:

@@ -31,7 +31,9 @@ def rewrite(state: Export, report: Report) -> None:
         state.tables = [find_token_table(state.model.graph, name) for name in state.stored]
         for own in state.own_heads:
             own_head(state.model.graph, own.name)  # says where it is no longer one
-    state.packed = describe(state.tables, state.embeddings, state.stored, state.options)
+    state.packed = describe(
+        state.tables, state.embeddings, state.stored, state.options, state.exact
+    )
     state.packed_heads = describe_heads(state.own_heads, state.head_embeddings)
     for each in passes(state):
         each(state.model)
@@ -50,7 +52,13 @@ def passes(state: Export) -> list[ir.passes.InPlacePass]:
         found.append(_pooling(state))
     found += [CompressHead(head.name, head.embedding) for head in state.packed_heads]
     found += [
-        CompressTable(table.name, table.embedding, heads=bool(table.heads), floats=target.floats)
+        CompressTable(
+            table.name,
+            table.embedding,
+            heads=bool(table.heads),
+            floats=target.floats,
+            exact=table.exact,
+        )
         for table in state.packed
     ]
     if _writes_text(state) and not (target.int32 or target.static):

@@ -16,6 +16,7 @@ from toolkit.graph.tables import TableUse
 from toolkit.rounding import GroupedWeight
 
 from ..bundle.structure import Structure
+from ..exact import ExactRows
 from ..options import ExportOptions
 from ..passes.fuse_attention import Fusible
 from ..sources.facts import TOKENIZER
@@ -56,6 +57,7 @@ class Export:
         fusible: nodes that may be joined; nothing unless the options ask for that.
         fused: attentions that became one node; None unless the options ask for that.
         statistics: what a decoder's own text says about its table; None where it was not asked.
+        exact: rows of the token table that stay as they are, by the table's name.
         embeddings: a packed table for each of ``tables``.
         head_embeddings: and for each of ``own_heads``.
         healed: what healing gained, if it was asked for.
@@ -88,6 +90,7 @@ class Export:
     fusible: Fusible = field(default_factory=Fusible)
     fused: int | None = None
     statistics: "DecoderStatistics | None" = None
+    exact: dict[str, ExactRows] = field(default_factory=dict)
     embeddings: list[CompressedEmbedding] = field(init=False)
     head_embeddings: list[CompressedEmbedding] = field(default_factory=list)
     healed: Healed | None = None

@@ -321,7 +321,7 @@ def _compare_rows(
         ids, place = _in_the_file(before.graph, after.graph, lookup)
         with row_reader(after.graph, ids, place, functions) as read:
             for some in [*every_id(use.rows), negative_ids(use.rows)]:
-                got, wanted = read(some), table.embedding.lookup(some)
+                got, wanted = read(some), table.lookup(some)
                 difference = max(difference, max_difference(got, wanted))
                 scale = max(scale, max_finite(wanted))
                 if some[0] >= 0:
