@@ -67,11 +67,27 @@ class CompressedEmbedding(nn.Module):
         self.block = 0 if packed.order is None else packed.order.block
 
     def forward(self, ids: Tensor) -> Tensor:
-        """``ids`` integer [...] -> float [..., d]."""
+        """``ids`` integer [...] -> float [..., d].
+
+        Raises:
+            IndexError: an id outside 0 .. V - 1, as nn.Embedding has it; on the CPU, where the look
+                does not hold a device up, and not in compiled code.
+        """
+        self._check(ids)
         rows = self.rows(ids.reshape(-1).long())
         if self.factor != 1.0:
             rows = rows * self.factor
         return rows.reshape(*ids.shape, self.embedding_dim).to(self.dtype)
+
+    def _check(self, ids: Tensor) -> None:
+        if ids.device.type != "cpu" or torch.compiler.is_compiling() or not ids.numel():
+            return
+        least, most = (int(each) for each in ids.aminmax())
+        if least < 0 or most >= self.num_embeddings:
+            wrong = least if least < 0 else most
+            raise IndexError(
+                f"token id {wrong} is outside 0 .. {self.num_embeddings - 1}; check the tokenizer"
+            )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """A head that shares the table: ``hidden`` float [..., d] -> float [..., V].

@@ -254,6 +254,19 @@ def test_trainer_trains_and_its_checkpoint_loads(tmp_path):
     torch.testing.assert_close(other.get_input_embeddings().dense(), after)
 
 
+@pytest.mark.parametrize("outside", [-1, ROWS, 2**32 + 5])
+def test_ids_outside_the_table_are_refused_as_by_a_dense_layer(outside):
+    values = np.random.default_rng(0).normal(size=(ROWS, WIDTH)).astype(np.float32)
+    layer = CompressedEmbedding(pack(values))
+    ids = torch.tensor([[0, outside]])
+    for each in (layer, torch.nn.Embedding(ROWS, 4)):
+        with pytest.raises(IndexError):
+            each(ids)
+    with pytest.raises(IndexError, match=f"token id {outside} is outside 0 .. {ROWS - 1}"):
+        layer(ids)
+    assert layer(ids[:, :0]).shape == (1, 0, layer.embedding_dim)
+
+
 def test_compiles():
     torch.manual_seed(0)
     model = bert().eval()
