@@ -82,8 +82,8 @@ class Kept:
             return self._export(folder, facts, out, exporter, **flags)
 
         def make(aside):
-            _, used = self._export(folder, facts, aside, exporter, with_past=with_past)
-            (aside / "exporter").write_text(used)
+            path, used = self._export(folder, facts, aside, exporter, with_past=with_past)
+            (aside / "made").write_text(json.dumps([path.name, used]))
 
         files = {
             str(path.relative_to(folder)): sha256(path)
@@ -92,9 +92,10 @@ class Kept:
         }
         found = self.once((files, repr(facts), exporter, with_past), make)
         out.mkdir(parents=True, exist_ok=True)
-        for path in found.glob("model.onnx*"):
+        for path in found.glob("*.onnx*"):
             shutil.copyfile(path, out / path.name)
-        return out / "model.onnx", (found / "exporter").read_text()
+        name, used = json.loads((found / "made").read_text())
+        return out / name, used
 
     def train(self, *given, **options):
         *what, _report = given

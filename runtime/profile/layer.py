@@ -17,7 +17,17 @@ _INLINED = f"_inlfunc_{LOOKUP}"  # how onnxruntime begins the names of a functio
 _COMPILED = re.compile(r"_\d+$")  # as QNNExecutionProvider_13826422419630346919_2
 _SMALL = 16  # numbers of a constant that is no weight: a shape, a limit
 _DECODES = {
-    *("Gather", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Expand"),
+    *(
+        "Gather",
+        "Cast",
+        "CastLike",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "Concat",
+        "Expand",
+    ),
     *("Less", "Where", "Add", "Sub", "Mul", "Div", "MatMul", "MatMulInteger", "DequantizeLinear"),
 }
 

@@ -316,7 +316,7 @@ def test_what_a_task_is_measured_by():
         Files(pairs="p").check("fill-mask", "bert")
     with pytest.raises(InputError, match=r"nothing to measure bert by.*give --classify or --text"):
         Files().check("text-classification", "bert")
-    with pytest.raises(InputError, match="t5 is a text2text-generation model, which nothing"):
+    with pytest.raises(InputError, match="t5 is for text2text-generation, which has no measure"):
         Files(text="t").check("text2text-generation", "t5")
 
 
