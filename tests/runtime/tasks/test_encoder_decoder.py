@@ -161,9 +161,8 @@ def test_a_bare_file_has_no_such_task(bundle, tmp_path):
 def test_the_cards_own_program(bundle, monkeypatch, architecture):
     path = bundle(architecture)
     card = (path / "README.md").read_text()
-    (program,) = [
-        part.split("```")[0] for part in card.split("```python\n")[1:] if "optimum" in part
-    ]
+    programs = [part.split("```")[0] for part in card.split("```python\n")[1:]]
+    (program,) = [each for each in programs if "optimum" in each]
     monkeypatch.chdir(path)
     scope = {}
     exec(program, scope)
