@@ -16,7 +16,7 @@ from .sources.prior import special_tokens
 MOST = 256
 """Exact rows of a table: each id that is looked up is compared with all of them."""
 _SPECIAL = "special"
-_HINT = f"give ids and ranges such as 0,2,100-110, or {_SPECIAL}"
+_FORMS = f"ids and ranges such as 0,2,100-110, or {_SPECIAL}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +60,14 @@ def exact_rows(asked: str, values: NDArray[np.floating], tokenizer: Path) -> Exa
     ids = special_tokens(tokenizer) if asked.strip() == _SPECIAL else _parsed(asked)
     ids = sorted(set(ids))
     if not ids:
-        raise InputError(f"exact_rows {asked!r}: {tokenizer.name} names no special token; {_HINT}")
+        raise InputError(
+            f"exact_rows {asked!r}: {tokenizer.name} names no special token; give {_FORMS}"
+        )
     outside = [each for each in ids if each >= rows]
     if outside and asked.strip() != _SPECIAL:
-        raise InputError(f"exact_rows {outside[0]} is outside the table's {rows} rows; {_HINT}")
+        raise InputError(
+            f"exact_rows {outside[0]} is outside the table's {rows} rows; give {_FORMS}"
+        )
     ids = [each for each in ids if each < rows]
     if len(ids) > MOST:
         raise InputError(f"exact_rows names {len(ids)} rows; give {MOST} at most")
@@ -80,10 +84,10 @@ def _parsed(asked: str) -> list[int]:
     for part in asked.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InputError(f"exact_rows {asked!r} is no list of ids; {_HINT}")
+            raise InputError(f"exact_rows {asked!r} is no list of ids; give {_FORMS}")
         start, end = int(first), int(last or first)
         if end < start or end - start >= 2**24:
-            raise InputError(f"exact_rows {part.strip()!r} is no range of ids; {_HINT}")
+            raise InputError(f"exact_rows {part.strip()!r} is no range of ids; give {_FORMS}")
         ids += range(start, end + 1)
     return ids
 
