@@ -1,4 +1,4 @@
-"""Real checkpoints, exported as `lighttoken export SOURCE OUT` does it: rows for docs/coverage.md.
+"""Real checkpoints, exported as `lighttoken export SOURCE OUT` does it: a Markdown row each.
 
 usage: python benchmarks/checkpoints.py SOURCE [SOURCE ...]
 

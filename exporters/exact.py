@@ -1,6 +1,5 @@
 """Rows that a user names to stay as they are: ``--exact-rows 0,2,100-110`` or ``special``."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -92,19 +91,18 @@ def _parsed(asked: str) -> list[int]:
     return ids
 
 
-def without(budget: Budget, rows: int, width: int, taken: Sequence[ExactRows | None]) -> Budget:
+def without(budget: Budget, rows: int, width: int, exact: ExactRows | None) -> Budget:
     """What is left of a table's ``budget`` for its packed rows.
 
     Raises:
         BudgetError: nothing.
     """
-    nbytes = sum(each.nbytes for each in taken if each is not None)
-    if not nbytes or budget.min_cosine is not None:
+    if exact is None or budget.min_cosine is not None:
         return budget
-    left = budget.bytes_for(rows, width) - nbytes
+    left = budget.bytes_for(rows, width) - exact.nbytes
     if left < 1:
         raise BudgetError(
-            f"the exact rows take {nbytes:,} bytes, all that the table may; name fewer, or give a "
-            "smaller --ratio"
+            f"the exact rows take {exact.nbytes:,} bytes, all that the table may; name fewer, or give "
+            "a smaller --ratio"
         )
     return replace(budget, ratio=None, max_bytes=left)

@@ -58,7 +58,7 @@ STEPS = (
         "making the weights smaller",
         10,
         shrink,
-        lambda options: options.weights != "fp32" or options.head == "nbits",
+        lambda options: options.shrinks,
     ),
     Step("rewriting the graph", 5, rewrite),
     Step("checking every token id and the whole model", 12, verify),

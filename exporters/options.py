@@ -280,6 +280,11 @@ class ExportOptions:
         return None if self.heal is None or str(self.heal) == OWN_TEXT else self.heal
 
     @property
+    def shrinks(self) -> bool:
+        """Whether weights beside the tables, or a head's copy, get fewer bits."""
+        return self.weights != "fp32" or self.head == "nbits"
+
+    @property
     def asks_for_own_head(self) -> bool:
         """Whether a head of its own was given a size."""
         return self.head_ratio is not None or self.head_bytes is not None

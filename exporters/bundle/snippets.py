@@ -8,6 +8,7 @@ from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.bundle.manifest import Manifest
 
 from ..sources.facts import CONFIG, TOKENIZER
+from ..sources.several import SPEECH
 from .structure import structure_of
 
 # What a task takes at a time: texts, or pairs such as a question with its context.
@@ -116,7 +117,6 @@ results = tokenizer.batch_decode(ids, skip_special_tokens=True)
 ```
 """
 
-# AutoModel's pipeline would look the class up by transformers' names.
 _SPEECH = """\
 With [optimum](https://huggingface.co/docs/optimum-onnx) (`pip install optimum-onnx[onnxruntime]`),
 from samples at {rate:,} a second:
@@ -251,7 +251,7 @@ def _of_several_files(manifest: Manifest) -> list[str]:
     """Of an encoder and a decoder, which optimum's classes open together."""
     above = str(PurePosixPath(manifest.model).parent)
     place = "" if above == "." else f", subfolder={json.dumps(above)}"
-    speech = manifest.task == "automatic-speech-recognition"
+    speech = manifest.task == SPEECH
     texts = json.dumps(["speech.wav"] if speech else ["A cat sleeps by the river."])
     program = _SPEECH if speech else _TEXT_TO_TEXT
     return [

@@ -20,6 +20,7 @@ from .folder_files import (
 )
 from .sentence_modules import read_modules
 from .settings import Settings
+from .several import SPEECH, TEXT_TO_TEXT
 from .text_towers import text_tower
 
 __all__ = [
@@ -50,7 +51,7 @@ _RANKERS_SETTINGS = ("sentence_transformers", "sbert_ce_default_activation_funct
 # The same of models that have an encoder and a decoder.
 _TEXT_TO_TEXT = ("ForConditionalGeneration", "MTModel")
 _SPEECH = ("whisper", "speech_to_text", "moonshine", "speech-encoder-decoder")  # that write text
-WRITING = ("text-generation", "text2text-generation", "automatic-speech-recognition")
+WRITING = ("text-generation", TEXT_TO_TEXT, SPEECH)
 """Tasks of models that write: errors in their tables reach every token that follows."""
 WITH_HEADS = (*WRITING, "fill-mask")
 """Tasks whose models end in a head over the vocabulary."""
@@ -196,7 +197,7 @@ def _task(architecture: str | None, config: dict[str, Any], is_onnx: bool) -> st
         return "feature-extraction"
     if config.get("is_encoder_decoder") and architecture.endswith(_TEXT_TO_TEXT):
         speech = config.get("model_type") in _SPEECH
-        return "automatic-speech-recognition" if speech else "text2text-generation"
+        return SPEECH if speech else TEXT_TO_TEXT
     for ending, task in _TASKS.items():
         if architecture.endswith(ending):
             return task

@@ -49,7 +49,7 @@ def compress_tables(state: Export, report: Report) -> None:
     for index, (table, share) in enumerate(
         zip(tables, share_out(state.budget, tables), strict=True)
     ):
-        share = without(share, table.rows, table.width, [state.exact.get(table.name)])
+        share = without(share, table.rows, table.width, state.exact.get(table.name))
         of_tokens = table.ids_input == state.ids_input  # positions and types have no tokenizer
         heads = bool(packed_heads(table, options))
         try:

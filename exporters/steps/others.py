@@ -21,7 +21,7 @@ from toolkit.graph.tables import find_token_table
 from toolkit.ort import cpu_session
 from toolkit.progress import part
 
-from ..options import GROUP, ExportOptions
+from ..options import GROUP
 from ..sources.several import plain_stem
 from ..tables import check_goes, choose_own_heads, choose_tables
 from ..verify.check import TOLERANCE, check_runs, refuse, told
@@ -114,14 +114,10 @@ def _pack(other: Export, first: Export, report: Report) -> None:
     else:
         compress_tables(other, report)
     compress_heads(other, report)
-    if _shrinks(other.options):
+    if other.options.shrinks:
         shrink(other, report)
     rewrite(other, report)
     verify(other, report)
-
-
-def _shrinks(options: ExportOptions) -> bool:
-    return options.weights != "fp32" or options.head == "nbits"
 
 
 def _keep(other: Export) -> None:

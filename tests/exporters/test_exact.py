@@ -112,11 +112,11 @@ def test_ids_in_any_order_and_twice():
 
 def test_rows_that_take_the_whole_budget_are_refused():
     exact = ExactRows(np.arange(10), VALUES[:10])
-    assert without(Budget(min_cosine=0.9), 400, 16, [exact]) == Budget(min_cosine=0.9)
-    assert without(Budget(ratio=5), 400, 16, [None]) == Budget(ratio=5)
-    assert without(Budget(ratio=5), 400, 16, [exact]).max_bytes == 5120 - exact.nbytes
+    assert without(Budget(min_cosine=0.9), 400, 16, exact) == Budget(min_cosine=0.9)
+    assert without(Budget(ratio=5), 400, 16, None) == Budget(ratio=5)
+    assert without(Budget(ratio=5), 400, 16, exact).max_bytes == 5120 - exact.nbytes
     with pytest.raises(BudgetError, match="name fewer"):
-        without(Budget(max_bytes=1000), 400, 16, [exact])
+        without(Budget(max_bytes=1000), 400, 16, exact)
 
 
 def test_a_packed_head_has_no_exact_rows(tiny_folder, quick, tmp_path):
