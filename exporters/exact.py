@@ -102,7 +102,7 @@ def without(budget: Budget, rows: int, width: int, exact: ExactRows | None) -> B
     left = budget.bytes_for(rows, width) - exact.nbytes
     if left < 1:
         raise BudgetError(
-            f"the exact rows take {exact.nbytes:,} bytes, all that the table may; name fewer, or give "
-            "a smaller --ratio"
+            f"the exact rows take {exact.nbytes:,} bytes, all that the table may; name fewer, or "
+            "give a smaller --ratio"
         )
     return replace(budget, ratio=None, max_bytes=left)
