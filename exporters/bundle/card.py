@@ -251,6 +251,10 @@ def _tables(manifest: Manifest) -> str:
             ratio = f"{table.dense_bytes / table.bytes:.1f}x"
             before, after = _mega(table.dense_bytes), _mega(table.bytes)
             lines.append(f"| table in `{further.model}` | {before} | {after} | {ratio} |")
+        for head in further.heads:
+            ratio = f"{head.dense_bytes / head.bytes:.1f}x"
+            before, after = _mega(head.dense_bytes), _mega(head.bytes)
+            lines.append(f"| output head in `{further.model}` | {before} | {after} | {ratio} |")
     return "\n".join(lines)
 
 

@@ -91,6 +91,23 @@ def renamed(config: dict[str, Any], model: str) -> dict[str, Any]:
     return config | {"model": held | {"decoder": decoder | {"filename": model}}}
 
 
+def write_parts(folder: Path, given: Path, names: Mapping[str, str]) -> None:
+    """Write ``folder/genai_config.json`` of a model of several files, as ``given`` says it.
+
+    ``names``: where each file is in ``folder``, by its name in ``given``.
+
+    Raises:
+        InputError: ``given`` is damaged.
+    """
+    config = read_json(given)
+    model = dict(config["model"])
+    for word, part in model.items():
+        if isinstance(part, dict) and part.get("filename") in names:
+            model[word] = part | {"filename": names[part["filename"]]}
+    text = json.dumps(config | {"model": model}, indent=2) + "\n"
+    (folder / GENAI_CONFIG).write_text(text, encoding="utf-8")
+
+
 def genai_config(
     graph: ir.Graph, source: Path, model: str, *, rows: int, width: int
 ) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.bundle.manifest import Manifest
 
 from ..sources.facts import CONFIG, TOKENIZER
-from ..sources.several import SPEECH
+from ..sources.several import SPEECH, TEXT_TO_TEXT
 from .structure import structure_of
 
 # What a task takes at a time: texts, or pairs such as a question with its context.
@@ -200,7 +200,7 @@ def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
         found = [_PIPELINE.format(texts=json.dumps(_CHOICES))]  # each program would need its own
         return [*found, _SESSION.format(model=manifest.model)]
     generates = manifest.task == "text-generation"
-    if manifest.further:
+    if manifest.further and manifest.task in (SPEECH, TEXT_TO_TEXT):
         return _of_several_files(manifest)
     examples = _TEXTS.get(manifest.task)
     if examples is None or TOKENIZER not in manifest.files or own_inputs:

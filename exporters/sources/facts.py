@@ -20,7 +20,7 @@ from .folder_files import (
 )
 from .sentence_modules import read_modules
 from .settings import Settings
-from .several import SPEECH, TEXT_TO_TEXT
+from .several import IMAGE_TEXT, SPEECH, TEXT_TO_TEXT
 from .text_towers import text_tower
 
 __all__ = [
@@ -51,7 +51,7 @@ _RANKERS_SETTINGS = ("sentence_transformers", "sbert_ce_default_activation_funct
 # The same of models that have an encoder and a decoder.
 _TEXT_TO_TEXT = ("ForConditionalGeneration", "MTModel")
 _SPEECH = ("whisper", "speech_to_text", "moonshine", "speech-encoder-decoder")  # that write text
-WRITING = ("text-generation", TEXT_TO_TEXT, SPEECH)
+WRITING = ("text-generation", TEXT_TO_TEXT, SPEECH, IMAGE_TEXT)
 """Tasks of models that write: errors in their tables reach every token that follows."""
 WITH_HEADS = (*WRITING, "fill-mask")
 """Tasks whose models end in a head over the vocabulary."""

@@ -18,10 +18,13 @@ _SETTINGS = (
     SPECIAL_TOKENS,
     ADDED_TOKENS,
     "chat_template.jinja",
+    "chat_template.json",
     MODULES,
     LENGTHS,
     SENTENCE_TRANSFORMERS,
     "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
     "normalizer.json",
 )
 # By the names that transformers' tokenizers give them. A tokenizer.json holds all of the first.

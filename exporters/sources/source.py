@@ -25,7 +25,7 @@ from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts
 from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 from .graph_task import task_of, vector_of
-from .several import find_several
+from .several import IMAGE_TEXT, find_several, takes_rows
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,12 @@ def _from_folder(
     several = () if weights else find_several(folder)
     if several:
         loaded = _from_onnx(several[0], work, with_past)
-        further = (without_links(path, work / "without_links") for path in several[1:])
-        return replace(loaded, further=tuple(further))
+        further = tuple(without_links(path, work / "without_links") for path in several[1:])
+        facts = loaded.facts
+        if takes_rows(several):
+            facts = replace(facts, task=IMAGE_TEXT)
+        source = replace(loaded.source, name=source.name)  # that of one file says less
+        return replace(loaded, facts=facts, source=source, further=further)
     if not weights:
         found, note = _onnx_of(folder)
         loaded = _from_onnx(found, work, with_past)

@@ -51,7 +51,8 @@ def compress_tables(state: Export, report: Report) -> None:
     ):
         share = without(share, table.rows, table.width, state.exact.get(table.name))
         of_tokens = table.ids_input == state.ids_input  # positions and types have no tokenizer
-        heads = bool(packed_heads(table, options))
+        elsewhere = index == 0 and any(other.shared for other in state.others)
+        heads = elsewhere or bool(packed_heads(table, options))
         try:
             embedding = _given(options.packed, table) or compress(
                 table_values(table),

@@ -1,8 +1,9 @@
 """Each output head that is a matrix of its own becomes a packed one, within its own budget."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from toolkit import compress
+from toolkit import CompressedEmbedding, compress
 from toolkit.errors import BudgetError
 from toolkit.graph.own_heads import OwnHead, head_values
 from toolkit.graph.plain import load_plain
@@ -13,14 +14,21 @@ from .compress import for_heads
 from .state import Export, Report
 
 
-def compress_heads(state: Export, report: Report) -> None:
+def compress_heads(
+    state: Export, report: Report, known: Mapping[str, CompressedEmbedding] | None = None
+) -> None:
     """Compress the heads one after another, for what a head does: no row of theirs is looked up.
+
+    ``known``: those that are packed already, by name.
 
     Raises:
         BudgetError: the budget is too small; the message names the head.
     """
     options, heads = state.options, state.own_heads
     for index, own in enumerate(heads):
+        if known and own.name in known:
+            state.head_embeddings.append(known[own.name])
+            continue
         try:
             embedding = compress(
                 head_values(_trained(state, own)),

@@ -53,6 +53,7 @@ def load(state: Export, report: Report) -> None:
     state.head_budget = options.head_budget(ratio)
     state.structure = check_structure(options.structure, state.loaded)
     if state.loaded.further:
+        state.is_part = True
         state.structure = state.structure.named(plain_stem(state.loaded.path))
     state.weights_path = state.loaded.path
     state.model = load_plain(state.loaded.path)

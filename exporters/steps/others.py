@@ -1,42 +1,38 @@
 """The other files of a model, such as an encoder: packed as its first file is, table by table.
 
-A table that stands in several files is compressed once. Each file holds it packed, because
-runtimes open each on its own.
+A table that stands in several files is compressed once, and so is one that the output head of
+another file holds too. Each file holds it packed, because runtimes open each on its own.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
+from numpy.typing import NDArray
 
-from toolkit.bundle.feeds import build_feeds
-from toolkit.bundle.manifest import FurtherModel, Parity
-from toolkit.bundle.tensors import describe
+from toolkit.bundle.manifest import FurtherModel
 from toolkit.errors import InputError
 from toolkit.graph.files import model_nbytes
+from toolkit.graph.own_heads import OwnHead, head_values
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
-from toolkit.ort import cpu_session
 from toolkit.progress import part
 
-from ..options import GROUP
+from ..passes.packed_layers import check_opset
 from ..sources.several import plain_stem
 from ..tables import check_goes, choose_own_heads, choose_tables
-from ..verify.check import TOLERANCE, check_runs, refuse, told
-from ..verify.differences import difference_of
-from ..verify.samples import Samples
-from ..weights.shrink import Inputs, shrink_weights
+from ..verify.check import check_runs
+from ..weights.shrink import nothing_left
 from .compress import compress_tables
 from .compress_heads import compress_heads
+from .keep import keep, made_up, shrink_alone
 from .rewrite import rewrite
 from .shrink import shrink
 from .state import Export, Report
 from .verify import verify
 
 _IDS = "input_ids"
-_TEXTS, _LONG = 2, 400  # made-up sound: texts, and frames or samples where their number is free
 
 
 def begin_others(state: Export) -> list[Export]:
@@ -48,7 +44,8 @@ def begin_others(state: Export) -> list[Export]:
     if not state.loaded.further:
         return []
     _check_options(state)
-    return [_begin(state, path) for path in state.loaded.further]
+    values = table_values(state.tables[0])
+    return [_begin(state, path, values) for path in state.loaded.further]
 
 
 def _check_options(state: Export) -> None:
@@ -66,27 +63,41 @@ def _check_options(state: Export) -> None:
         )
 
 
-def _begin(state: Export, path: Path) -> Export:
+def _begin(state: Export, path: Path, values: NDArray[np.floating]) -> Export:
     stem = plain_stem(path)
     work = state.work / stem
     work.mkdir()
     # Sizes of a head are for the file that has it: the first.
     options = replace(state.options, head_ratio=None, head_bytes=None, sample_inputs=None)
     other = Export(state.source, state.budget, options, state.folder, work, state.original_folder)
+    other.is_part = True
     other.loaded = other.trained = replace(state.loaded, path=path, further=())
     other.structure = state.structure.named(stem)
     other.head_budget = state.head_budget
     other.weights_path = path
     other.model = load_plain(path)
-    other.tables, other.own_heads = [], []
+    other.tables = []
     if any(value.name == _IDS for value in other.model.graph.inputs):
         other.tables = choose_tables(other.model.graph, None, options.all_tables)
         for table in other.tables:
             check_goes(table)
         check_runs(path, other.tables, None)
-        other.own_heads = choose_own_heads(other.model.graph, options)
+    other.own_heads = choose_own_heads(other.model.graph, options)
+    other.shared = frozenset(own.name for own in other.own_heads if _holds(own, values))
+    if other.tables or other.own_heads:
+        check_opset(other.model)
+    if other.own_heads and not other.tables:
+        other.samples = made_up(path)
     other.stored = {table.name: table for table in other.tables}
     return other
+
+
+def _holds(own: OwnHead, values: NDArray[np.floating]) -> bool:
+    """Whether a head is the table ``values`` [V, d], perhaps in a shorter type."""
+    if (own.rows, own.width) != values.shape:
+        return False
+    held = head_values(own)
+    return np.array_equal(held, values.astype(held.dtype))
 
 
 def pack_others(state: Export, report: Report) -> None:
@@ -97,71 +108,51 @@ def pack_others(state: Export, report: Report) -> None:
     """
     for number, other in enumerate(state.others):
         _, end = shares = number / len(state.others), (number + 1) / len(state.others)
-        if other.tables:
+        if other.tables or other.own_heads:
             _pack(other, state, part(report, *shares))
         else:
-            _keep(other)
+            keep(other)
         report(end, f"{other.structure.model} is packed")
+    files = [state, *state.others]
+    unchanged = all(each.weights_path == each.loaded.path for each in files)
+    if state.others and state.options.weights != "fp32" and unchanged:
+        raise nothing_left()
 
 
 def _pack(other: Export, first: Export, report: Report) -> None:
     other.statistics = first.statistics
-    known = find_token_table(load_plain(first.loaded.path).graph, first.tables[0].name)
-    own = other.tables[0]
-    same = (own.rows, own.width) == (known.rows, known.width)
-    if len(other.tables) == 1 and same and np.array_equal(table_values(own), table_values(known)):
+    other.embeddings = []
+    if other.tables and _is_same(other, first):
         other.embeddings = [first.embeddings[0]]
-    else:
+    elif other.tables:
         compress_tables(other, report)
-    compress_heads(other, report)
+    compress_heads(other, report, dict.fromkeys(other.shared, first.embeddings[0]))
     if other.options.shrinks:
-        shrink(other, report)
+        if other.tables:
+            shrink(other, report)
+        else:
+            shrink_alone(other)
     rewrite(other, report)
     verify(other, report)
 
 
-def _keep(other: Export) -> None:
-    """A file without tables: its weights alone change, if anything does."""
-    options, original = other.options, other.loaded.path
-    if options.weights != "fp32":
-        folder = other.work / "weights"
-        folder.mkdir()
-        nothing = Inputs((), np.zeros(0))
-        other.weights_path = shrink_weights(
-            original,
-            folder,
-            options.weights,
-            nothing,
-            kept=frozenset(),
-            group_size=options.group_size or GROUP,
-        )
-    other.model_path = other.folder / other.structure.model
-    other.model_path.parent.mkdir(exist_ok=True)
-    ir.save(ir.load(other.weights_path), other.model_path, external_data=other.structure.data)
-    samples = _made_up(original)
-    with told():
-        written = difference_of(other.model_path, other.weights_path, "", {}, samples=samples)
-        lost = difference_of(other.model_path, original, "", {}, samples=samples)
-    refuse(other.structure.model, written.largest, TOLERANCE * max(1.0, written.scale))
-    other.parity = Parity(lookup=0.0, rewrite=written.largest, compression=lost.largest)
-
-
-def _made_up(model: Path) -> Samples:
-    """Sound, or whatever floats a model takes, at random."""
-    inputs = describe(cpu_session(model).get_inputs())
-    feeds = build_feeds(inputs, None, np.zeros((_TEXTS, _LONG), np.int64))
-    rng = np.random.default_rng(0)
-    return {
-        name: rng.normal(size=values.shape) if values.dtype.kind == "f" else values
-        for name, values in feeds.items()
-    }
+def _is_same(other: Export, first: Export) -> bool:
+    """Whether its one table is the first file's."""
+    own = other.tables[0]
+    known = find_token_table(load_plain(first.loaded.path).graph, first.tables[0].name)
+    same = len(other.tables) == 1 and (own.rows, own.width) == (known.rows, known.width)
+    return same and np.array_equal(table_values(own), table_values(known))
 
 
 def described(other: Export) -> FurtherModel:
     """For the manifest."""
     return FurtherModel(
         model=other.model_path.relative_to(other.folder).as_posix(),
-        tables=tuple(table.described() for table in other.packed) if other.tables else (),
+        tables=tuple(table.described() for table in other.packed),
+        heads=tuple(
+            head.described_head(parity)
+            for head, parity in zip(other.packed_heads, other.head_parity, strict=True)
+        ),
         model_bytes=model_nbytes(other.model_path),
         original_model_bytes=model_nbytes(other.loaded.path),
         parity=other.parity,

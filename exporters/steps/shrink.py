@@ -9,7 +9,7 @@ from toolkit.graph.tables import find_tables
 from ..options import GROUP
 from ..sources.prior import corpus_ids
 from ..weights.products import Product
-from ..weights.shrink import Inputs, shrink_weights
+from ..weights.shrink import Inputs, has_products, shrink_weights
 from .state import Export, Report
 
 _TEXT_IDS = 1_000_000  # of a corpus, as calibration text for int4
@@ -38,6 +38,8 @@ def shrink(state: Export, report: Report) -> None:
         str(head.weight.name) for table in tables for head in find_heads(table.graph, table)
     }
     kept |= {own.name for own in state.own_heads}
+    if state.is_part and not has_products(state.weights_path, options.weights, kept):
+        return
     state.weights_path = shrink_weights(
         state.weights_path,
         work,

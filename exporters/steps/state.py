@@ -60,6 +60,7 @@ class Export:
         exact: rows of the token table that stay as they are, by the table's name.
         embeddings: a packed table for each of ``tables``.
         head_embeddings: and for each of ``own_heads``.
+        shared: output heads of this file that hold the values of the model's first table.
         healed: what healing gained, if it was asked for.
         rounded: matrices of few bits as healing left them; none without it.
         trained: the model that the weights come from; ``loaded`` unless healing trained them.
@@ -70,6 +71,7 @@ class Export:
         model_path: the bundle's model file.
         parity: what the checks measured.
         head_parity: and of each of ``packed_heads``.
+        is_part: it is of one among several files of a model.
         others: exports of the other files of the same model, such as an encoder.
         manifest: of the complete bundle.
     """
@@ -93,6 +95,7 @@ class Export:
     exact: dict[str, ExactRows] = field(default_factory=dict)
     embeddings: list[CompressedEmbedding] = field(init=False)
     head_embeddings: list[CompressedEmbedding] = field(default_factory=list)
+    shared: frozenset[str] = frozenset()
     healed: Healed | None = None
     rounded: tuple[GroupedWeight, ...] = ()
     trained: LoadedModel = field(init=False)
@@ -103,6 +106,7 @@ class Export:
     model_path: Path = field(init=False)
     parity: Parity = field(init=False)
     head_parity: list[float | None] = field(init=False)
+    is_part: bool = False
     others: "list[Export]" = field(default_factory=list)
     manifest: Manifest = field(init=False)
     _importance: dict[int, NDArray[np.float64] | None] = field(default_factory=dict)

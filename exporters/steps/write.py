@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from toolkit.bundle.manifest import Footprint, Manifest
 from toolkit.graph.files import model_nbytes
 
-from ..bundle.genai import write_genai_config
+from ..bundle.genai import write_genai_config, write_parts
 from ..bundle.write import write_bundle
 from .others import described
 from .state import Export, Report
@@ -18,7 +18,13 @@ def write(state: Export, report: Report) -> None:
     """Write all that the bundle needs beside its model; the manifest comes last."""
     manifest = describe_bundle(state)
     genai = None
-    if manifest.task == "text-generation":
+    if state.others and state.loaded.genai_config is not None:
+        names = {
+            each.loaded.path.name: each.model_path.relative_to(each.folder).as_posix()
+            for each in (state, *state.others)
+        }
+        write_parts(state.folder, state.loaded.genai_config, names)
+    elif manifest.task == "text-generation":
         genai = _write_for_genai(state, manifest)
     state.manifest = write_bundle(state.folder, state.loaded, manifest, genai=genai)
 

@@ -17,6 +17,7 @@ from toolkit.bundle.feeds import is_cache
 from toolkit.bundle.manifest import Parity
 from toolkit.bundle.tensors import describe
 from toolkit.graph.forms import constant, rounds_activations
+from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import row_reader
 from toolkit.graph.tables import Lookup, TableUse, find_tables
@@ -55,7 +56,8 @@ def check_model(
     Args:
         compressed: the rewritten model.
         original: the model before the rewrite.
-        tables: those that were replaced.
+        tables: those that were replaced; () where the graph looks nothing up, and ``samples`` say
+            what it takes.
         heads: output heads with a matrix of their own that were replaced.
         uncompressed: what the compression error is measured against, where that is not
             ``original``.
@@ -119,14 +121,14 @@ def _check(
     check_stays_packed(compressed, [*tables, *heads], original)
     before, after = load_plain(original), ir.load(compressed)
     uses = {use.name: use for use in find_tables(before.graph)}
-    tolerance = max(_tolerance(uses[table.name]) for table in tables)
+    tolerance = max([_tolerance(uses[table.name]) for table in tables] or [_of_heads(before.graph)])
     lookup, decoded = 0.0, {}
     for table in tables:
         values, difference, largest = _compare_rows(before, after, uses[table.name], table)
         limit = _tolerance(uses[table.name]) * max(1.0, largest)
         refuse("the decode graph and lookup()", difference, limit)
         lookup, decoded[table.name] = max(lookup, difference), values
-    ids_input = uses[tables[0].name].ids_input
+    ids_input = uses[tables[0].name].ids_input if tables else ""
     rows = _valid_ids(uses.values())
     with tempfile.TemporaryDirectory() as folder:
         # With the rows that the file decodes, to the bit: where weights are quantised, the last
@@ -163,9 +165,16 @@ def _valid_ids(uses: Iterable[TableUse]) -> dict[str, int]:
 
 
 def _tolerance(use: TableUse) -> float:
-    types = [lookup.dtype.numpy() for lookup in use.lookups]
-    epsilon = max(float(ml_dtypes.finfo(each).eps) for each in types)  # type: ignore[no-untyped-call]
-    return max(TOLERANCE, LAST_PLACES * epsilon)
+    return _rounded(lookup.dtype for lookup in use.lookups)
+
+
+def _of_heads(graph: ir.Graph) -> float:
+    return _rounded(head.dtype for own in find_own_heads(graph) for head in own.heads)
+
+
+def _rounded(types: Iterable[ir.DataType]) -> float:
+    epsilons = [float(ml_dtypes.finfo(each.numpy()).eps) for each in types]  # type: ignore[no-untyped-call]
+    return max([TOLERANCE, *(LAST_PLACES * epsilon for epsilon in epsilons)])
 
 
 def refuse(what: str, difference: float, limit: float, instead: str = OTHERWISE) -> None:

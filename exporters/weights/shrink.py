@@ -104,6 +104,11 @@ def shrink_weights(
     return path
 
 
+def has_products(path: Path, form: str, kept: frozenset[str]) -> bool:
+    """Whether ``form`` would make anything of a model smaller; fp16 always does."""
+    return form not in ("int8", "int4") or bool(find_products(ir.load(path), kept))
+
+
 def _known(
     products: list[Product], rounded: Sequence[GroupedWeight]
 ) -> dict[Product, GroupedWeight]:
@@ -125,10 +130,15 @@ def _known(
 def _some_products(model: ir.Model, kept: frozenset[str]) -> list[Product]:
     products = find_products(model, kept)
     if not products:
-        raise InputError(
-            "the model has no product with float32 weights left to make smaller; use --weights fp32"
-        )
+        raise nothing_left()
     return products
+
+
+def nothing_left() -> InputError:
+    """Weights were to become smaller, and none are there."""
+    return InputError(
+        "the model has no product with float32 weights left to make smaller; use --weights fp32"
+    )
 
 
 def _calibrate(path: Path, products: list[Product], inputs: Inputs) -> Iterator[SecondMoments]:
@@ -158,6 +168,7 @@ def _to_int8(path: Path, work: Path, kept: frozenset[str]) -> Path:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = ir.load(path)
+    common_passes.NameFixPass()(model)  # the quantizer leaves nodes out by their names
     found = {product.node for product in _some_products(model, kept)}
     others = [
         node.name

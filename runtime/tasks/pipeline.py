@@ -97,6 +97,11 @@ def open_pipeline(
     task = task or (manifest.task if manifest else None)
     if task is None:
         raise InputError(f"{folder} has no manifest; give task=, one of {', '.join(TASKS)}")
+    if task == "image-text-to-text":
+        raise InputError(
+            "LightToken does not read images; open the bundle with transformers.js or "
+            "onnxruntime-genai, whichever the model was made for"
+        )
     if task not in TASKS:
         raise InputError(f"task {task!r} has no pipeline; those that run are {', '.join(TASKS)}")
 

@@ -148,6 +148,7 @@ class FurtherModel:
     Attributes:
         model: where it is in the bundle's folder, with forward slashes.
         tables: that were packed in it; () where it looks nothing up.
+        heads: output heads with a matrix of their own that were packed in it.
         model_bytes: with its external data.
         original_model_bytes: the same of the original file.
         parity: what the checks found; of a file without tables the outputs against the original's
@@ -159,6 +160,7 @@ class FurtherModel:
     model_bytes: int
     original_model_bytes: int
     parity: Parity
+    heads: tuple[StoredHead, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,9 @@ class Manifest:
         for name in ("heads", "further"):
             if not data[name]:
                 del data[name]  # which earlier versions of lighttoken do not know
+        for further in data.get("further", ()):
+            if not further["heads"]:
+                del further["heads"]
         return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
 

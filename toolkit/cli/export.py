@@ -154,6 +154,13 @@ def print_export(manifest: Manifest, target: Path) -> None:
                 size(each.bytes),
                 f"{each.dense_bytes / each.bytes:.1f}x",
             )
+        for each in further.heads:
+            table.add_row(
+                f"output head, {each.rows:,} x {each.width} in {further.model}",
+                size(each.dense_bytes),
+                size(each.bytes),
+                f"{each.dense_bytes / each.bytes:.1f}x",
+            )
     files = 1 + len(manifest.further)
     table.add_row(
         "whole model" if files == 1 else f"whole model, {files} files",

@@ -57,7 +57,8 @@ def command(model: Path, top: int, as_json: bool) -> None:
                 "parameter"
             )
         for further in manifest.further:
-            held = ", ".join(f"{each.name} packed to {size(each.bytes)}" for each in further.tables)
+            packed_there = (*further.tables, *further.heads)
+            held = ", ".join(f"{each.name} packed to {size(each.bytes)}" for each in packed_there)
             say(
                 f"{further.model}: {size(further.model_bytes)}, was "
                 f"{size(further.original_model_bytes)}; {held or 'it looks nothing up'}"

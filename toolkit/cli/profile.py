@@ -186,6 +186,9 @@ def command(
         )
         if manifest is not None and not others:
             err.print("the original is not known on this machine; --original adds it")
+        if manifest is not None and manifest.further:
+            files = 1 + len(manifest.further)
+            err.print(f"of {files} files {manifest.model} alone is measured")
         result = profile(
             bundle,
             others,

@@ -11,7 +11,7 @@ from .forms import FLOATS, constant, dequantizes, is_op, is_plain_gemm, shape_of
 from .heads import find_heads
 from .products import Head, logits_makers
 from .rows import stored_matrix
-from .tables import MIN_ROWS, find_tables
+from .tables import MIN_ROWS, TAKES_ROWS, find_tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,8 @@ def find_own_heads(graph: ir.Graph, *, compare: bool = True) -> list[OwnHead]:
     """Every head of the output ``logits`` with a matrix of its own, one entry for each matrix.
 
     A head has as many rows as a table has that ids look up, packed or not: tokens that come in can
-    go out. Labels of a classifier are as a rule fewer, and are none.
+    go out. Labels of a classifier are as a rule fewer, and are none. Where nothing is looked up
+    because the graph takes rows, ``inputs_embeds``, any number of them will do.
 
     Not found are heads that share a table or hold the same values, and matrices that anything else
     reads: they have to stay. Without ``compare`` no values are read, and a matrix with a table's
@@ -77,6 +78,7 @@ def find_own_heads(graph: ir.Graph, *, compare: bool = True) -> list[OwnHead]:
     looked_up = {table.value for table in tables}
     sizes = {table.rows for table in tables}
     sizes |= {n.attributes.get_int("rows", 0) for n in graph.all_nodes() if is_lookup(n)}
+    any_size = not sizes and any(value.name == TAKES_ROWS for value in graph.inputs)
     found: dict[ir.Value, list[Head]] = {}
     for node in logits_makers(graph):
         head = _head(node)
@@ -85,7 +87,9 @@ def find_own_heads(graph: ir.Graph, *, compare: bool = True) -> list[OwnHead]:
             found.setdefault(matrix, []).append(head)
     own = [_own(graph, value, heads) for value, heads in found.items()]
     return [
-        each for each in own if each is not None and each.rows in sizes and each.rows >= MIN_ROWS
+        each
+        for each in own
+        if each is not None and (any_size or each.rows in sizes) and each.rows >= MIN_ROWS
     ]
 
 

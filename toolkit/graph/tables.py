@@ -25,6 +25,7 @@ from .ids import INTEGERS, ids_input, what_stops
 # Of several tables, those worth packing: with fewer rows codebooks of 256 entries take more than
 # the rows do, and a table of a hundredth of the largest decides nothing.
 MIN_ROWS = 256
+TAKES_ROWS = "inputs_embeds"  # what runtimes call rows that were looked up in another file
 MIN_SHARE = 0.01
 _NEAR = 2  # look-ups that a message names
 
@@ -167,6 +168,11 @@ def find_token_table(graph: ir.Graph, name: str | None = None) -> TableUse:
     if not tables:
         inputs = ", ".join(value.name or "?" for value in graph.inputs) or "none"
         near = "; ".join(_nearly(graph))
+        if any(value.name == TAKES_ROWS for value in graph.inputs):
+            raise InputError(
+                f"no token table: the graph takes rows ({TAKES_ROWS}) that another file looks up; "
+                "give the folder that holds both files, or the one that takes ids"
+            )
         raise InputError(
             f"no token table: no float matrix is looked up by ids from a graph input ({inputs})"
             f"{f': {near}' if near else ''}; give a model that takes token ids"
