@@ -22,6 +22,7 @@ from toolkit.table.matrix import read_matrix
 
 from . import to_onnx as backends
 from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts
+from .few_bits import in_floats
 from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 from .graph_task import task_of, vector_of
@@ -61,7 +62,14 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
             heads = [np.array(head_values(own)) for own in find_own_heads(graph)]
         return SourceTable(values, path.parent / TOKENIZER, head=next(iter(heads), None))
     require("export")
-    folder = find_folder(source, revision)
+    with tempfile.TemporaryDirectory() as work:
+        folder = find_folder(source, revision)
+        found = _table_of(in_floats(folder, Path(work) / "floats"), source)
+    return replace(found, tokenizer=folder / TOKENIZER)
+
+
+def _table_of(folder: Path, source: str) -> SourceTable:
+    """The table of a folder of transformers."""
     import transformers
 
     try:
@@ -237,6 +245,7 @@ def _from_folder(
             f"{source.name} needs Python code of its own (auto_map in its config.json); "
             "--trust-remote-code would run that repository's code here, so read it first"
         )
+    folder = in_floats(folder, work / "floats")
     path, used = backends.export_onnx(
         folder,
         facts,
