@@ -18,6 +18,7 @@ from toolkit.progress import Progress
 from .sources.facts import TOKENIZER
 from .sources.prior import corpus_lines
 from .sources.source import LoadedModel, load_source
+from .sources.static import STATIC
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,6 +159,11 @@ def check_healable(loaded: LoadedModel, text: Path | None) -> None:
         raise InputError(
             f"{loaded.path.name} is ONNX already, which nothing can be trained in; heal with the "
             "model folder or hub id that it was made from"
+        )
+    if loaded.exporter == STATIC:
+        raise InputError(
+            f"{loaded.source.name} is a table and a mean, with no layer after it to heal for; leave "
+            "--heal out"
         )
     if loaded.facts.task not in _TASKS:
         raise InputError(

@@ -27,6 +27,7 @@ from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 from .graph_task import task_of, vector_of
 from .several import IMAGE_TEXT, find_several, takes_rows
+from .static import STATIC, StaticModel, read_static, write_static
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     require("export")
     with tempfile.TemporaryDirectory() as work:
         folder = find_folder(source, revision)
+        static = read_static(folder)
+        if static is not None:
+            return SourceTable(static.vectors, static.tokenizer)
         found = _table_of(in_floats(folder, Path(work) / "floats"), source)
     return replace(found, tokenizer=folder / TOKENIZER)
 
@@ -111,7 +115,8 @@ class LoadedModel:
         folder: where the tokenizer and the config files are.
         facts: what they say.
         source: for the manifest.
-        exporter: "dynamo", "optimum", "genai", or "none" for a file that was ONNX already.
+        exporter: "dynamo", "optimum", "genai", "static" for a graph that is written here, or "none"
+            for a file that was ONNX already.
         genai_config: what tells onnxruntime-genai of this file; None where nothing does.
         further: other files of the same model, such as the encoder of a decoder.
     """
@@ -222,6 +227,9 @@ def _onnx_of(folder: Path) -> tuple[Path, tuple[str, ...]]:
 def _from_folder(
     folder: Path, source: Source, work: Path, exporter: str, trust: bool, with_past: bool
 ) -> LoadedModel:
+    static = read_static(folder)
+    if static is not None:
+        return _from_static(static, source, work / ORIGINAL)
     weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     several = () if weights else find_several(folder)
     if several:
@@ -258,6 +266,12 @@ def _from_folder(
     genai = path.parent / GENAI_CONFIG if used == "genai" else None
     source = replace(source, sha256=digest)
     return LoadedModel(path, folder, facts, source, used, genai, find_several(path.parent)[1:])
+
+
+def _from_static(model: StaticModel, source: Source, out: Path) -> LoadedModel:
+    path, folder, facts = write_static(model, out)
+    source = replace(source, sha256=sha256(path.with_name(f"{path.name}.data")))
+    return LoadedModel(path, folder, facts, source, STATIC)
 
 
 def _is_known(facts: Facts) -> bool:

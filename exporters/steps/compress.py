@@ -4,8 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from toolkit import CompressedEmbedding, LightTokenConfig, PaperConfig, compress
 from toolkit.errors import BudgetError, InputError
+from toolkit.graph.ids import rows_of_tokens
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import TableUse
 from toolkit.progress import part
@@ -81,7 +85,7 @@ def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]
     found = state.statistics
     ours = state.options.method == "lighttoken"
     if found is None or not ours or len(found.probabilities) != table.rows:
-        return {"importance": state.importance(table.rows)}
+        return {"importance": _importance(state, table)}
     importance = found.importance(special_tokens(state.tokenizer), head=heads)
     prior = state.importance(table.rows) if is_encoder_decoder(state.loaded) else None
     return {
@@ -90,6 +94,18 @@ def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]
         "metric": found.metric(head=heads),
         "unbiased": heads,
     }
+
+
+def _importance(state: Export, table: TableUse) -> NDArray[np.float64] | None:
+    """Of the rows; of those that tokens share, all of these tokens'."""
+    shared = rows_of_tokens(table.lookups[0].ids)
+    if shared is None:
+        return state.importance(table.rows)
+    tokens = state.importance(len(shared))
+    rows = np.where(shared < 0, shared + table.rows, shared)
+    if tokens is None or not (rows.min() >= 0 and rows.max() < table.rows):
+        return None
+    return np.bincount(rows, tokens, minlength=table.rows).astype(np.float64)
 
 
 def _given(path: Path | None, table: TableUse) -> CompressedEmbedding | None:

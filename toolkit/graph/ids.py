@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ..bundle.feeds import NOT_IDS
 from .forms import constant, is_op
@@ -27,6 +29,8 @@ _CARRIES: dict[str, tuple[int, ...] | None] = {  # None: all inputs
     "Where": (1, 2),
 }
 
+# Of a constant they give other ids: the rows of tokens, where a vocabulary was made smaller.
+_CHOOSES = ("Gather", "GatherND", "GatherElements")
 
 # Inputs of a body before those that are given: a loop's counter and its condition.
 _FIRST = {"Loop": 2, "Scan": 0}
@@ -41,6 +45,16 @@ def ids_input(ids: ir.Value | None, graph: ir.Graph) -> str | None:
     found = sorted(_sources(ids, graph)[0], key=lambda value: value.dtype not in INTEGERS)
     names = [value.name for value in found if value.name]
     return next((name for name in names if name not in NOT_IDS), next(iter(names), None))
+
+
+def rows_of_tokens(ids: ir.Value | None) -> NDArray[np.integer] | None:
+    """The row of each token [V], where a Gather from a constant makes ``ids`` rows' numbers."""
+    node = None if ids is None else ids.producer()
+    while node is not None and is_op(node, "Cast", "Reshape", "Identity", "Squeeze", "Unsqueeze"):
+        node = None if node.inputs[0] is None else node.inputs[0].producer()
+    tensor = constant(node.inputs[0]) if node is not None and is_op(node, "Gather") else None
+    found = None if tensor is None else tensor.numpy()
+    return found if found is not None and found.ndim == 1 and found.dtype.kind == "i" else None
 
 
 def what_stops(ids: ir.Value | None, graph: ir.Graph) -> str:
@@ -69,6 +83,8 @@ def _sources(ids: ir.Value | None, graph: ir.Graph) -> tuple[list[ir.Value], lis
             outside = list(_into_body(value, graph))
             left += outside
             stopped += [] if outside else ["the counter of a loop"]
+        elif is_op(node, *_CHOOSES) and constant(node.inputs[0]) is not None:
+            left.append(node.inputs[1])
         elif node.op_type in _CARRIES and node.domain in ("", "ai.onnx"):
             places = _CARRIES[node.op_type]
             left += node.inputs if places is None else [node.inputs[at] for at in places]
