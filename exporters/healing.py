@@ -162,8 +162,8 @@ def check_healable(loaded: LoadedModel, text: Path | None) -> None:
         )
     if loaded.exporter == STATIC:
         raise InputError(
-            f"{loaded.source.name} is a table and a mean, with no layer after it to heal for; leave "
-            "--heal out"
+            f"{loaded.source.name} is a table and a mean, with no layer after it to heal for; "
+            "leave --heal out"
         )
     if loaded.facts.task not in _TASKS:
         raise InputError(

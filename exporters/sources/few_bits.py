@@ -58,11 +58,15 @@ def in_floats(folder: Path, work: Path) -> Path:
 
 
 def _has_short_floats(path: Path) -> bool:
-    """Whether a file holds floats of 8 bits; its header says so."""
-    from safetensors import safe_open
+    """Whether a file holds floats of 8 bits; its header says so. A damaged one holds none."""
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="pt") as held:
-        return any(held.get_slice(name).get_dtype().startswith("F8") for name in held.keys())  # noqa: SIM118
+    try:
+        with safe_open(path, framework="pt") as held:
+            kinds = [held.get_slice(name).get_dtype() for name in held.keys()]  # noqa: SIM118
+    except SafetensorError:
+        return False
+    return any(kind.startswith("F8") for kind in kinds)
 
 
 def _block(settings: dict[str, Any]) -> tuple[int, int]:

@@ -11,8 +11,8 @@ from toolkit.bundle.tensors import describe
 from toolkit.ort import cpu_session
 
 from ..options import GROUP
-from ..verify.check import TOLERANCE, refuse, told
 from ..verify.differences import CheckError, difference_of
+from ..verify.limits import TOLERANCE, refuse, told
 from ..verify.samples import Samples
 from ..weights.shrink import Inputs, has_products, shrink_weights
 from .state import Export
@@ -37,7 +37,7 @@ def keep(other: Export) -> None:
     other.packed, other.packed_heads, other.head_parity = [], [], []
     if samples is None:
         _check_weights(other.model_path, original)
-        other.parity = Parity(lookup=0.0, rewrite=0.0, compression=0.0)
+        other.parity = Parity(lookup=0.0, rewrite=0.0, compression=0.0, whole=False)
         return
     with told():
         written = difference_of(other.model_path, other.weights_path, "", {}, samples=samples)
@@ -78,9 +78,9 @@ def made_up(model: Path) -> Samples:
 
 def _runs_on(model: Path) -> Samples | None:
     """Made-up inputs that the file takes; None where it takes none that are known here."""
-    samples = made_up(model)
     try:
         with told():
+            samples = made_up(model)
             difference_of(model, model, "", {}, samples=samples)
     except CheckError:
         return None

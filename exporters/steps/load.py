@@ -22,6 +22,7 @@ from ..tables import check_goes, choose_own_heads, choose_tables, packed_heads
 from ..verify.check import check_runs
 from ..verify.samples import read_samples
 from .others import begin_others
+from .shrink import check_can_shrink
 from .state import Export, Report
 
 _WORTH = 0.1  # of the packed table's bytes: another table as large is named
@@ -65,7 +66,9 @@ def load(state: Export, report: Report) -> None:
         check_goes(table)
     if options.sample_inputs is not None:
         state.samples = read_samples(options.sample_inputs)
-    check_runs(state.loaded.path, state.tables, state.samples)
+    state.not_here = check_runs(state.loaded.path, state.tables, state.samples)
+    if state.not_here:
+        _say_rows_alone(state)
     state.stored = {table.name: table for table in state.tables}
     state.own_heads = choose_own_heads(state.model.graph, options)
     state.others = begin_others(state)
@@ -81,8 +84,26 @@ def _say_what_stays(state: Export) -> None:
     if left:
         names = ", ".join(f"{each.name} ({each.rows:,} x {each.width})" for each in left)
         note = f"only {state.tables[0].name} was packed; --all-tables packs {names} too"
-        facts = replace(state.loaded.facts, notes=(*state.loaded.facts.notes, note))
-        state.loaded = state.trained = replace(state.loaded, facts=facts)
+        _note(state, note)
+
+
+def _say_rows_alone(state: Export) -> None:
+    """A note that the whole model was not run; refuse what cannot be done without.
+
+    Raises:
+        InputError: smaller weights, which are found by running it.
+    """
+    check_can_shrink(state)
+    _note(
+        state,
+        f"onnxruntime cannot run the whole model here, for want of {state.not_here}: the rows of "
+        "the table are checked, and nothing else",
+    )
+
+
+def _note(state: Export, note: str) -> None:
+    facts = replace(state.loaded.facts, notes=(*state.loaded.facts.notes, note))
+    state.loaded = state.trained = replace(state.loaded, facts=facts)
 
 
 def _keep_exact(state: Export) -> None:
@@ -102,5 +123,7 @@ def find_attentions(state: Export, report: Report) -> None:
     """Find which attentions can become one node each, by trying it on the float model."""
     grouped = state.target.grouped and not state.loaded.further  # theirs attend to two sequences
     for each in (state, *(other for other in state.others if other.tables)):
+        if each.not_here:
+            continue
         each.fusible = find_fusible(each.loaded.path, grouped=grouped)
         each.fused = each.fusible.attentions

@@ -23,12 +23,14 @@ from ..passes.packed_layers import check_opset
 from ..sources.several import plain_stem
 from ..tables import check_goes, choose_own_heads, choose_tables
 from ..verify.check import check_runs
+from ..verify.differences import CheckError, try_out
+from ..verify.limits import not_here, told
 from ..weights.shrink import nothing_left
 from .compress import compress_tables
 from .compress_heads import compress_heads
 from .keep import keep, made_up, shrink_alone
 from .rewrite import rewrite
-from .shrink import shrink
+from .shrink import check_can_shrink, shrink
 from .state import Export, Report
 from .verify import verify
 
@@ -81,15 +83,30 @@ def _begin(state: Export, path: Path, values: NDArray[np.floating]) -> Export:
         other.tables = choose_tables(other.model.graph, None, options.all_tables)
         for table in other.tables:
             check_goes(table)
-        check_runs(path, other.tables, None)
+        other.not_here = check_runs(path, other.tables, None)
     other.own_heads = choose_own_heads(other.model.graph, options)
     other.shared = frozenset(own.name for own in other.own_heads if _holds(own, values))
     if other.tables or other.own_heads:
         check_opset(other.model)
     if other.own_heads and not other.tables:
-        other.samples = made_up(path)
+        other.not_here = _try_out(other)
+    if other.not_here:
+        check_can_shrink(other)
     other.stored = {table.name: table for table in other.tables}
     return other
+
+
+def _try_out(other: Export) -> str:
+    """Make inputs up for a file that looks nothing up; why it cannot run here, "" where it can."""
+    try:
+        with told():
+            other.samples = made_up(other.loaded.path)
+            try_out(other.loaded.path, "", {}, other.samples)
+    except CheckError as error:
+        if reason := not_here(error):
+            return reason
+        raise
+    return ""
 
 
 def _holds(own: OwnHead, values: NDArray[np.floating]) -> bool:

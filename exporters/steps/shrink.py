@@ -3,6 +3,7 @@
 import onnx_ir as ir
 
 from toolkit.allocate.importance import zipf_prior
+from toolkit.errors import InputError
 from toolkit.graph.heads import find_heads
 from toolkit.graph.tables import find_tables
 
@@ -22,6 +23,8 @@ def shrink(state: Export, report: Report) -> None:
         InputError: as :func:`exporters.weights.shrink.shrink_weights`.
     """
     options, tables = state.options, state.tables
+    if state.not_here:
+        return  # there is no head to shrink, as was checked before
     work = state.work / "weights"
     work.mkdir()
     rows = tables[0].rows
@@ -50,6 +53,17 @@ def shrink(state: Export, report: Report) -> None:
         group_size=options.group_size or GROUP,
         rounded=state.rounded,
     )
+
+
+def check_can_shrink(state: Export) -> None:
+    """Raise InputError where weights are to be made smaller of a model that cannot run here."""
+    options, names = state.options, frozenset(table.name for table in state.tables)
+    heads = options.head == "nbits" and head_products(state.model, names)
+    if options.weights != "fp32" or heads:
+        raise InputError(
+            f"onnxruntime cannot run {state.loaded.path.name} here, for want of {state.not_here}, "
+            "and smaller weights are found by running it; use --weights fp32 and --head packed"
+        )
 
 
 def head_products(model: ir.Model, names: frozenset[str]) -> list[Product]:

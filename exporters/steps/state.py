@@ -54,6 +54,8 @@ class Export:
         stored: the same tables as they stand in the uncompressed model, by name.
         own_heads: output heads to pack that are matrices of their own, as they stand there.
         head_budget: for each of them.
+        not_here: what of the model onnxruntime cannot run here, so that its rows alone are checked;
+            "" where it runs.
         fusible: nodes that may be joined; nothing unless the options ask for that.
         fused: attentions that became one node; None unless the options ask for that.
         statistics: what a decoder's own text says about its table; None where it was not asked.
@@ -89,6 +91,7 @@ class Export:
     stored: dict[str, TableUse] = field(init=False)
     own_heads: list[OwnHead] = field(init=False)
     head_budget: Budget = field(init=False)
+    not_here: str = ""
     fusible: Fusible = field(default_factory=Fusible)
     fused: int | None = None
     statistics: "DecoderStatistics | None" = None

@@ -6,6 +6,7 @@ from ..bundle.ort_format import to_ort
 from ..passes.fuse_attention import fusions
 from ..verify.check import check_model, check_same
 from ..verify.heads import check_heads
+from ..verify.rows import check_rows_alone
 from .state import Export, Report
 
 
@@ -15,6 +16,10 @@ def verify(state: Export, report: Report) -> None:
     Raises:
         CheckError: the file is not what it should be.
     """
+    if state.not_here:
+        state.parity = check_rows_alone(state.model_path, state.weights_path, state.packed)
+        state.head_parity = check_heads(state.model_path, state.packed_heads)
+        return
     fusible = state.fusible
 
     def fuse(model: ir.Model) -> None:

@@ -2,16 +2,12 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
-import numpy as np
 import onnx
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from toolkit.bundle.feeds import is_cache
 from toolkit.bundle.manifest import Parity
@@ -19,22 +15,16 @@ from toolkit.bundle.tensors import describe
 from toolkit.graph.forms import constant, rounds_activations
 from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
-from toolkit.graph.rows import row_reader
-from toolkit.graph.tables import Lookup, TableUse, find_tables
+from toolkit.graph.tables import TableUse, find_tables
 from toolkit.ort import cpu_session, quiet_options
 
 from ..tables import PackedTable
-from .differences import CheckError, difference_of, max_difference, max_finite, try_out
-from .outside import check_outside, every_id, negative_ids
+from .differences import CheckError, difference_of, try_out
+from .limits import OTHERWISE, TOLERANCE, not_here, of_types, refuse, told, tolerance_of
 from .replaced import save_replaced
+from .rows import compare_rows
 from .samples import Samples
 
-# Largest difference allowed, times the largest output: float additions in another order. Shorter
-# floats may round to a neighbour, so that they get some units in the last place.
-TOLERANCE = 1e-4
-LAST_PLACES = 4
-# What makes another graph of the same model.
-OTHERWISE = "try --decode inline, --no-fuse or --weights fp32"
 _FEW_ROWS = 2  # that any table has
 _STEPS = ((2, 1), (1, 5))  # batch and length of what follows a cache
 _OPTIMIZED = "optimized.onnx"
@@ -74,8 +64,12 @@ def check_model(
         )
 
 
-def check_runs(original: Path, uses: Sequence[TableUse], samples: Samples | None) -> None:
+def check_runs(original: Path, uses: Sequence[TableUse], samples: Samples | None) -> str:
     """The model runs with what the checks will give it: said before minutes are spent.
+
+    Returns:
+        Why onnxruntime cannot run it here, such as another provider's operators or types, so that
+        its rows alone can be checked; "" where it runs.
 
     Raises:
         CheckError: onnxruntime refuses it or its inputs.
@@ -86,26 +80,15 @@ def check_runs(original: Path, uses: Sequence[TableUse], samples: Samples | None
         with told():
             try_out(original, uses[0].ids_input, rows, samples)
     except CheckError as error:
+        if reason := not_here(error):
+            return reason
         if samples is not None:
             raise
         raise CheckError(
             f"{error}; if it wants other inputs than made-up ones, give real ones with "
             "--sample-inputs FILE"
         ) from error
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """What onnxruntime raises becomes a CheckError."""
-    try:
-        yield
-    except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime."):
-            raise
-        reason = " ".join(str(error).split())[:300]
-        raise CheckError(
-            f"onnxruntime cannot run the model: {reason}; install a newer one, or repair the file"
-        ) from error
+    return ""
 
 
 def _check(
@@ -121,11 +104,12 @@ def _check(
     check_stays_packed(compressed, [*tables, *heads], original)
     before, after = load_plain(original), ir.load(compressed)
     uses = {use.name: use for use in find_tables(before.graph)}
-    tolerance = max([_tolerance(uses[table.name]) for table in tables] or [_of_heads(before.graph)])
+    looked_up = [tolerance_of(uses[table.name]) for table in tables]
+    tolerance = max(looked_up or [_of_heads(before.graph)])
     lookup, decoded = 0.0, {}
     for table in tables:
-        values, difference, largest = _compare_rows(before, after, uses[table.name], table)
-        limit = _tolerance(uses[table.name]) * max(1.0, largest)
+        values, difference, largest = compare_rows(before, after, uses[table.name], table)
+        limit = tolerance_of(uses[table.name]) * max(1.0, largest)
         refuse("the decode graph and lookup()", difference, limit)
         lookup, decoded[table.name] = max(lookup, difference), values
     ids_input = uses[tables[0].name].ids_input if tables else ""
@@ -164,26 +148,8 @@ def _valid_ids(uses: Iterable[TableUse]) -> dict[str, int]:
     return rows
 
 
-def _tolerance(use: TableUse) -> float:
-    return _rounded(lookup.dtype for lookup in use.lookups)
-
-
 def _of_heads(graph: ir.Graph) -> float:
-    return _rounded(head.dtype for own in find_own_heads(graph) for head in own.heads)
-
-
-def _rounded(types: Iterable[ir.DataType]) -> float:
-    epsilons = [float(ml_dtypes.finfo(each.numpy()).eps) for each in types]  # type: ignore[no-untyped-call]
-    return max([TOLERANCE, *(LAST_PLACES * epsilon for epsilon in epsilons)])
-
-
-def refuse(what: str, difference: float, limit: float, instead: str = OTHERWISE) -> None:
-    """Raise CheckError where a difference is above its limit, or no number.
-
-    ``instead``: what to try.
-    """
-    if not difference <= limit:
-        raise CheckError(f"{what} differ by {difference:.3g}, more than {limit:.3g}; {instead}")
+    return of_types(head.dtype for own in find_own_heads(graph) for head in own.heads)
 
 
 def _check_onnx(path: Path, original: Path) -> None:
@@ -231,7 +197,7 @@ def check_fused(fused: Path, original: Path) -> None:
         with told():
             difference = difference_of(fused, original, ids_input, rows, **way)
         counts = difference.typical if rounds_activations(before.graph) else difference.largest
-        limit = max(map(_tolerance, uses)) * max(1.0, difference.scale)
+        limit = max(map(tolerance_of, uses)) * max(1.0, difference.scale)
         refuse("the model and the one with fused nodes", counts, limit, "use --no-fuse")
 
 
@@ -316,48 +282,3 @@ def _optimized_entries(path: Path) -> list[tuple[str, int]]:
         )
         cpu_session(path, options)
         return _entries(optimized)
-
-
-def _compare_rows(
-    before: ir.Model, after: ir.Model, use: TableUse, table: PackedTable
-) -> tuple[NDArray[np.float32], float, float]:
-    """The rows that the file decodes [V, d]; their largest difference to ``lookup``, over every id
-    and every place that looks rows up; and the largest value."""
-    rows = np.empty((use.rows, use.width), np.float32)
-    difference, scale = 0.0, 0.0
-    functions = tuple(after.functions.values())
-    for lookup in use.lookups:
-        ids, place = _in_the_file(before.graph, after.graph, lookup)
-        with row_reader(after.graph, ids, place, functions) as read:
-            for some in [*every_id(use.rows), negative_ids(use.rows)]:
-                got, wanted = read(some), table.lookup(some)
-                difference = max(difference, max_difference(got, wanted))
-                scale = max(scale, max_finite(wanted))
-                if some[0] >= 0:
-                    rows[some] = got
-            check_outside(read, use)
-    return rows, difference, scale
-
-
-def _in_the_file(before: ir.Graph, after: ir.Graph, lookup: Lookup) -> tuple[ir.Value, ir.Value]:
-    """Ids and rows of a look-up, in the rewritten graph.
-
-    The rewrite leaves the names of what goes in and what comes out as they were. Two branches may
-    have the same names, so that the order counts too.
-    """
-    name = lookup.rows.name
-    number = list(_made(before, name)).index(lookup.rows)
-    rows = list(_made(after, name))[number]
-    held = [rows]
-    for value in held:  # grows
-        if value.name == lookup.ids.name:
-            return value, rows
-        node = value.producer()
-        held += [] if node is None else [each for each in node.inputs if each is not None]
-    raise CheckError(f"{name} is no longer made of {lookup.ids.name}; {OTHERWISE}")
-
-
-def _made(graph: ir.Graph, name: str | None) -> Iterator[ir.Value]:
-    """What nodes make under this name, in order."""
-    for node in graph.all_nodes():
-        yield from (value for value in node.outputs if value.name == name)

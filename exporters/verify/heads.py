@@ -11,8 +11,8 @@ from toolkit.graph.contract import is_head
 from toolkit.graph.rows import computed
 
 from ..tables import PackedTable
-from .check import LAST_PLACES, TOLERANCE, refuse, told
 from .differences import max_difference, max_finite
+from .limits import LAST_PLACES, TOLERANCE, refuse, told
 
 _STATES = 24  # random hidden states of each check
 

@@ -73,11 +73,15 @@ class Parity:
         lookup: the graph's decoded rows against ``CompressedEmbedding.lookup``, every token id.
         rewrite: the model's outputs against the original with its table replaced by ``lookup``.
         compression: the model's outputs against the original: the compression error.
+        whole: False where onnxruntime could not run the whole model as it was exported, for want of
+            another provider. ``rewrite`` is then that of the rows again, and ``compression`` the
+            rows against the original's.
     """
 
     lookup: float
     rewrite: float
     compression: float
+    whole: bool = True
 
 
 TRAINED = ("table", "norms", "body")  # what healing can train, each with what is before it
@@ -252,6 +256,9 @@ class Manifest:
         for further in data.get("further", ()):
             if not further["heads"]:
                 del further["heads"]
+        for each in (data, *data.get("further", ())):
+            if each["parity"]["whole"]:
+                del each["parity"]["whole"]
         return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
 

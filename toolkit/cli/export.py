@@ -176,8 +176,9 @@ def print_export(manifest: Manifest, target: Path) -> None:
                 f"{each.original_bytes / each.bytes:.1f} times smaller (ratios are to float32)"
             )
     checked = " + ".join(f"{each.rows:,}" for each in manifest.tables)
+    whole = "and on the whole model" if parity.whole else "alone"
     say(
-        f"rewrite checked on all {checked} ids and on the whole model: "
+        f"rewrite checked on all {checked} ids {whole}: "
         f"off by {max(parity.lookup, parity.rewrite):.2g} at most"
     )
     if (healed := manifest.healed) is not None:
