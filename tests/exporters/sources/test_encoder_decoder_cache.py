@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 
+from exporters.sources import to_onnx
 from exporters.sources.encoder_decoder_cache import encoder_of
 from exporters.sources.facts import read_facts
 from exporters.sources.to_onnx import export_onnx, has_optimum
@@ -191,6 +192,16 @@ def test_optimums_classes_write_what_torch_writes(exported, architecture, beams)
         for each in (model, kind.from_pretrained(out))
     )
     assert torch.equal(wanted, got)
+
+
+@pytest.mark.parametrize(("with_optimum", "wanted"), [(True, "optimum"), (False, "dynamo")])
+def test_which_exporter_writes_them(exported, tmp_path, monkeypatch, with_optimum, wanted):
+    _, folder, _ = exported("BartForConditionalGeneration")
+    tried = []
+    monkeypatch.setattr(to_onnx, "in_own_process", lambda job: tried.append(job.road))
+    monkeypatch.setattr(to_onnx, "has_optimum", lambda: with_optimum)
+    _, used = export_onnx(folder, read_facts(folder), tmp_path, "auto", with_past=True)
+    assert [used] == tried == [wanted]
 
 
 def test_a_speech_model_that_hears_otherwise_is_refused():
