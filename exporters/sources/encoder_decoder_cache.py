@@ -147,7 +147,8 @@ def encoder_of(model: Any, *, speech: bool) -> Part:
     if not speech:
         return TextEncoder(model)
     if model.config.model_type != "whisper":
-        raise InputError(f"of speech models Whisper alone is traced, and no {type(model).__name__}")
+        kind = type(model).__name__
+        raise InputError(f"a {kind} is no Whisper, which is traced alone; use --exporter optimum")
     return SpeechEncoder(model)
 
 
@@ -223,7 +224,8 @@ def _check(model: Any, kept: list[Any]) -> None:
         tensor is None or tensor.ndim != 4 or tensor.shape[2] != length
         for tensor, length in zip(kept, lengths, strict=True)
     ):
-        raise InputError(f"a {type(model).__name__} keeps other than keys and values of each token")
+        kind = type(model).__name__
+        raise InputError(f"a {kind} keeps no keys and values of each token; drop --with-past")
 
 
 def _states(found: Any) -> Tensor:

@@ -68,11 +68,12 @@ def export_onnx(
         try:
             in_own_process(replace(job, road=road, task=its_task))
             return _written(out), road
-        except InputError as error:
-            errors.insert(0, error)
+        except InputError as refusal:
+            errors.insert(0, refusal)
     if len(errors) == 1:
         raise errors[0]
-    raise InputError("; before, ".join(map(str, errors))) from errors[0]
+    error, first = errors
+    raise InputError(f"{error}; before, {first}") from error
 
 
 def _roads(exporter: str, several: bool) -> list[str]:

@@ -216,5 +216,5 @@ def test_a_speech_model_that_hears_otherwise_is_refused():
         decoder_ffn_dim=48,
     )
     model = transformers.Speech2TextForConditionalGeneration(config)
-    with pytest.raises(InputError, match="no Speech2TextForConditionalGeneration"):
+    with pytest.raises(InputError, match="a Speech2TextForConditionalGeneration is no Whisper"):
         encoder_of(model, speech=True)
