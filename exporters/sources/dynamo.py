@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from toolkit.bundle.feeds import DECODER_IDS
 
-from . import decoder_cache
+from . import decoder_cache, encoder_decoder_cache
 from .facts import Facts
+from .merged import merge
+from .several import ENCODER, MERGED, SPEECH
 from .text_towers import text_tower
 from .tied import keep_two
 
@@ -160,6 +162,26 @@ def _export_with_past(model: Any) -> ir.Model:
     )
     decoder_cache.name_dimensions(graph.graph)
     return graph
+
+
+def export_several(
+    folder: Path, facts: Facts, *, trust_remote_code: bool = False
+) -> dict[str, ir.Model]:
+    """The encoder, and the decoder with a cache, by the names of their files.
+
+    Raises:
+        InputError: a speech model whose encoder is not Whisper's.
+    """
+    model = load_model(folder, facts, trust_remote_code=trust_remote_code)
+    encoder = encoder_decoder_cache.encoder_of(model, speech=facts.task == SPEECH)
+    first = encoder_decoder_cache.FirstTokens(model, encoder)
+    further = encoder_decoder_cache.FurtherTokens(first)
+    graphs = []
+    for part in (encoder, first, further):
+        graph = _trace(part, part.example, part.inputs, part.outputs, part.free)
+        encoder_decoder_cache.name_dimensions(graph.graph)
+        graphs.append(graph)
+    return {ENCODER: graphs[0], MERGED: merge(graphs[1], graphs[2])}
 
 
 def _trace(

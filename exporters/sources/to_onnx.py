@@ -24,7 +24,6 @@ from .text_towers import text_tower
 
 EXPORTERS = ("auto", "dynamo", "optimum", "genai")
 _MODEL = "model.onnx"
-_EXTERNAL = "model.onnx.data"
 _OPTIMUMS_TASKS = {"text-ranking": "text-classification"}  # where its word is not the hub's
 
 
@@ -53,36 +52,51 @@ def export_onnx(
     if exporter not in EXPORTERS:
         raise InputError(f"exporter {exporter!r} is unknown; choose from {', '.join(EXPORTERS)}")
     several = is_several(facts.task, with_past=with_past)
-    if several and exporter not in ("auto", "optimum"):
+    if several and exporter == "genai":
         raise InputError(
             f"{facts.architecture or folder.name} becomes an encoder and a decoder with a cache, "
-            f"which {exporter} does not write; leave --exporter {exporter} out"
+            "which genai does not write; leave --exporter genai out"
         )
     task = _past_task(facts) if with_past or several else facts.task
     if exporter == "genai":
         return build_with_genai(folder, facts, out, with_past=with_past, trust=trust), "genai"
     out.mkdir(parents=True, exist_ok=True)
     job = Job("dynamo", folder, facts, task, out, trust, with_past)
-    first: InputError | None = None
-    if exporter != "optimum" and not several:
+    errors: list[InputError] = []
+    for road in _roads(exporter, several):
+        its_task = _OPTIMUMS_TASKS.get(task, task) if road == "optimum" else task
         try:
-            in_own_process(job)
-            return out / _MODEL, "dynamo"
-        except InputError as error:
-            if exporter == "dynamo" or not has_optimum():
-                raise
-            first = error
-    if not has_optimum():
+            in_own_process(replace(job, road=road, task=its_task))
+            return _written(out), road
+        except InputError as refusal:
+            errors.insert(0, refusal)
+    if len(errors) == 1:
+        raise errors[0]
+    error, first = errors
+    raise InputError(f"{error}; before, {first}") from error
+
+
+def _roads(exporter: str, several: bool) -> list[str]:
+    """What is tried, in order.
+
+    An encoder and a decoder have the same values by both roads. Where optimum is there it goes
+    first: before its table is packed, a Whisper that it wrote needs a tenth less time a token,
+    as torch's attention transposes the encoder's keys at each.
+    """
+    if exporter == "auto" and not has_optimum():
+        return ["dynamo"]
+    if exporter == "auto":
+        return ["optimum", "dynamo"] if several else ["dynamo", "optimum"]
+    if exporter == "optimum" and not has_optimum():
         raise MissingDependencyError(
             "the optimum exporter is not installed; pip install 'lighttoken[optimum]'"
         )
-    try:
-        in_own_process(replace(job, road="optimum", task=_OPTIMUMS_TASKS.get(task, task)))
-    except InputError as error:
-        if first is None:
-            raise
-        raise InputError(f"{error}; before, {first}") from error
-    return (find_several(out) or (out / _MODEL,))[0], "optimum"
+    return [exporter]
+
+
+def _written(out: Path) -> Path:
+    """The first file of what an exporter wrote."""
+    return (find_several(out) or (out / _MODEL,))[0]
 
 
 def export_here(job: Job) -> None:
@@ -92,12 +106,13 @@ def export_here(job: Job) -> None:
         InputError: the exporter does not take the model.
     """
     if job.road == "dynamo":
-        _save(_dynamo(job.folder, job.facts, job.trust, job.with_past), job.out)
+        for stem, model in _dynamo(job).items():
+            _save(model, job.out / f"{stem}.onnx")
     elif is_several(job.facts.task, with_past=job.with_past):
         _run_optimum(job, job.out)
     else:
         _run_optimum(job, job.out / "optimum")
-        _save(ir.load(job.out / "optimum" / _MODEL), job.out)
+        _save(ir.load(job.out / "optimum" / _MODEL), job.out / _MODEL)
 
 
 def _past_task(facts: Facts) -> str:
@@ -115,12 +130,19 @@ def has_optimum() -> bool:
     return find_spec("optimum") is not None and find_spec("optimum.exporters.onnx") is not None
 
 
-def _dynamo(folder: Path, facts: Facts, trust: bool, with_past: bool) -> ir.Model:
+def _dynamo(job: Job) -> dict[str, ir.Model]:
+    """Models by the names of their files."""
+    folder, facts = job.folder, job.facts
     try:
         with quiet():
             from . import dynamo
 
-            return dynamo.export(folder, facts, trust_remote_code=trust, with_past=with_past)
+            if is_several(facts.task, with_past=job.with_past):
+                return dynamo.export_several(folder, facts, trust_remote_code=job.trust)
+            model = dynamo.export(
+                folder, facts, trust_remote_code=job.trust, with_past=job.with_past
+            )
+            return {Path(_MODEL).stem: model}
     except Exception as error:  # whatever the traced model raises
         other = "" if has_optimum() else ", or pip install 'lighttoken[optimum]' for another way"
         raise InputError(
@@ -174,7 +196,7 @@ def _refuse_two(folder: Path, facts: Facts) -> None:
             )
 
 
-def _save(model: ir.Model, out: Path) -> None:
+def _save(model: ir.Model, path: Path) -> None:
     # Exporters leave stack traces in each node; they would pass for the model's own bytes.
     common_passes.ClearMetadataAndDocStringPass()(model)
-    ir.save(model, out / _MODEL, external_data=_EXTERNAL)
+    ir.save(model, path, external_data=f"{path.name}.data")

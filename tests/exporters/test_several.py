@@ -199,7 +199,7 @@ def test_names_lose_the_suffix_of_a_precision(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"exporter": "dynamo"}, "which dynamo does not write; leave --exporter dynamo out"),
+        ({"exporter": "genai"}, "which genai does not write; leave --exporter genai out"),
         ({"target": "qnn"}, "no fixed shapes, as target qnn"),
         ({"format": "ort"}, "leave --format out"),
         ({"heal": "own"}, "heal"),
