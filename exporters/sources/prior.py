@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit.allocate.importance import zipf_prior
+from toolkit.bundle.generation import CONFIG, GENERATION_CONFIG, ids_of
 from toolkit.errors import InputError
+from toolkit.json_files import read_json
 
 # Rows that vocabularies keep in reserve: [unused12], <unused12>, <|reserved_special_token_3|>,
 # <extra_id_7>, <madeupword0000>.
@@ -20,6 +22,7 @@ _RESERVED_SHARE = 0.01  # of the rarest real token: coded with what is left over
 # with hundreds of them (tool calls, languages) uses hardly any.
 _SPECIAL_FACTOR = 50.0
 _FEW_SPECIALS = 64
+_FRAMING = ("bos_token_id", "eos_token_id", "decoder_start_token_id")
 _CORPUS_BYTES = 1 << 20  # tokenized at a time
 _PRIOR_SHARE = 0.2
 HEAL_PRIOR_SHARE = 1.0  # a text to heal on is smaller, and stands for all that will be read
@@ -32,7 +35,8 @@ def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] |
     """Importance of each row from a ``tokenizer.json``, float64 [rows]; None where there is none.
 
     Unigram models store log-probabilities; WordPiece and BPE vocabularies stand in order of
-    frequency. Special tokens come first, reserved names and rows without a token last.
+    frequency. Special tokens come first, of many those that begin or end texts, and reserved
+    names and rows without a token last.
 
     Raises:
         InputError: the file is damaged.
@@ -58,8 +62,25 @@ def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] |
     weights[real] = zipf_prior(len(real))
     weights[weights == 0] = weights[real].min() * _RESERVED_SHARE
     frames = [id_ for id_ in real if id_ in special]
-    weights[frames] = weights.max() * (_SPECIAL_FACTOR if len(frames) <= _FEW_SPECIALS else 1.0)
+    most = weights.max()
+    weights[frames] = most * (_SPECIAL_FACTOR if len(frames) <= _FEW_SPECIALS else 1.0)
+    framing = [id_ for id_ in framing_tokens(tokenizer.parent) if id_ < rows]
+    weights[framing] = most * _SPECIAL_FACTOR
     return weights
+
+
+def framing_tokens(folder: Path) -> list[int]:
+    """Ids that begin or end what a model writes, as its config files name them.
+
+    Raises:
+        InputError: a file is damaged.
+    """
+    found: list[int] = []
+    for name in (GENERATION_CONFIG, CONFIG):
+        told = read_json(folder / name, error=InputError, remedy="download the model again")
+        for key in _FRAMING:
+            found += ids_of(told.get(key))
+    return sorted({id_ for id_ in found if id_ >= 0})
 
 
 def special_tokens(tokenizer: Path) -> list[int]:

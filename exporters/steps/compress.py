@@ -85,7 +85,8 @@ def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]
     found = state.statistics
     ours = state.options.method == "lighttoken"
     if found is None or not ours or len(found.probabilities) != table.rows:
-        return {"importance": _importance(state, table)}
+        known = {"importance": _importance(state, table)}
+        return known | plain_metric(state, table.width) if heads else known
     importance = found.importance(special_tokens(state.tokenizer), head=heads)
     prior = state.importance(table.rows) if is_encoder_decoder(state.loaded) else None
     return {
@@ -94,6 +95,15 @@ def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]
         "metric": found.metric(head=heads),
         "unbiased": heads,
     }
+
+
+def plain_metric(state: Export, width: int) -> dict[str, Any]:
+    """For an output head that nothing was measured of: every direction counts alike, and no row's
+    logit shrinks. An end token is unlike all others, and was never written otherwise."""
+    options = state.options
+    if options.method != "lighttoken" or isinstance(options.config, PaperConfig):
+        return {}
+    return {"metric": np.eye(width), "unbiased": True}
 
 
 def _importance(state: Export, table: TableUse) -> NDArray[np.float64] | None:

@@ -10,7 +10,7 @@ from toolkit.graph.plain import load_plain
 from toolkit.progress import part
 
 from ..tables import own_head
-from .compress import for_heads
+from .compress import for_heads, plain_metric
 from .state import Export, Report
 
 
@@ -59,7 +59,7 @@ def _what_matters(state: Export, own: OwnHead) -> dict[str, Any]:
     found = state.statistics
     ours = state.options.method == "lighttoken"
     if found is None or not ours or len(found.probabilities) != own.rows:
-        return {"importance": state.importance(own.rows)}
+        return {"importance": state.importance(own.rows)} | plain_metric(state, own.width)
     return {
         "importance": found.importance(head=True, lookup=False),
         "metric": found.metric(head=True, lookup=False),

@@ -106,6 +106,17 @@ def test_hundreds_of_special_tokens_are_not_all_frequent(save):
     assert weights[8:].max() <= weights[:8].max()
 
 
+def test_of_many_special_tokens_those_that_end_texts_are_frequent(save):
+    languages = [f"<lang{i}>" for i in range(100)]
+    path = save(word_piece(WORDS), special=languages)
+    names = {"bos_token_id": 9, "eos_token_id": [10, 11], "pad_token_id": 12}
+    (path.parent / "generation_config.json").write_text(json.dumps(names))
+    (path.parent / "config.json").write_text(json.dumps({"decoder_start_token_id": 13}))
+    weights = token_importance(path, len(WORDS) + 100)
+    assert (weights[[9, 10, 11, 13]] == 50 * weights[8]).all()
+    assert weights[12] == weights[8]
+
+
 def test_importance_of_all_rows_is_finite_and_positive_for_any_kind(save):
     for path in (save(word_piece(WORDS)), save(models.WordLevel({"a": 0, "b": 1}, "a"))):
         weights = token_importance(path, 20)
