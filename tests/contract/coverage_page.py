@@ -26,10 +26,10 @@ PAGE = """\
 # Which models export
 
 Written by `make coverage` from what tests found; a test fails where page and tests list other
-cases. [Forms of a look-up](#forms-of-a-look-up) stand below. Here each row of
-`{tests}` is a model of one or two layers with random weights and {rows}
-tokens, exported as `lighttoken export --ratio 8` does it, and checked. Real checkpoints were not
-run for this page: it says that the graphs of a family are found, rewritten and right.
+cases. [Forms of a look-up](#forms-of-a-look-up) and [real checkpoints](#real-checkpoints) stand
+below. Here each row of `{tests}` is a model of one or two layers with random
+weights and {rows} tokens, exported as `lighttoken export --ratio 8` does it, and checked: the graphs
+of a family are found, rewritten and right.
 
 - **form**: an `encoder` gives hidden states; `decoder with cache` is `--with-past`;
   `encoder-decoder` is one graph from `input_ids`, `attention_mask` and `decoder_input_ids` to
@@ -76,6 +76,7 @@ and its output is what numpy makes of the rows that the packed table decodes to.
 |{rules}|
 {table}
 """
+CHECKPOINTS_BEGIN = "\n## Real checkpoints\n"  # written by hand, and kept
 FORM_HEADER = ("what varies", "form", "as stored", "head", "rewrite", "table")
 
 
@@ -172,8 +173,9 @@ def forms() -> str | None:
 def main(arguments: list[str]) -> int:
     """Run the cases and write the page; nothing is written where one fails."""
     first: str | None
+    before, begin, checkpoints = FILE.read_text(encoding="utf-8").partition(CHECKPOINTS_BEGIN)
     if arguments == ["forms"]:
-        first = FILE.read_text(encoding="utf-8").split(FORMS_BEGIN)[0]
+        first = before.split(FORMS_BEGIN)[0]
     elif not has_optimum():
         print("half of the cases need optimum: pip install -e '.[optimum]'", file=sys.stderr)
         return 2
@@ -183,7 +185,7 @@ def main(arguments: list[str]) -> int:
     if first is None or second is None:
         return 1
     with write_aside(FILE) as aside:
-        aside.write_text(first + second, encoding="utf-8")
+        aside.write_text(first + second + begin + checkpoints, encoding="utf-8")
     return 0
 
 

@@ -551,6 +551,12 @@ WAYS = (
         order=np.arange(6, -1, -1),
     ),
     ids_through(
+        "Gather (the row of each token)",
+        "i = Gather(rows_of_tokens, input_ids)",
+        lambda ids: (ids * 7) % ROWS,
+        rows_of_tokens=np.arange(ROWS) * 7 % ROWS,
+    ),
+    ids_through(
         "a hash (Mul, Add, Mod)",
         "a = Mul(input_ids, factor) h = Add(a, some) i = Mod(h, limit)",
         lambda ids: (ids * 7919 + 3) % (ROWS - 1),

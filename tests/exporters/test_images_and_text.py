@@ -94,7 +94,7 @@ def nothing_before(rows):
     }
 
 
-def test_rows_and_head_are_packed_once_where_they_are_read(hub, quick, tmp_path):
+def test_rows_and_head_are_packed_once_where_they_are_read(hub, table, quick, tmp_path):
     out = tmp_path / "out"
     manifest = export(str(hub), out, Budget(ratio=6), options=quick(decode="function"))
     assert manifest.source.name == "llava"
@@ -114,6 +114,9 @@ def test_rows_and_head_are_packed_once_where_they_are_read(hub, quick, tmp_path)
     mean = rows[0, :7].reshape(7, 2, 16).mean(axis=(0, 1))
     hidden = rows[0, :7] + np.concatenate([mean, mean])
     wanted = hidden @ (rows[0] / 5.5).T
+    # Made for a head: rows are as long as they were, seen from the original's.
+    lengths = (rows[0] / 5.5 * table).sum(1) / np.square(table).sum(1)
+    assert lengths.mean() == pytest.approx(1, abs=0.03)
     np.testing.assert_allclose(logits[0], wanted, atol=1e-3 * np.abs(wanted).max())
     pixels = np.random.default_rng(2).normal(size=(2, 3, 8, 8)).astype(np.float32)
     before, after = (
