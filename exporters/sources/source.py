@@ -26,6 +26,7 @@ from .few_bits import in_floats
 from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 from .graph_task import task_of, vector_of
+from .late_interaction import in_the_graph, of_graph
 from .several import IMAGE_TEXT, find_several, takes_rows
 
 
@@ -180,6 +181,8 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     facts = replace(facts, task=task, vector=vector_of(graph, facts.vector))
     if facts.weighs_terms and task != "fill-mask":
         facts = replace(facts, pooling=None)
+    if facts.keeps_token_vectors:
+        facts = of_graph(facts, graph, folder)
     genai = path.parent / GENAI_CONFIG
     if "logits" in outputs:
         facts = genai_facts(facts, genai.parent)
@@ -257,6 +260,8 @@ def _from_folder(
     digest = sha256(weights[0]) if len(weights) == 1 else _digest_of_digests(weights)
     genai = path.parent / GENAI_CONFIG if used == "genai" else None
     source = replace(source, sha256=digest)
+    if used == "dynamo":
+        facts = in_the_graph(facts)
     return LoadedModel(path, folder, facts, source, used, genai, find_several(path.parent)[1:])
 
 
