@@ -26,7 +26,7 @@ from .few_bits import in_floats
 from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 from .graph_task import task_of, vector_of
-from .late_interaction import in_the_graph, of_graph
+from .late_interaction import in_the_graph, of_graph, read_projection
 from .several import IMAGE_TEXT, find_several, takes_rows
 
 
@@ -249,6 +249,7 @@ def _from_folder(
             "--trust-remote-code would run that repository's code here, so read it first"
         )
     folder = in_floats(folder, work / "floats")
+    read_projection(folder, facts.projection)  # refuses before any exporter starts
     path, used = backends.export_onnx(
         folder,
         facts,

@@ -51,6 +51,7 @@ _PROMPT = '{"prompt": "...", "choices": ["...", "..."]}'
 _QUESTION = '{"question": "...", "context": "..."}'
 _LABEL_WIDTH = 44
 _TERMS = 12  # of a text that are shown
+_DIGITS, _SUM_DIGITS = 3, 4  # of a score, and of one that sums over a query's tokens
 
 
 @click.command(epilog=_EXAMPLE)
@@ -230,8 +231,11 @@ def _spans(pipeline: "TokenClassification", texts: tuple[str, ...], as_json: boo
 def _ranked(
     pipeline: "TextRanking | LateInteraction", texts: tuple[str, ...], as_json: bool
 ) -> None:
+    from runtime import LateInteraction
+
     queries = _with_several(texts, "query", "passages", _QUERY)
-    _ordered("query", "passages", queries, pipeline(queries), as_json)
+    digits = _SUM_DIGITS if isinstance(pipeline, LateInteraction) else _DIGITS
+    _ordered("query", "passages", queries, pipeline(queries), as_json, digits)
 
 
 def _chosen(pipeline: "MultipleChoice", texts: tuple[str, ...], as_json: bool) -> None:
@@ -245,6 +249,7 @@ def _ordered(
     given: list[tuple[str, tuple[str, ...]]],
     results: "Sequence[tuple[RankedPassage | Choice, ...]]",
     as_json: bool,
+    digits: int = _DIGITS,
 ) -> None:
     """Texts that belong to another one, the best first."""
     pairs = list(zip((text for text, _ in given), results, strict=True))
@@ -254,7 +259,7 @@ def _ordered(
     for text, found in pairs:
         table = plain_table(_short(text), "score")
         for each in found:
-            table.add_row(f"({each.place + 1}) {_short(each.text)}", f"{each.score:.3g}")
+            table.add_row(f"({each.place + 1}) {_short(each.text)}", f"{each.score:.{digits}g}")
         out.print(table)
 
 
