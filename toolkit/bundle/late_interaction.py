@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, LightTokenError
+from ..errors import FormatError
 from ..json_files import read_json, to_dataclass
 from .manifest import Pooling
 
@@ -70,11 +70,6 @@ class TextSettings:
     prompts: dict[str, str] | None = None
     default_prompt_name: str | None = None
 
-    def __post_init__(self) -> None:
-        for name, length in (("query", self.query_length), ("document", self.document_length)):
-            if length < _LEAST_LENGTH:
-                raise InputError(f"{name}_length must be at least {_LEAST_LENGTH}, got {length}")
-
     @property
     def prompt(self) -> str:
         """What stands before every text."""
@@ -97,15 +92,21 @@ def text_settings(read: Reader, folder: Path) -> TextSettings:
     ``read`` gives the object in a file of this name, {} where there is none.
 
     Raises:
-        FormatError: a value of another kind.
-        InputError: a length that is too short.
+        FormatError: a value of another kind, or a length that is too short.
     """
     name, told = _told(read) or (PYLATE, {})
     known = {key: value for key, value in told.items() if value is not None}
     try:
-        return to_dataclass(TextSettings, known, "settings")
-    except LightTokenError as error:
-        raise type(error)(f"{folder / name}: {error}; repair it") from error
+        found = to_dataclass(TextSettings, known, "settings")
+    except FormatError as error:
+        raise FormatError(f"{folder / name}: {error}; repair it") from error
+    for what, length in (("query", found.query_length), ("document", found.document_length)):
+        if length < _LEAST_LENGTH:
+            raise FormatError(
+                f"{folder / name}: {what}_length must be at least {_LEAST_LENGTH}, got {length}; "
+                "repair it"
+            )
+    return found
 
 
 def read_text_settings(folder: Path) -> TextSettings:
