@@ -56,7 +56,6 @@ _SLOW_ALONE = (
 )
 HUB_PATTERNS = (
     COLBERT_FILES[1],
-    "*_Dense/pytorch_model.bin",
     "*.spm",
     "*.codes",
     "*.tiktoken",

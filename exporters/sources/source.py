@@ -302,7 +302,9 @@ def _download(name: str, revision: str | None, code: bool) -> Path:
     files = [*_HUB_FILES, "*.py"] if code else _HUB_FILES
     try:
         folder = fetch([*files, "*.safetensors"])
-        return folder if any(folder.glob("*.safetensors")) else fetch([*files, _WEIGHTS[1]])
+        if any(folder.glob("*.safetensors")):
+            return folder
+        return fetch([*files, f"*_Dense/{_WEIGHTS[1]}", _WEIGHTS[1]])
     except HFValidationError as error:
         raise InputError(
             f"{name!r} is neither a file, nor a folder, nor a hub id (owner/name); check "
