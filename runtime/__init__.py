@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .tasks.encoder_decoder import SpeechRecognition, TextToText
     from .tasks.feature_extraction import FeatureExtraction
     from .tasks.fill_mask import FillMask
+    from .tasks.late_interaction import LateInteraction
     from .tasks.multiple_choice import MultipleChoice
     from .tasks.pipeline import Pipeline, open_pipeline
     from .tasks.question_answering import QuestionAnswering
@@ -31,6 +32,7 @@ __all__ = [
     "Figure",
     "FillMask",
     "Interval",
+    "LateInteraction",
     "MultipleChoice",
     "Pairs",
     "Pipeline",
@@ -58,6 +60,7 @@ _HOMES = {
     "Figure": "evaluate.figures",
     "FillMask": "tasks.fill_mask",
     "Interval": "evaluate.figures",
+    "LateInteraction": "tasks.late_interaction",
     "MultipleChoice": "tasks.multiple_choice",
     "Pairs": "evaluate.data.pairs",
     "Pipeline": "tasks.pipeline",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from toolkit.bundle.late_interaction import TOKEN_VECTORS, keeps_token_vectors
 from toolkit.bundle.manifest import Manifest, StoredHead
 
 from ..ops.float_types import CAST_LIKE_OPSET
@@ -146,6 +147,11 @@ _VECTOR = """ The output
 `{vector}` is one vector a text."""
 
 
+_TOKEN_VECTORS = """ The output
+`{output}` is one vector a token, projected and of unit length. Queries and documents are
+compared by MaxSim; each has its marker behind the first token."""
+
+
 def model_card(
     manifest: Manifest,
     *,
@@ -187,10 +193,19 @@ def model_card(
         files=(_FILES if structure.data else _ORT_FILES).format(**names),
         create=(_CREATE if structure.data else _ORT_CREATE).format(**names),
         inputs=_inputs(manifest),
-        pooled=_POOLED if manifest.pooled else _VECTOR.format(vector=vector) if vector else "",
+        pooled=_vectors(manifest, vector),
         snippets="\n".join(snippets(manifest, vector)),
         genai=_NO_GENAI.format(reason=genai) if genai else "",
     )
+
+
+def _vectors(manifest: Manifest, vector: str | None) -> str:
+    """Which output is a text's vector, or has one for each token."""
+    if manifest.pooled:
+        return _POOLED
+    if keeps_token_vectors(manifest.pooling) and manifest.exporter == "dynamo":
+        return _TOKEN_VECTORS.format(output=TOKEN_VECTORS)
+    return _VECTOR.format(vector=vector) if vector else ""
 
 
 def _made(manifest: Manifest) -> str:

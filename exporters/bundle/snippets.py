@@ -5,6 +5,7 @@ import json
 from pathlib import PurePosixPath
 
 from toolkit.bundle.generation import GENAI_CONFIG
+from toolkit.bundle.late_interaction import keeps_token_vectors
 from toolkit.bundle.manifest import Manifest
 
 from ..sources.facts import CONFIG, TOKENIZER
@@ -22,6 +23,7 @@ _TEXTS: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "question-answering": (("Who sleeps?", "A cat sleeps by the river."),),
 }
 
+_PASSAGES = (("Who sleeps?", ("A cat sleeps by the river.", "Stocks fell.")),)
 _CHOICES = (("Ann is tired.", ("She goes to bed.", "She buys a ladder.")),)
 
 _PIPELINE = """\
@@ -32,6 +34,19 @@ from runtime import open_pipeline
 
 pipeline = open_pipeline(".")
 results = pipeline({texts})
+```
+"""
+
+_LATE = """\
+With [LightToken](https://pypi.org/project/lighttoken/), which checks the files first, and puts the
+markers of queries and of documents in:
+
+```python
+from runtime import open_pipeline
+
+pipeline = open_pipeline(".")
+results = pipeline({queries})  # the passages of each query, best first
+vectors = pipeline.encode_documents(["A cat sleeps by the river."])  # float32 [tokens, d] of each
 ```
 """
 
@@ -209,6 +224,8 @@ def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
     found = [] if generates else [_PIPELINE.format(texts=texts)]
     if weighs_terms(manifest):
         found = [_PIPELINE.format(texts=json.dumps(_TEXTS["feature-extraction"]))]
+    if keeps_token_vectors(manifest.pooling):  # what others make of texts has no markers
+        return [_LATE.format(queries=json.dumps(_PASSAGES)), _SESSION.format(model=manifest.model)]
     if vector is not None:
         return [*found, _SESSION.format(model=manifest.model)]
     if manifest.cached:  # whose empty shapes take more than a short program

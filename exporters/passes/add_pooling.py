@@ -4,6 +4,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.tape
 
+from toolkit.bundle.late_interaction import keeps_token_vectors
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
 
@@ -35,8 +36,14 @@ class AddPooling(Pass):
         """Rewrite ``model`` in place.
 
         Raises:
-            InputError: the graph has no token vectors, no attention mask, or pools already.
+            InputError: the graph has no token vectors, no attention mask, or pools already, or the
+                model keeps a vector for each token.
         """
+        if keeps_token_vectors(self.pooling):
+            raise InputError(
+                "a ColBERT model keeps a vector for each token, and pools none; leave "
+                "--with-pooling out"
+            )
         graph = model.graph
         states, mask = _token_vectors(graph), _attention_mask(graph)
         tape = ir.tape.Tape()

@@ -11,10 +11,13 @@ import transformers
 from torch import Tensor, nn
 
 from toolkit.bundle.feeds import DECODER_IDS
+from toolkit.bundle.late_interaction import TOKEN_VECTORS
 
 from . import decoder_cache, encoder_decoder_cache
 from .facts import Facts
+from .late_interaction import read_projection
 from .merged import merge
+from .projected import ProjectedModel
 from .several import ENCODER, MERGED, SPEECH
 from .text_towers import text_tower
 from .tied import keep_two
@@ -125,11 +128,15 @@ def export(
     if tower is not None and tower.reads_padding:
         names = ("input_ids",)  # a mask would hide what it was trained to read
     outputs = _OUTPUTS[facts.task] if facts.vector is None else (facts.vector,)
+    positional: nn.Module = PositionalModel(model, names, outputs)
+    if facts.projection:
+        positional = ProjectedModel(positional, read_projection(folder, facts.projection))
+        outputs = (TOKEN_VECTORS,)
     example = _example(names, model.get_input_embeddings().weight.shape[0])
     if facts.task == "multiple-choice":
         example = tuple(values[:, None].repeat(1, _CHOICES, 1) for values in example)
     graph = _trace(
-        PositionalModel(model, names, outputs),
+        positional,
         example,
         list(names),
         list(outputs),

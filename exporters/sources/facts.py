@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from toolkit import json_files
+from toolkit.bundle.late_interaction import keeps_token_vectors, text_settings
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
 
@@ -103,6 +104,8 @@ class Facts:
             model does.
         labels: how many labels config.json names.
         left_out: modules of sentence-transformers after pooling that the graph does not hold.
+        projection: of a ColBERT model the folders of what projects its token vectors, in order;
+            ``""`` for the model's own, whose weights hold the projection too.
         notes: what a user should know of what was not read, and of what does not travel.
     """
 
@@ -117,12 +120,18 @@ class Facts:
     vector: str | None = None
     labels: int = 0
     left_out: tuple[str, ...] = ()
+    projection: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def weighs_terms(self) -> bool:
         """Whether ``pooling`` makes weighted terms of what a masked language model expects."""
         return self.pooling is not None and self.pooling.mode.startswith("splade")
+
+    @property
+    def keeps_token_vectors(self) -> bool:
+        """Whether it is a ColBERT model, whose texts are compared token by token."""
+        return keeps_token_vectors(self.pooling)
 
 
 def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
@@ -151,7 +160,8 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         settings.notes.append(f"of {architecture} the text model is exported alone")
     if task == _CLASSIFIER and _ranks(settings, config):
         task = RANKER
-    max_length = _max_length(settings, config)
+    late = keeps_token_vectors(modules.pooling)
+    max_length = _longest_text(settings, config) if late else _max_length(settings, config)
     tokenizer = tokenizer_files(folder)
     if not tokenizer:
         settings.notes.append(
@@ -170,6 +180,7 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         vector=None if tower is None else tower.vector,
         labels=len(named) if isinstance(named := config.get("id2label"), dict) else 0,
         left_out=modules.left_out,
+        projection=modules.projection,
         notes=tuple(settings.notes),
     )
 
@@ -232,6 +243,13 @@ def _max_length(settings: Settings, config: dict[str, Any]) -> int | None:
         _positions(settings, config),
     )
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _longest_text(settings: Settings, config: dict[str, Any]) -> int:
+    """Tokens of a ColBERT model's longest text; other limits are of the kind that was read last."""
+    told = text_settings(settings.read, settings.folder)
+    longest = max(told.query_length, told.document_length)
+    return min(longest, _positions(settings, config) or longest)
 
 
 def _positions(settings: Settings, config: dict[str, Any]) -> int | None:

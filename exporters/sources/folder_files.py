@@ -10,6 +10,8 @@ ADDED_TOKENS = "added_tokens.json"
 MODULES = "modules.json"
 LENGTHS = "sentence_bert_config.json"
 SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
+COLBERT_FILES = ("onnx_config.json", "artifact.metadata")
+"""What PyLate's exporter to ONNX, and colbert-ir, write beside a ColBERT model."""
 
 _SETTINGS = (
     CONFIG,
@@ -22,6 +24,7 @@ _SETTINGS = (
     MODULES,
     LENGTHS,
     SENTENCE_TRANSFORMERS,
+    *COLBERT_FILES,
     "preprocessor_config.json",
     "processor_config.json",
     "video_preprocessor_config.json",
@@ -51,7 +54,14 @@ _SLOW_ALONE = (
     "vocab-tgt.json",
     "target_vocab.json",
 )
-HUB_PATTERNS = ("*.spm", "*.codes", "*.tiktoken", "*.bpe", "*.tokenizer")
+HUB_PATTERNS = (
+    COLBERT_FILES[1],
+    "*.spm",
+    "*.codes",
+    "*.tiktoken",
+    "*.bpe",
+    "*.tokenizer",
+)
 """What a download needs beside every ``.json``, ``.txt`` and ``.model`` file."""
 
 

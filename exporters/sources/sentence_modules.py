@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from toolkit.bundle.dense import WEIGHTS
+from toolkit.bundle.late_interaction import ARCHITECTURE, COLBERT, is_late_interaction
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
 
-from .folder_files import MODULES
+from .folder_files import CONFIG, MODULES
 from .settings import Settings
 
 # What a bundle's pipeline stands for, and dropout, which does nothing.
@@ -27,7 +29,8 @@ _PROJECTION = "Dense"  # without pooling: of each token's vector, as ColBERT has
 # Its settings, and their words in a mode.
 _STRATEGIES = ("max", "sum")
 _ACTIVATIONS = {"relu": "", "log1p_relu": "-log1p"}
-_OF_MODULES = ("config.json", "model.safetensors", "pytorch_model.bin")
+_OF_MODULES = ("config.json", *WEIGHTS)
+_TOKENS = Pooling(COLBERT, normalize=True)
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,17 @@ class SentenceModules:
         pooling: None where there is none, or one that is not known here.
         files: to copy, relative to the folder.
         left_out: kinds of modules that no bundle's pipeline stands for, such as Dense.
-        encodes: whether there is a module that pools token vectors, known or not.
+        encodes: whether there is a module that pools token vectors, known or not, or one that
+            projects each of them.
+        projection: folders of what projects token vectors, in order; ``""`` for the model's own,
+            whose weights hold the projection too.
     """
 
     pooling: Pooling | None = None
     files: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     encodes: bool = False
+    projection: tuple[str, ...] = ()
 
 
 def read_modules(settings: Settings) -> SentenceModules:
@@ -57,7 +64,7 @@ def read_modules(settings: Settings) -> SentenceModules:
     modules = _modules(settings)
     kinds = [kind for kind, _ in modules]
     if not {"Pooling", _SPARSE, _PROJECTION} & set(kinds):
-        return SentenceModules()
+        return _without_modules(settings)
     folders = [folder for kind, folder in modules if kind != "Transformer" and folder]
     for folder in folders:
         if Path(folder).is_absolute() or ".." in Path(folder).parts:
@@ -74,11 +81,8 @@ def read_modules(settings: Settings) -> SentenceModules:
     if _SPARSE in kinds:
         return SentenceModules(_sparse(settings, dict(modules)[_SPARSE]), files)
     if "Pooling" not in kinds:
-        settings.notes.append(
-            f"{MODULES} is of a ColBERT model: `run` prints cosines between means of the graph's "
-            "token vectors, and no MaxSim of its projected ones; PyLate does"
-        )
-        return SentenceModules(files=files)
+        projection = tuple(folder for kind, folder in modules if kind == _PROJECTION)
+        return SentenceModules(_TOKENS, files, encodes=True, projection=projection)
     left_out = tuple(kind for kind in kinds if kind not in _KNOWN)
     if left_out:
         settings.notes.append(
@@ -87,6 +91,14 @@ def read_modules(settings: Settings) -> SentenceModules:
         )
     pooling = _pooling(settings, dict(modules)["Pooling"], normalize="Normalize" in kinds)
     return SentenceModules(pooling, files, left_out, encodes=True)
+
+
+def _without_modules(settings: Settings) -> SentenceModules:
+    """Of a folder whose modules.json does not say: ColBERT models need none."""
+    if not is_late_interaction(settings.read):
+        return SentenceModules()
+    own = ARCHITECTURE in (settings.read(CONFIG).get("architectures") or ())
+    return SentenceModules(_TOKENS, encodes=True, projection=("",) if own else ())
 
 
 def _modules(settings: Settings) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ from .few_bits import in_floats
 from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 from .graph_task import task_of, vector_of
+from .late_interaction import in_the_graph, of_graph, read_projection
 from .several import IMAGE_TEXT, find_several, takes_rows
 from .static import STATIC, StaticModel, read_static, write_static
 
@@ -185,6 +186,8 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     facts = replace(facts, task=task, vector=vector_of(graph, facts.vector))
     if facts.weighs_terms and task != "fill-mask":
         facts = replace(facts, pooling=None)
+    if facts.keeps_token_vectors:
+        facts = of_graph(facts, graph, folder)
     genai = path.parent / GENAI_CONFIG
     if "logits" in outputs:
         facts = genai_facts(facts, genai.parent)
@@ -254,6 +257,7 @@ def _from_folder(
             "--trust-remote-code would run that repository's code here, so read it first"
         )
     folder = in_floats(folder, work / "floats")
+    read_projection(folder, facts.projection)  # refuses before any exporter starts
     path, used = backends.export_onnx(
         folder,
         facts,
@@ -265,6 +269,8 @@ def _from_folder(
     digest = sha256(weights[0]) if len(weights) == 1 else _digest_of_digests(weights)
     genai = path.parent / GENAI_CONFIG if used == "genai" else None
     source = replace(source, sha256=digest)
+    if used == "dynamo":
+        facts = in_the_graph(facts)
     return LoadedModel(path, folder, facts, source, used, genai, find_several(path.parent)[1:])
 
 
@@ -310,7 +316,9 @@ def _download(name: str, revision: str | None, code: bool) -> Path:
     files = [*_HUB_FILES, "*.py"] if code else _HUB_FILES
     try:
         folder = fetch([*files, "*.safetensors"])
-        return folder if any(folder.glob("*.safetensors")) else fetch([*files, _WEIGHTS[1]])
+        if any(folder.glob("*.safetensors")):
+            return folder
+        return fetch([*files, f"*_Dense/{_WEIGHTS[1]}", _WEIGHTS[1]])
     except HFValidationError as error:
         raise InputError(
             f"{name!r} is neither a file, nor a folder, nor a hub id (owner/name); check "

@@ -159,6 +159,11 @@ def _run_optimum(job: Job, out: Path) -> None:
             f"optimum exports {job.facts.architecture} with both its halves alone; "
             "leave --exporter optimum out"
         )
+    if "" in job.facts.projection:
+        raise InputError(
+            f"optimum exports {job.facts.architecture} without its projection; "
+            "leave --exporter optimum out"
+        )
     try:
         with quiet():
             from optimum.exporters.onnx import main_export

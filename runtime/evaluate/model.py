@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.bundle.late_interaction import keeps_token_vectors
 from toolkit.bundle.manifest import MANIFEST_NAME, Pooling, read_manifest
 from toolkit.errors import InputError
 from toolkit.progress import Progress
@@ -37,12 +38,13 @@ class EvaluatedModel:
     nbytes: int | None = None
 
     def encoder(self) -> FeatureExtraction:
-        """Texts to vectors.
+        """Texts to vectors; of a model that keeps one for each token their mean.
 
         Raises:
             InputError: a graph without vectors.
         """
-        return feature_extraction(self.session, self.tokenizer, self.pooling, self.folder)
+        pooling = None if keeps_token_vectors(self.pooling) else self.pooling
+        return feature_extraction(self.session, self.tokenizer, pooling, self.folder)
 
     def classifier(self) -> TextClassification:
         """Texts to labels.

@@ -73,10 +73,12 @@ def run_rows(
     outputs: Sequence[str],
     batch_size: int,
     progress: Progress | None = None,
+    length: int | None = None,
 ) -> Iterator[Batch]:
     """Run tokens that are cut already, longest first, and give the outputs of these names.
 
-    A graph's fixed batch or length is kept; one that takes a cache gets an empty one.
+    A graph's fixed batch or length is kept; one that takes a cache gets an empty one. ``length``:
+    tokens that rows are filled up to, by default those of the longest.
 
     Raises:
         InputError: ``batch_size`` is less than 1, or the graph cannot run these rows.
@@ -92,7 +94,7 @@ def run_rows(
         some = [rows[i] for i in index]
         n = len(some)
         some += [some[-1]] * ((fixed_batch or 0) - n)
-        encoded = tokenizer.pad(some, fixed_length)
+        encoded = tokenizer.pad(some, fixed_length or length)
         found = session.run(feeds_of(session, encoded), outputs)
         yield Batch(
             index,

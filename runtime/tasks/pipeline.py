@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from toolkit.bundle.late_interaction import keeps_token_vectors
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Pooling, read_manifest, verify_files
 from toolkit.errors import InputError
 
@@ -16,6 +17,7 @@ from .encoder_decoder import (
 )
 from .feature_extraction import FeatureExtraction, feature_extraction
 from .fill_mask import FillMask, fill_mask
+from .late_interaction import LateInteraction, late_interaction
 from .multiple_choice import MultipleChoice, multiple_choice
 from .question_answering import QuestionAnswering, question_answering
 from .sparse_encoding import SPLADE, SparseEncoding, sparse_encoding
@@ -27,6 +29,7 @@ from .tokenize import open_tokenizer
 
 Pipeline = (
     FeatureExtraction
+    | LateInteraction
     | FillMask
     | SparseEncoding
     | TextClassification
@@ -73,8 +76,9 @@ def open_pipeline(
         like: where tokenizer, config and manifest come from instead of ``model``: another bundle
             (to compare the original model with it), or a plain folder of tokenizer files.
         task: one of :data:`TASKS`; None takes the manifest's.
-        pooling: for feature-extraction, and fill-mask models that give weighted terms; None takes
-            the manifest's, but no such terms where ``task`` asks for masks.
+        pooling: for feature-extraction, of a vector a text or one a token, and fill-mask models
+            that give weighted terms; None takes the manifest's, but no such terms where ``task``
+            asks for masks.
         max_length: tokens that a text is cut to; None takes the manifest's.
         threads: threads that one operator may use; None leaves the choice to onnxruntime.
         verify: check a bundle's files first.
@@ -131,6 +135,8 @@ def open_pipeline(
         return multiple_choice(session, tokenizer)
     if task == "text-generation":
         return text_generation(session, tokenizer, folder)
+    if keeps_token_vectors(pooling):
+        return late_interaction(session, tokenizer, folder)
     return feature_extraction(session, tokenizer, pooling, folder)
 
 

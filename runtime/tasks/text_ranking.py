@@ -18,7 +18,10 @@ from .tokens import quoted
 
 @dataclass(frozen=True)
 class RankedPassage:
-    """A passage, where it stood among those given, and how well it fits, 0 .. 1."""
+    """A passage, where it stood among those given, and how well it fits.
+
+    ``score`` is 0 .. 1 of a cross-encoder, and the sum of MaxSim of a ColBERT model.
+    """
 
     text: str
     place: int
@@ -48,7 +51,7 @@ class TextRanking:
         pairs: list[tuple[str, str]] = []
         owner: list[int] = []
         for number, each in enumerate(queries):
-            found = _pairs(each)
+            found = query_pairs(each)
             pairs += found
             owner += [number] * len(found)
         numbers = np.zeros(len(pairs))
@@ -57,7 +60,8 @@ class TextRanking:
         results = []
         for number in range(len(queries)):
             own = [i for i, each in enumerate(owner) if each == number]
-            results.append(_ranked([pairs[i][1] for i in own], numbers[own]))
+            passages = [pairs[i][1] for i in own]
+            results.append(best_first(passages, numbers[own], sigmoid(numbers[own])))
         return results
 
 
@@ -76,8 +80,12 @@ def text_ranking(session: Session, tokenizer: Tokenizer) -> TextRanking:
     return TextRanking(TextModel(session, tokenizer, output))
 
 
-def _pairs(given: Any) -> list[tuple[str, str]]:
-    """Of one query with each of its passages."""
+def query_pairs(given: Any) -> list[tuple[str, str]]:
+    """One query with each of its passages.
+
+    Raises:
+        InputError: ``given`` is no (query, passages), or holds something that is no text.
+    """
     if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != 2:
         raise InputError(f"{quoted(given)} is no query with passages; give (query, [passage, ...])")
     query, passages = given
@@ -90,7 +98,7 @@ def _pairs(given: Any) -> list[tuple[str, str]]:
     return [(query, passage) for passage in passages]
 
 
-def _ranked(passages: list[str], numbers: Any) -> tuple[RankedPassage, ...]:
-    scores = sigmoid(numbers)
+def best_first(passages: list[str], numbers: Any, scores: Any) -> tuple[RankedPassage, ...]:
+    """In the order of ``numbers`` [n], the largest first, each with its score of ``scores`` [n]."""
     order = np.argsort(-numbers, kind="stable")
     return tuple(RankedPassage(passages[i], int(i), float(scores[i])) for i in order)

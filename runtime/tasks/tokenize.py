@@ -136,7 +136,7 @@ def open_tokenizer(folder: str | Path, max_length: int | None = None) -> Tokeniz
         raise InputError(f"max_length must be at least 1, got {max_length}")
     fast = folder / "tokenizer.json"
     backend: Backend = _Fast(fast) if fast.is_file() else _Slow(folder)
-    pad = _special(folder, "pad_token")
+    pad = special_token(folder, "pad_token")
     pad_id = backend.token_id(pad) if pad is not None else None
     config = read_json(folder / "config.json")
     if pad_id is None:
@@ -145,12 +145,13 @@ def open_tokenizer(folder: str | Path, max_length: int | None = None) -> Tokeniz
         backend,
         max_length,
         pad_id if isinstance(pad_id, int) else 0,
-        _special(folder, "mask_token"),
+        special_token(folder, "mask_token"),
         str(config.get("model_type")).startswith(_READS_PADDING),
     )
 
 
-def _special(folder: Path, role: str) -> str | None:
+def special_token(folder: Path, role: str) -> str | None:
+    """The token that a folder's files name for ``role``, such as ``mask_token``."""
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         token = read_json(folder / name).get(role)
         if isinstance(token, dict):

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from toolkit.bundle.late_interaction import keeps_token_vectors
 from toolkit.bundle.manifest import read_manifest, verify_files
 from toolkit.errors import InputError
 
@@ -82,11 +83,16 @@ def open_site(bundle: Path, provider: str = "wasm") -> Site:
 
     Raises:
         FormatError: no bundle, or a damaged one.
-        InputError: an unknown provider.
+        InputError: an unknown provider, or a model that no page is for.
     """
     if provider not in PROVIDERS:
         raise InputError(f"provider {provider!r} is unknown to browsers; use wasm or webgpu")
     manifest = read_manifest(bundle)
+    if keeps_token_vectors(manifest.pooling):
+        raise InputError(
+            f"{bundle} is a ColBERT model, which no page is for; use `lighttoken run BUNDLE QUERY "
+            "PASSAGE ...`"
+        )
     verify_files(bundle, manifest)
     libraries = library_files()
     files = {

@@ -39,7 +39,8 @@ class Pooling:
     Attributes:
         mode: mean, cls, max, mean_sqrt_len, weightedmean or lasttoken; several joined by ``+``,
             whose vectors stand one after another. Of masked language models that weigh terms of
-            the vocabulary splade-max or splade-sum, with ``-log1p`` for a second logarithm.
+            the vocabulary splade-max or splade-sum, with ``-log1p`` for a second logarithm. Of
+            models that compare texts token by token colbert.
         normalize: to unit length.
     """
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runtime import (
         FeatureExtraction,
         FillMask,
+        LateInteraction,
         MultipleChoice,
         SparseEncoding,
         TextClassification,
@@ -37,6 +38,7 @@ Examples:
   lighttoken run sentiment "What a lovely film."
   lighttoken run names "Ada Lovelace lived in London."
   lighttoken run reranker "Who sleeps?" "A cat sleeps." "Stocks fell."
+  lighttoken run colbert "Who sleeps?" "A cat sleeps." "Stocks fell."
   lighttoken run answers "Who sleeps?" "A cat sleeps by the river."
   cat texts.txt | lighttoken run minilm -
   lighttoken run gemma "The lighthouse keeper" --max-tokens 60
@@ -49,6 +51,7 @@ _PROMPT = '{"prompt": "...", "choices": ["...", "..."]}'
 _QUESTION = '{"question": "...", "context": "..."}'
 _LABEL_WIDTH = 44
 _TERMS = 12  # of a text that are shown
+_DIGITS, _SUM_DIGITS = 3, 4  # of a score, and of one that sums over a query's tokens
 
 
 @click.command(epilog=_EXAMPLE)
@@ -106,13 +109,14 @@ def command(
     of words, the answers, passages by how well they fit, what a decoder writes after each text, its
     translation, or what is said in each recording, by the model's task. Of speech models TEXTS are
     files of recordings. For answers give a question and its context, or one or more TEXTS that are
-    {"question": "...", "context": "..."}; to a reranker a query and its passages, or {"query":
-    "...", "passages": ["...", "..."]}; to a multiple-choice model a prompt and its choices, or
-    {"prompt": "...", "choices": ["...", "..."]}.
+    {"question": "...", "context": "..."}; to a reranker or a ColBERT model a query and its
+    passages, or {"query": "...", "passages": ["...", "..."]}; to a multiple-choice model a prompt
+    and its choices, or {"prompt": "...", "choices": ["...", "..."]}.
     """
     from runtime import (
         FeatureExtraction,
         FillMask,
+        LateInteraction,
         MultipleChoice,
         Sampling,
         SparseEncoding,
@@ -145,7 +149,7 @@ def command(
         _masks(pipeline, texts, as_json)
     elif isinstance(pipeline, TokenClassification):
         _spans(pipeline, texts, as_json)
-    elif isinstance(pipeline, TextRanking):
+    elif isinstance(pipeline, TextRanking | LateInteraction):
         _ranked(pipeline, texts, as_json)
     elif isinstance(pipeline, MultipleChoice):
         _chosen(pipeline, texts, as_json)
@@ -224,9 +228,14 @@ def _spans(pipeline: "TokenClassification", texts: tuple[str, ...], as_json: boo
             say("  no word has a label")
 
 
-def _ranked(pipeline: "TextRanking", texts: tuple[str, ...], as_json: bool) -> None:
+def _ranked(
+    pipeline: "TextRanking | LateInteraction", texts: tuple[str, ...], as_json: bool
+) -> None:
+    from runtime import LateInteraction
+
     queries = _with_several(texts, "query", "passages", _QUERY)
-    _ordered("query", "passages", queries, pipeline(queries), as_json)
+    digits = _SUM_DIGITS if isinstance(pipeline, LateInteraction) else _DIGITS
+    _ordered("query", "passages", queries, pipeline(queries), as_json, digits)
 
 
 def _chosen(pipeline: "MultipleChoice", texts: tuple[str, ...], as_json: bool) -> None:
@@ -240,6 +249,7 @@ def _ordered(
     given: list[tuple[str, tuple[str, ...]]],
     results: "Sequence[tuple[RankedPassage | Choice, ...]]",
     as_json: bool,
+    digits: int = _DIGITS,
 ) -> None:
     """Texts that belong to another one, the best first."""
     pairs = list(zip((text for text, _ in given), results, strict=True))
@@ -249,7 +259,7 @@ def _ordered(
     for text, found in pairs:
         table = plain_table(_short(text), "score")
         for each in found:
-            table.add_row(f"({each.place + 1}) {_short(each.text)}", f"{each.score:.3g}")
+            table.add_row(f"({each.place + 1}) {_short(each.text)}", f"{each.score:.{digits}g}")
         out.print(table)
 
 

@@ -176,14 +176,45 @@ def test_a_layer_after_pooling_is_named_and_travels(folder):
     assert "modules.json asks for Dense" in facts.notes[0]
 
 
-def test_a_projection_of_tokens_is_named_and_travels(folder):
+def late(**more):
+    """The files of PyLate's folders."""
     files = sentence_encoder({}, path="1_Dense") | {"1_Dense/config.json": {"in_features": 3}}
     files["modules.json"][1]["type"] = "pylate.models.Dense.Dense"
-    facts = read_facts(folder(files | {"tokenizer.json": {}}))
-    assert (facts.task, facts.pooling) == ("feature-extraction", None)
-    assert "1_Dense/config.json" in facts.assets
-    (note,) = facts.notes
-    assert note.startswith("modules.json is of a ColBERT model: `run` prints cosines")
+    files["1_Dense/model.safetensors"] = "weights"
+    told = {"similarity_fn_name": "MaxSim", "query_length": 8, "document_length": 20}
+    return files | {"tokenizer.json": {}, "config_sentence_transformers.json": told} | more
+
+
+def test_a_projection_of_tokens_makes_a_colbert_model(folder):
+    facts = read_facts(folder(late(**{"sentence_bert_config.json": {"max_seq_length": 7}})))
+    assert (facts.task, facts.pooling) == ("feature-extraction", Pooling("colbert", normalize=True))
+    assert facts.keeps_token_vectors
+    assert facts.projection == ("1_Dense",)
+    assert {"1_Dense/config.json", "1_Dense/model.safetensors"} <= set(facts.assets)
+    assert facts.notes == ()
+    assert facts.max_length == 20  # whichever text was read last when it was saved
+
+
+def test_a_colbert_model_is_cut_to_its_positions(folder):
+    config = {"architectures": ["BertModel"], "max_position_embeddings": 16}
+    assert read_facts(folder(late(**{"config.json": config}))).max_length == 16
+
+
+@pytest.mark.parametrize("metadata", [{}, {"artifact.metadata": {"doc_maxlen": 220}}])
+def test_a_colbert_model_of_its_first_authors(folder, metadata):
+    config = {"architectures": ["HF_ColBERT"], "max_position_embeddings": 512}
+    facts = read_facts(folder({"config.json": config, "tokenizer.json": {}} | metadata))
+    assert (facts.task, facts.pooling) == ("feature-extraction", Pooling("colbert", normalize=True))
+    assert facts.projection == ("",)
+    assert facts.max_length == (220 if metadata else 180)
+    assert set(metadata) <= set(facts.assets)
+
+
+def test_a_file_whose_settings_alone_say_so(folder):
+    told = {"query_length": 8, "document_length": 20, "query_prefix": "[Q] "}
+    facts = read_facts(folder({"onnx_config.json": told, "tokenizer.json": {}}), is_onnx=True)
+    assert (facts.keeps_token_vectors, facts.projection) == (True, ())
+    assert "onnx_config.json" in facts.assets
 
 
 @pytest.mark.parametrize("path", ["../elsewhere", "/etc", "1_Pooling/../../elsewhere"])
