@@ -27,9 +27,9 @@ PAGE = """\
 
 Written by `make coverage` from what tests found; a test fails where page and tests list other
 cases. [Forms of a look-up](#forms-of-a-look-up) and [real checkpoints](#real-checkpoints) stand
-below. Here each row of `{tests}` is a model of one or two layers with random
-weights and {rows} tokens, exported as `lighttoken export --ratio 8` does it, and checked: the graphs
-of a family are found, rewritten and right.
+below. Here each row of `{tests}` is a model of one or two
+layers with random weights and {rows} tokens, exported as `lighttoken export --ratio 8` does it,
+and checked: the graphs of a family are found, rewritten and right.
 
 - **form**: an `encoder` gives hidden states; `decoder with cache` is `--with-past`;
   `encoder-decoder` is one graph from `input_ids`, `attention_mask` and `decoder_input_ids` to

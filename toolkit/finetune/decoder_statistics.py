@@ -25,6 +25,9 @@ from .batches import has_bfloat16
 
 _EQUAL = 0.1  # share of the importance that all rows have alike: texts differ
 _PLAIN = 0.03  # of the mean eigenvalue: no direction is free
+# Few tokens know few directions. Whisper's table at 16x, measured on 790 tokens for 384 directions,
+# loses least (0.059 of divergence, 0.128 with the share above) where the share is 1.
+_FEW, _MOST_PLAIN = 4.0, 4.0
 _LOGITS = 1 << 27  # held at a time, numbers
 _BLOCK = 256  # tokens of a large vocabulary that are drawn from together
 _WRITING = 0.6  # share of the time that writing takes
@@ -107,7 +110,9 @@ class DecoderStatistics:
         else:
             found = self.hidden + self.looked_up
         width = len(found)
-        return found + _PLAIN * np.trace(found) / width * np.eye(width)
+        known = width / self.tokens if self.tokens else 0.0
+        plain = max(_PLAIN, min(_MOST_PLAIN, _FEW * known**2))
+        return found + plain * np.trace(found) / width * np.eye(width)
 
 
 def writer(model: Any) -> Any:

@@ -106,7 +106,7 @@ def statistics(probabilities, starts=()):
     width = 4
     hidden, looked_up = np.diag([4.0, 0, 0, 0]), np.diag([0, 8.0, 0, 0])
     assert hidden.shape == (width, width)
-    return DecoderStatistics(np.array(probabilities), hidden, looked_up, 1, starts)
+    return DecoderStatistics(np.array(probabilities), hidden, looked_up, 1000, starts)
 
 
 def test_every_row_has_some_importance():
@@ -128,6 +128,15 @@ def test_a_metric_is_of_what_the_table_is_for():
     assert np.diag(found.metric(head=False)) == pytest.approx([0.06, 8.06, 0.06, 0.06])
     assert np.diag(found.metric(head=True)) == pytest.approx([4.09, 8.09, 0.09, 0.09])
     assert np.diag(found.metric(head=True, lookup=False)) == pytest.approx([4.03, 0.03, 0.03, 0.03])
+
+
+def test_directions_count_alike_where_few_tokens_tell():
+    hidden = np.diag([4.0, 0, 0, 0])
+    for tokens, share in ((0, 0.03), (8, 1.0), (4, 4.0), (1, 4.0), (40, 0.04), (10_000, 0.03)):
+        found = DecoderStatistics(np.ones(1), hidden, hidden, tokens).metric(
+            head=True, lookup=False
+        )
+        assert np.diag(found) == pytest.approx([4 + share, share, share, share])
 
 
 def test_too_little_text_and_no_head_are_refused(tiny_model):
