@@ -18,6 +18,7 @@ from ..decoders import decoder_statistics, writes_text
 from ..encoder_decoders import is_encoder_decoder, written_statistics
 from ..exact import without
 from ..options import ExportOptions
+from ..sources.facts import WRITING
 from ..sources.prior import special_tokens
 from ..tables import out_of_reach, packed_heads, share_out
 from .state import Export, Report
@@ -98,10 +99,13 @@ def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]
 
 
 def plain_metric(state: Export, width: int) -> dict[str, Any]:
-    """For an output head that nothing was measured of: every direction counts alike, and no row's
-    logit shrinks. An end token is unlike all others, and was never written otherwise."""
+    """For the output head of a model that writes, where nothing was measured: every direction
+    counts alike, and no row's logit shrinks. An end token is unlike all others, and was never
+    written otherwise."""
     options = state.options
     if options.method != "lighttoken" or isinstance(options.config, PaperConfig):
+        return {}
+    if state.loaded.facts.task not in WRITING:
         return {}
     return {"metric": np.eye(width), "unbiased": True}
 

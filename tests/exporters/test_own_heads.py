@@ -244,6 +244,17 @@ def test_an_onnx_file_has_the_tokenizers_prior(untied, calls, tmp_path, asked, b
     assert calls["compress"][1] == Budget(ratio=25)
 
 
+def test_the_head_of_a_decoder_of_onnx_gets_unbiased_rows(untied, calls, tmp_path):
+    """Nothing was measured of it, so that every direction counts alike."""
+    source = load_source(str(untied(LLAMA)), tmp_path).path
+    export(str(source), tmp_path / "out", Budget(ratio=12))
+    _, _, options = calls["compress_heads"]
+    assert options["unbiased"]
+    np.testing.assert_array_equal(options["metric"], np.eye(32))
+    _, _, options = calls["compress"]
+    assert "metric" not in options  # the table is only looked up
+
+
 def test_a_size_is_for_a_head_of_its_own(untied, tiny_folder, quick, tmp_path):
     tied = str(tiny_folder("GPT2LMHeadModel"))
     with pytest.raises(
