@@ -138,7 +138,7 @@ def test_what_the_manifest_says_is_read_again(hub, quick, tmp_path):
 def test_a_head_of_other_values_gets_codes_of_its_own(hub, quick, tmp_path):
     other = np.random.default_rng(3).normal(size=(WIDTH, ROWS)).astype(np.float32)
     save(hub / "onnx/decoder_model_merged.onnx", DECODER, head=other, weights=SAME)
-    manifest = export(str(hub), tmp_path / "out", Budget(ratio=3), options=quick())
+    manifest = export(str(hub), tmp_path / "out", Budget(ratio=6), options=quick(head_ratio=3))
     (head,) = manifest.further[0].heads
     assert head.dense_bytes / head.bytes > 2.9
     (rows,) = run(tmp_path / "out/embed_tokens.onnx", input_ids=np.arange(7)[None])
