@@ -23,8 +23,8 @@ from ..passes.packed_layers import check_opset
 from ..sources.several import plain_stem
 from ..tables import check_goes, choose_own_heads, choose_tables
 from ..verify.check import check_runs
-from ..verify.differences import CheckError, try_out
-from ..verify.limits import not_here, told
+from ..verify.differences import CheckError
+from ..verify.limits import not_here
 from ..weights.shrink import nothing_left
 from .compress import compress_tables
 from .compress_heads import compress_heads
@@ -99,9 +99,7 @@ def _begin(state: Export, path: Path, values: NDArray[np.floating]) -> Export:
 def _try_out(other: Export) -> str:
     """Make inputs up for a file that looks nothing up; why it cannot run here, "" where it can."""
     try:
-        with told():
-            other.samples = made_up(other.loaded.path)
-            try_out(other.loaded.path, "", {}, other.samples)
+        other.samples = made_up(other.loaded.path)
     except CheckError as error:
         if reason := not_here(error):
             return reason

@@ -10,6 +10,7 @@ import pytest
 
 from exporters import export
 from exporters.sources.several import find_several
+from exporters.steps.keep import made_up
 from runtime import open_pipeline
 from toolkit import Budget
 from toolkit.bundle.manifest import read_manifest
@@ -166,6 +167,22 @@ def test_a_file_that_cannot_be_run_here_is_copied(hub, quick, tmp_path):
     pixels = np.ones((1, 3, 8, 8), np.float32)
     (features,) = run(tmp_path / "out/vision_encoder.onnx", pixel_values=pixels)
     np.testing.assert_allclose(features, 192)
+
+
+ONE_TEXT = f"""
+<ir_version: 10, opset_import: ["" : 17]>
+encoder (float[batch, length, {WIDTH}] features) => (float[batch, length, {WIDTH}] vectors) {{
+   shape = Constant <value_ints = [1, -1, {WIDTH}]> ()
+   one = Reshape (features, shape)
+   sum = Add (features, one)
+   vectors = MatMul (sum, weights)
+}}
+"""
+
+
+def test_a_file_that_takes_one_text_is_run_with_one(tmp_path):
+    save(tmp_path / "encoder.onnx", ONE_TEXT, weights=SAME)
+    assert made_up(tmp_path / "encoder.onnx")["features"].shape == (1, 48, WIDTH)
 
 
 def test_files_that_genai_names_keep_their_names(hub, quick, tmp_path):
