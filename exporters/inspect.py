@@ -9,6 +9,7 @@ from toolkit.graph.contract import DOMAIN
 from toolkit.graph.files import model_nbytes
 from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
+from toolkit.graph.store import stored_as
 from toolkit.graph.tables import find_tables
 
 
@@ -86,8 +87,8 @@ def inspect_model(path: Path) -> Inspection:
         Part(
             name,
             tuple(int(dim) for dim in tensor.shape.numpy()),
-            tensor.dtype.name,
-            tensor.nbytes,
+            tensor.dtype.name if (held := stored_as(value)) is None else held.form.split(",")[0],
+            tensor.nbytes if held is None else held.nbytes,
             tuple(_label(node) for node, _ in value.uses()),
         )
         for name, value in model.graph.initializers.items()

@@ -73,3 +73,19 @@ def test_what_is_no_model_is_refused(tmp_path):
     for name in ("m.onnx", "missing.onnx"):
         with pytest.raises(InputError, match=r"give an \.onnx file"):
             inspect_model(tmp_path / name)
+
+
+def test_a_table_that_is_computed_counts_as_it_is_stored(graph, tmp_path):
+    """Bytes times a scale for all rows, as some quantizers write them."""
+    model = graph(
+        "(int64[b,s] ids) => (float[b,s,8] y)",
+        "f = Cast<to = 1>(bytes) t = Mul(f, scale) y = Gather(t, ids)",
+        bytes=np.ones((500, 8), np.int8),
+        scale=np.full(8, 0.5, np.float32),
+    )
+    ir.save(model, tmp_path / "m.onnx")
+    found = inspect_model(tmp_path / "m.onnx")
+    (table,) = found.tables
+    assert (table.nbytes, table.form) == (500 * 8 + 8 * 4, "int8, Cast, Mul")
+    assert (found.parts[0].nbytes, found.parts[0].dtype) == (4032, "int8")
+    assert 0 < found.graph_bytes < found.model_bytes - 4032

@@ -17,7 +17,7 @@ from .load import load_graph
 from .plain_nodes import ends_in_one, is_matrix, squeezed, turned
 from .plain_products import einsum_head, one_hot, table_first
 from .rows import IDS_AT_ONCE, looked_up, stored_matrix
-from .store import store_number, store_numbers, store_once
+from .store import store_computed, store_number, store_numbers
 
 _OWN = "ai.lighttoken"  # functions that stay one node
 _LAYER_NORM = 17  # the opset that has LayerNormalization
@@ -150,7 +150,9 @@ def _computed_table(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
     kind = type_of(table) or ir.DataType.FLOAT
     if values.ndim != 2 or kind not in FLOATS:
         return None
-    held = store_once(graph, f"{table.name}.computed", values.astype(kind.numpy()))
+    held = store_computed(
+        graph, f"{table.name}.computed", values.astype(kind.numpy()), _makers(table)
+    )
     return [ir.node("Gather", [held, node.inputs[1]])]
 
 
@@ -177,7 +179,7 @@ def _scaled_rows(graph: ir.Graph, node: ir.Node) -> list[ir.Node] | None:
         table[start : start + IDS_AT_ONCE] = rows
     kind = type_of(node.outputs[0]) or ir.DataType.FLOAT
     name = f"{gathers[0].inputs[0].name if gathers[0].inputs[0] else node.name}.scaled"
-    held = store_once(graph, name, table.astype(kind.numpy()))
+    held = store_computed(graph, name, table.astype(kind.numpy()), _makers(node.outputs[0]))
     return [ir.node("Gather", [held, ids])]
 
 
@@ -229,6 +231,19 @@ def _by_gathered_scales(node: ir.Node) -> bool:
     return (
         dequantizes(node) and fixed is not None and constant(fixed) is None and axis in (-1, 0, 1)
     )
+
+
+def _makers(value: ir.Value | None) -> list[ir.Node]:
+    """The nodes that ``value`` is made by, from it up to stored tensors and ids."""
+    found: list[ir.Node] = []
+    left = [value]
+    while left:
+        here = left.pop(0)
+        node = None if here is None or constant(here) is not None else here.producer()
+        if node is not None and node not in found:
+            found.append(node)
+            left += node.inputs[:1] if is_op(node, "Gather") else node.inputs
+    return found
 
 
 def _is_fixed(value: ir.Value | None) -> bool:

@@ -21,6 +21,7 @@ from .forms import (
 )
 from .gathers import is_row_gather
 from .ids import INTEGERS, ids_input, what_stops
+from .store import stored_as
 
 # Of several tables, those worth packing: with fewer rows codebooks of 256 entries take more than
 # the rows do, and a table of a hundredth of the largest decides nothing.
@@ -114,7 +115,9 @@ class TableUse:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the table as stored in the graph, scales and zero points included."""
+        """Bytes of the table as stored in the file, scales and zero points included."""
+        if (computed := stored_as(self.value)) is not None:
+            return computed.nbytes
         held = {value for node in self.readers for value in node.inputs if value is not None}
         tensors = [constant(value) for value in held - {self.lookups[0].ids}]
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
@@ -122,6 +125,8 @@ class TableUse:
     @property
     def form(self) -> str:
         """How it is stored, for people: ``float16``, ``uint8, DequantizeLinear``."""
+        if (computed := stored_as(self.value)) is not None:
+            return computed.form
         tensor = constant(self.value)
         assert tensor is not None
         through = [node.op_type for node in self.readers if not is_op(node, "Gather", "Reshape")]
