@@ -59,7 +59,7 @@ def shrink_weights(
     - int8: products with weights become MatMulInteger on activations scaled as they come
       (onnxruntime's dynamic quantization, a scale for each column of weights).
     - int4: products with weights become MatMulNBits, rounded by what they do to outputs
-      (``toolkit.rounding.round_by_outputs``).
+      (``toolkit.rounding.round_by_outputs``); those in branches to nearest.
 
     With int8 and int4 the other tables that are looked up (positions, types) hold bytes.
 
@@ -144,7 +144,13 @@ def nothing_left() -> InputError:
 def _calibrate(path: Path, products: list[Product], inputs: Inputs) -> Iterator[SecondMoments]:
     if not inputs.ids_inputs:  # a model of sound or images: nothing to feed is known
         return iter(())
-    widths = {str(product.inputs.name): product.shape[1] for product in products}
+    # What a branch makes cannot be asked for from outside: its products are rounded to nearest.
+    made = {output.name for node in ir.load(path).graph for output in node.outputs}
+    widths = {
+        str(product.inputs.name): product.shape[1]
+        for product in products
+        if product.inputs.name in made
+    }
     return second_moments(
         path, widths, inputs.ids_inputs, inputs.importance, text=inputs.text, seed=inputs.seed
     )
@@ -190,13 +196,16 @@ def _to_int8(path: Path, work: Path, kept: frozenset[str]) -> Path:
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 use_external_data_format=True,
-                extra_options={"MatMulConstBOnly": True},
+                extra_options={"MatMulConstBOnly": True, "EnableSubgraph": True},
             )
         except Exception as error:  # whatever the quantizer stumbles over
             raise InputError(
                 f"onnxruntime cannot turn the model into int8 ({reason(error)}); use --weights int4"
             ) from error
-    return work / "dynamic.onnx"
+    written = work / "dynamic.onnx"
+    if not any(node.op_type == "MatMulInteger" for node in ir.load(written).graph.all_nodes()):
+        raise InputError("onnxruntime left every product as it was with int8; use --weights int4")
+    return written
 
 
 def _save(model: ir.Model, work: Path, name: str) -> Path:

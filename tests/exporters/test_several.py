@@ -142,6 +142,22 @@ def rows_of(path):
 
 @needs_optimum
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_weights_of_both_files_become_smaller(exported, quick, tmp_path, weights):
+    """Those in the decoder's branches too."""
+    source, _ = exported("WhisperForConditionalGeneration")
+    manifest = export(
+        str(source), tmp_path / "out", Budget(ratio=8), options=quick(weights=weights)
+    )
+    word = {"int8": "MatMulInteger", "int4": "MatMulNBits"}[weights]
+    for name in (manifest.model, manifest.further[0].model):
+        graph = ir.load(tmp_path / "out" / name).graph
+        assert word in {node.op_type for node in graph.all_nodes()}
+    assert manifest.body == weights
+
+
+@needs_optimum
+@pytest.mark.filterwarnings("ignore")
 def test_a_folder_of_such_files_is_a_source_too(folder, quick, tmp_path):
     from optimum.exporters.onnx import main_export
 
