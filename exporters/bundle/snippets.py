@@ -4,7 +4,7 @@ there."""
 import json
 from pathlib import PurePosixPath
 
-from toolkit.bundle.generation import GENAI_CONFIG
+from toolkit.bundle.generation import GENAI_CONFIG, GENERATION_CONFIG
 from toolkit.bundle.late_interaction import keeps_token_vectors
 from toolkit.bundle.manifest import Manifest
 
@@ -122,7 +122,7 @@ With [optimum](https://huggingface.co/docs/optimum-onnx) (`pip install optimum-o
 
 ```python
 from optimum.onnxruntime import ORTModelForSeq2SeqLM
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer{settings}
 
 tokenizer = AutoTokenizer.from_pretrained(".")
 model = ORTModelForSeq2SeqLM.from_pretrained("."{place})
@@ -139,7 +139,7 @@ from samples at {rate:,} a second:
 ```python
 import numpy as np
 from optimum.onnxruntime import ORTModelForSpeechSeq2Seq
-from transformers import AutoFeatureExtractor, AutoTokenizer
+from transformers import AutoFeatureExtractor, AutoTokenizer{settings}
 
 features = AutoFeatureExtractor.from_pretrained(".")
 tokenizer = AutoTokenizer.from_pretrained(".")
@@ -268,12 +268,16 @@ def _of_several_files(manifest: Manifest) -> list[str]:
     """Of an encoder and a decoder, which optimum's classes open together."""
     above = str(PurePosixPath(manifest.model).parent)
     place = "" if above == "." else f", subfolder={json.dumps(above)}"
+    settings = ""
+    if place and GENERATION_CONFIG in manifest.files:  # optimum looks for it in the sub-folder
+        place += ', generation_config=GenerationConfig.from_pretrained(".")'
+        settings = ", GenerationConfig"
     speech = manifest.task == SPEECH
     texts = json.dumps(["speech.wav"] if speech else ["A cat sleeps by the river."])
     program = _SPEECH if speech else _TEXT_TO_TEXT
     return [
         _PIPELINE.format(texts=texts),
-        program.format(texts=texts, place=place, rate=_RATE),
+        program.format(texts=texts, place=place, settings=settings, rate=_RATE),
         _SESSION.format(model=manifest.model),
     ]
 

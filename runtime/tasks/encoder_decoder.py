@@ -12,6 +12,7 @@ from typing import Any
 import onnxruntime
 
 from toolkit.audio import read_audio
+from toolkit.bundle.generation import GENERATION_CONFIG
 from toolkit.bundle.manifest import Manifest
 from toolkit.errors import FormatError, InputError
 from toolkit.extras import require
@@ -184,12 +185,23 @@ def _open(
             return kind.from_pretrained(
                 folder,
                 subfolder=str(PurePosixPath(manifest.model).parent).strip("."),
+                generation_config=_generation_config(folder),
                 provider=names[0],
                 session_options=options,
                 local_files_only=True,
             )
     except Exception as error:  # whatever optimum and onnxruntime raise
         raise FormatError(f"optimum cannot open {folder}: {reason(error)}") from error
+
+
+def _generation_config(folder: Path) -> Any:
+    """What the model's own file says of writing, which optimum looks for beside the .onnx files;
+    None leaves it to optimum."""
+    from transformers import GenerationConfig
+
+    if not (folder / GENERATION_CONFIG).is_file():
+        return None
+    return GenerationConfig.from_pretrained(folder, local_files_only=True)
 
 
 def _part(kind: Any, folder: Path) -> Any:

@@ -170,7 +170,8 @@ def test_the_cards_own_program(bundle, monkeypatch, architecture):
     assert text.split()[0].startswith("w")
 
 
-def test_the_structure_of_transformers_js(folder, quick, tmp_path):
+def test_the_structure_of_transformers_js(folder, quick, monkeypatch, tmp_path):
+    """Whose files are in a sub-folder, where optimum looks for the settings of writing too."""
     source = folder("BartForConditionalGeneration")
     options = quick(with_past=True, structure="transformers-js")
     manifest = export(str(source), tmp_path / "out", Budget(ratio=3), options=options)
@@ -178,5 +179,17 @@ def test_the_structure_of_transformers_js(folder, quick, tmp_path):
     names = {path.name for path in (tmp_path / "out" / "onnx").iterdir()}
     both = ("encoder_model.onnx", "decoder_model_merged.onnx")
     assert names == {*both, *(f"{name}_data" for name in both)}
-    (text,) = open_pipeline(tmp_path / "out")(["w1 w2 w3"])
-    assert text
+    settings = tmp_path / "out" / "generation_config.json"
+    told = json.loads(settings.read_text()) | {"min_new_tokens": 7, "max_length": 9}
+    settings.write_text(json.dumps(told))
+    pipeline = open_pipeline(tmp_path / "out", verify=False)
+    assert pipeline.model.generation_config.min_new_tokens == 7
+    (text,) = pipeline(["w1 w2 w3"])
+    assert 5 < len(text.split()) < 9
+    card = (tmp_path / "out" / "README.md").read_text()
+    programs = [part.split("```")[0] for part in card.split("```python\n")[1:]]
+    (program,) = [each for each in programs if "optimum" in each]
+    monkeypatch.chdir(tmp_path / "out")
+    scope = {}
+    exec(program, scope)
+    assert scope["model"].generation_config.max_length == 9
