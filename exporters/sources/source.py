@@ -105,6 +105,14 @@ def _table_of(folder: Path, source: str) -> SourceTable:
 ORIGINAL = "original"  # the folder of what is exported, below the one that is given
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json", *HUB_PATTERNS]
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack")
+_OTHER_FORMATS = {
+    ".gguf": "a file of llama.cpp, rounded already",
+    ".tflite": "a model of LiteRT",
+    ".mlmodel": "a model of Core ML",
+    ".engine": "an engine of TensorRT",
+    ".pte": "a program of ExecuTorch",
+}
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,7 @@ def load_source(
     """
     path = Path(source).expanduser()
     if path.is_file():
+        _check_kind(path)
         return _from_onnx(path, work, with_past)
     if path.is_dir():
         found = Source(path.name, "folder", "")
@@ -158,6 +167,15 @@ def load_source(
         path = find_folder(source, revision, code=trust_remote_code)
         found = Source(source, "hub", "", revision)
     return _from_folder(path, found, work, exporter, trust_remote_code, with_past)
+
+
+def _check_kind(path: Path) -> None:
+    """Raise InputError for files that people have of a model and that hold no graph."""
+    if path.suffix in _WEIGHT_FILES:
+        raise InputError(f"{path} holds weights alone; give the folder that it is in")
+    if path.suffix in _OTHER_FORMATS:
+        kind = _OTHER_FORMATS[path.suffix]
+        raise InputError(f"{path} is {kind}; give the model folder or .onnx file it was made from")
 
 
 def find_folder(source: str, revision: str | None = None, *, code: bool = False) -> Path:

@@ -135,6 +135,21 @@ def test_a_folder_without_config_is_refused(tmp_path):
     refused(tmp_path, tmp_path / "w", r"holds no config\.json; give the folder")
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("model.safetensors", "holds weights alone; give the folder that it is in"),
+        ("model.gguf", r"llama\.cpp, rounded already; give the model folder or \.onnx file"),
+        ("model.tflite", "is a model of LiteRT"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path, name, told):
+    (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(InputError, match=told) as error:
+        load_source(str(tmp_path / name), tmp_path / "work")
+    assert "\n" not in str(error.value)
+
+
 def test_damaged_weights_are_refused(tiny_folder, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder("BertModel"), folder)
