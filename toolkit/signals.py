@@ -1,10 +1,11 @@
 """Signals that end a process: they become an exception, and wait while something is cleaned up."""
 
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has the last
@@ -39,6 +40,10 @@ def raise_on_signals() -> None:
         first[0] = now
         raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
+    # Python tries folders for temporary files out by a file of its own, once, and does not expect
+    # an exception while it is there.
+    with suppress(OSError):
+        tempfile.gettempdir()
     first[0] += time.monotonic()
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:

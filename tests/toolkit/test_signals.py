@@ -1,5 +1,6 @@
 import os
 import signal
+import tempfile
 import threading
 
 import pytest
@@ -73,3 +74,13 @@ def test_another_thread_just_runs():
     thread.start()
     thread.join()
     assert done == [thread]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_the_folder_for_temporary_files_is_known_before_signals_raise(monkeypatch, tmp_path):
+    """Python finds it by writing a file there, which an exception would leave behind."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    raise_on_signals()
+    assert tempfile.tempdir == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
