@@ -123,10 +123,13 @@ class Launcher:
         """What it prints on stdout and stderr, its RSS over time, and whether it took too long."""
         watcher = Watch(process.pid) if watch else None
         timer = threading.Timer(self._timeout_s, process.kill)
-        timer.start()
-        if watcher is not None:
-            watcher.start()
+        timer.daemon = (
+            True  # a signal may come between any two lines: it never holds the process up
+        )
         try:
+            timer.start()
+            if watcher is not None:
+                watcher.start()
             stdout, stderr = process.communicate(job.to_json())
         finally:
             overdue = not timer.is_alive()

@@ -64,7 +64,8 @@ class Watch:
     def stop(self) -> None:
         """Stop sampling; the samples stay."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
 
     def _sample(self) -> None:
         read = _reader(self._pid)
