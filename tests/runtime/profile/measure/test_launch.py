@@ -20,7 +20,7 @@ class AnyJob:
 
 @pytest.mark.parametrize("of", [threading.Timer, launch.Watch])
 def test_a_signal_before_the_answer_holds_nothing_up(monkeypatch, of):
-    """Not the timer either, which kills what takes too long: Python waits for threads at its end."""
+    """Nor does the timer, which kills what takes too long: Python waits for threads at its end."""
     start = of.start
 
     def interrupted(self):
