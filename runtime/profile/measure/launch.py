@@ -123,9 +123,7 @@ class Launcher:
         """What it prints on stdout and stderr, its RSS over time, and whether it took too long."""
         watcher = Watch(process.pid) if watch else None
         timer = threading.Timer(self._timeout_s, process.kill)
-        timer.daemon = (
-            True  # a signal may come between any two lines: it never holds the process up
-        )
+        timer.daemon = True  # a signal may come between any two lines, and Python waits for others
         try:
             timer.start()
             if watcher is not None:
