@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _KEY = "quantization_config"
 _METHODS = ("fp8", "compressed-tensors", "fbgemm_fp8")
 _SCALES = ("_scale_inv", "_scale")  # behind the weight's name; both are multiplied by
-_OTHERS = ("input_scale", "output_scale", "k_scale", "v_scale", "_zero_point", "_shape", "_g_idx")
+_OTHERS = ("input_scale", "output_scale", "k_scale", "v_scale", "_shape", "_g_idx")
+_ZERO = "_zero_point"
 _BLOCK = [128, 128]
 _INDEX = "model.safetensors.index.json"
 
@@ -103,7 +104,12 @@ def _plain(
                 f"{path.name} holds {name}, several numbers to a byte; give the model that it was "
                 "made from"
             )
-        if name.endswith(_OTHERS):
+        if name.endswith(_ZERO) and held.get_tensor(name).any():
+            raise InputError(
+                f"{path.name} holds {name}, zero points, which are not known here; give the model "
+                "that it was made from"
+            )
+        if name.endswith((*_OTHERS, _ZERO)):
             continue
         values = held.get_tensor(name)
         scale = next((f"{name}{end}" for end in _SCALES if f"{name}{end}" in names), None)

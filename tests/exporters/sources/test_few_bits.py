@@ -144,3 +144,16 @@ def test_such_a_model_is_exported(decoder_folder, quick, tmp_path):
     table = read_table(str(folder)).values
     before = read_table(str(source)).values
     np.testing.assert_allclose(table, before, rtol=2**-8)
+
+
+def test_zero_points_are_refused_where_they_are_not_zero(tmp_path):
+    def checkpoint(name, zero):
+        values = torch.arange(-12, 12, dtype=torch.int8).reshape(6, 4)
+        points = torch.full((6, 1), zero, dtype=torch.int8)
+        tensors = {"a.weight": values, "a.weight_scale": torch.full((6, 1), 0.5)}
+        settings = {"quant_method": "compressed-tensors"}
+        return folder_of(tmp_path / name, tensors | {"a.weight_zero_point": points}, settings)
+
+    assert set(converted(checkpoint("even", 0), tmp_path)) == {"a.weight"}
+    with pytest.raises(InputError, match="zero points, which are not known here"):
+        in_floats(checkpoint("uneven", 3), tmp_path / "other")
