@@ -272,14 +272,11 @@ def _tables(manifest: Manifest) -> str:
         ratio = f"{table.dense_bytes / table.bytes:.1f}x"
         lines.append(f"| {name} | {before} | {_mega(table.bytes)} | {ratio} |")
     for further in manifest.further:
-        for table in further.tables:
+        for table in (*further.tables, *further.heads):
+            kind = "output head" if isinstance(table, StoredHead) else "table"
             ratio = f"{table.dense_bytes / table.bytes:.1f}x"
             before, after = _mega(table.dense_bytes), _mega(table.bytes)
-            lines.append(f"| table in `{further.model}` | {before} | {after} | {ratio} |")
-        for head in further.heads:
-            ratio = f"{head.dense_bytes / head.bytes:.1f}x"
-            before, after = _mega(head.dense_bytes), _mega(head.bytes)
-            lines.append(f"| output head in `{further.model}` | {before} | {after} | {ratio} |")
+            lines.append(f"| {kind} in `{further.model}` | {before} | {after} | {ratio} |")
     return "\n".join(lines)
 
 

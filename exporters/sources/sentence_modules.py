@@ -1,13 +1,13 @@
 """What sentence-transformers does after the transformer: modules.json and the folders it names."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from toolkit.bundle.dense import WEIGHTS
 from toolkit.bundle.late_interaction import ARCHITECTURE, COLBERT, is_late_interaction
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
+from toolkit.links import leads_out
 
 from .folder_files import CONFIG, MODULES
 from .settings import Settings
@@ -67,7 +67,7 @@ def read_modules(settings: Settings) -> SentenceModules:
         return _without_modules(settings)
     folders = [folder for kind, folder in modules if kind != "Transformer" and folder]
     for folder in folders:
-        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+        if leads_out(folder):
             raise InputError(
                 f"{settings.folder / MODULES} leads out of its folder, to {folder}; download the "
                 "model again"

@@ -8,11 +8,12 @@ decoder takes these rows, and further files encode images or sound. And what a
 ``genai_config.json`` names.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.errors import InputError
 from toolkit.json_files import read_json
+from toolkit.links import leads_out
 
 TEXT_TO_TEXT, SPEECH = "text2text-generation", "automatic-speech-recognition"
 IMAGE_TEXT = "image-text-to-text"
@@ -111,6 +112,6 @@ def _parts(folder: Path) -> dict[str, str]:
         if isinstance(part, dict) and isinstance(part.get("filename"), str)
     }
     for name in found.values():
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+        if leads_out(name) or "\\" in name:
             raise InputError(f"{path} names {name!r}, which leads out of its folder; repair it")
     return found

@@ -5,7 +5,7 @@ StaticEmbedding. No exporter knows them; the graph is written here, with the mea
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from toolkit.bundle.dense import WEIGHTS, read_tensors
 from toolkit.errors import InputError
+from toolkit.links import leads_out
 
 from .facts import CONFIG, TOKENIZER, Facts, read_json
 from .folder_files import MODULES
@@ -59,7 +61,7 @@ class StaticModel:
     """What such a folder holds.
 
     Attributes:
-        vectors: float [R, d].
+        vectors: float32 [R, d].
         tokenizer: its tokenizer.json.
         normalize: vectors of texts have unit length.
         max_length: tokens that a text is cut to; None for no limit.
@@ -92,8 +94,8 @@ def read_static(folder: Path) -> StaticModel | None:
     if config.get("model_type") == _TYPE:
         place, own = folder, True
     elif _MODULE in kinds:
-        place, own = folder / kinds.pop(_MODULE), config.get("model_type") == _TYPE
-        if ".." in place.relative_to(folder).parts:
+        place, own = folder / kinds[_MODULE], False
+        if leads_out(kinds[_MODULE]):
             raise InputError(
                 f"{folder / MODULES} leads out of its folder; download the model again"
             )
@@ -113,7 +115,7 @@ def read_static(folder: Path) -> StaticModel | None:
     mapping = tensors.get("mapping")
     limit = config.get("max_length", _LENGTH) if own else None
     return StaticModel(
-        vectors=found,
+        vectors=np.asarray(found, np.float32),
         tokenizer=tokenizer,
         normalize=bool(config.get("normalize")) if own else _NORMALIZE in kinds,
         max_length=limit if isinstance(limit, int) and limit > 0 else None,
@@ -139,7 +141,7 @@ def write_static(model: StaticModel, out: Path) -> tuple[Path, Path, Facts]:
     (out / TOKENIZER).write_text(text, encoding="utf-8")
     unknown = _unknown(tokens) if model.skips_unknown else None
     graph = onnx.parser.parse_model(_text(model, unknown))
-    constants: dict[str, NDArray[Any]] = {"embeddings": np.asarray(model.vectors, np.float32)}
+    constants: dict[str, NDArray[Any]] = {"embeddings": model.vectors}
     if model.mapping is not None:
         constants["mapping"] = model.mapping
     if model.weights is not None:
@@ -148,8 +150,8 @@ def write_static(model: StaticModel, out: Path) -> tuple[Path, Path, Facts]:
         graph.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
     path = out / "model.onnx"
     ir.save(ir.from_proto(graph), path, external_data="model.onnx.data")
-    facts = Facts("feature-extraction", None, None, model.max_length, (TOKENIZER,))
-    return path, out, replace(facts, notes=model.notes)
+    task, assets = "feature-extraction", (TOKENIZER,)
+    return path, out, Facts(task, None, None, model.max_length, assets, notes=model.notes)
 
 
 def _text(model: StaticModel, unknown: int | None) -> str:
@@ -189,18 +191,7 @@ def _unknown(tokens: dict[str, Any]) -> int | None:
 
 
 def _tensors(place: Path) -> dict[str, NDArray[Any]]:
-    """All that a folder's weights hold, floats of any type as float32."""
-    import torch
-    from safetensors.torch import load_file
-
-    safe, pickled = place / "model.safetensors", place / "pytorch_model.bin"
-    if safe.is_file():
-        held = load_file(safe)
-    elif pickled.is_file():
-        held = torch.load(pickled, weights_only=True, map_location="cpu")
-    else:
-        raise InputError(f"{place} holds no {safe.name}; download the model again")
-    return {
-        name: (values.float() if values.is_floating_point() else values).numpy()
-        for name, values in held.items()
-    }
+    """All that a folder's weights hold."""
+    if not any((place / name).is_file() for name in WEIGHTS):
+        raise InputError(f"{place} holds no {WEIGHTS[0]}; download the model again")
+    return read_tensors(place)

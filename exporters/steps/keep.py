@@ -43,7 +43,9 @@ def keep(other: Export) -> None:
         return
     with told():
         written = difference_of(other.model_path, other.weights_path, "", {}, samples=samples)
-        lost = difference_of(other.model_path, original, "", {}, samples=samples)
+        lost = written
+        if other.weights_path != original:
+            lost = difference_of(other.model_path, original, "", {}, samples=samples)
     refuse(other.structure.model, written.largest, TOLERANCE * max(1.0, written.scale))
     other.parity = Parity(lookup=0.0, rewrite=written.largest, compression=lost.largest)
 
@@ -74,15 +76,15 @@ def made_up(model: Path) -> Samples:
     """
     with told():
         inputs = describe(cpu_session(model).get_inputs())
-        refused: CheckError | None = None
-        for texts, length, cached in _SIZES:
-            feeds = _drawn(inputs, texts, length, cached)
-            try:
-                with told():
-                    try_out(model, "", {}, feeds)
-                return feeds
-            except CheckError as error:
-                refused = refused or error
+    refused: CheckError | None = None
+    for texts, length, cached in _SIZES:
+        feeds = _drawn(inputs, texts, length, cached)
+        try:
+            with told():
+                try_out(model, "", {}, feeds)
+            return feeds
+        except CheckError as error:
+            refused = refused or error
     assert refused is not None
     raise refused
 

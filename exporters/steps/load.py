@@ -5,7 +5,6 @@ from dataclasses import replace
 from toolkit import Budget
 from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO
 from toolkit.errors import InputError
-from toolkit.graph.own_heads import OwnHead
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_tables
@@ -71,21 +70,10 @@ def load(state: Export, report: Report) -> None:
     if state.not_here:
         _say_rows_alone(state)
     state.stored = {table.name: table for table in state.tables}
-    state.own_heads = _own_heads(state)
-
-
-def _own_heads(state: Export) -> list[OwnHead]:
-    """Of the first file; a size that was asked for may be that of another file's head.
-
-    Raises:
-        InputError: a size was asked for, and no file has such a head.
-    """
-    any_size = replace(state.options, head_ratio=None, head_bytes=None)
-    found = choose_own_heads(state.model.graph, any_size)
     state.others = begin_others(state)
-    if not found and not any(other.own_heads for other in state.others):
-        choose_own_heads(state.model.graph, state.options)  # says why there is none
-    return found
+    if any(other.own_heads for other in state.others):  # whose size may be the one asked for
+        options = replace(options, head_ratio=None, head_bytes=None)
+    state.own_heads = choose_own_heads(state.model.graph, options)
 
 
 def _say_what_stays(state: Export) -> None:

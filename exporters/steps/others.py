@@ -16,7 +16,6 @@ from toolkit.graph.files import model_nbytes
 from toolkit.graph.own_heads import OwnHead, head_values
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
-from toolkit.graph.tables import find_token_table
 from toolkit.progress import part
 
 from ..passes.packed_layers import check_opset
@@ -83,6 +82,8 @@ def _begin(state: Export, path: Path, values: NDArray[np.floating]) -> Export:
         other.tables = choose_tables(other.model.graph, None, options.all_tables)
         for table in other.tables:
             check_goes(table)
+        only = len(other.tables) == 1
+        other.repeats = only and np.array_equal(table_values(other.tables[0]), values)
         other.not_here = check_runs(path, other.tables, None)
     other.own_heads = choose_own_heads(other.model.graph, options)
     other.shared = frozenset(own.name for own in other.own_heads if _holds(own, values))
@@ -137,7 +138,7 @@ def pack_others(state: Export, report: Report) -> None:
 def _pack(other: Export, first: Export, report: Report) -> None:
     other.statistics = first.statistics
     other.embeddings = []
-    if other.tables and _is_same(other, first):
+    if other.repeats:
         other.embeddings = [first.embeddings[0]]
     elif other.tables:
         compress_tables(other, report)
@@ -149,14 +150,6 @@ def _pack(other: Export, first: Export, report: Report) -> None:
             shrink_alone(other)
     rewrite(other, report)
     verify(other, report)
-
-
-def _is_same(other: Export, first: Export) -> bool:
-    """Whether its one table is the first file's."""
-    own = other.tables[0]
-    known = find_token_table(load_plain(first.loaded.path).graph, first.tables[0].name)
-    same = len(other.tables) == 1 and (own.rows, own.width) == (known.rows, known.width)
-    return same and np.array_equal(table_values(own), table_values(known))
 
 
 def described(other: Export) -> FurtherModel:

@@ -62,6 +62,7 @@ class Export:
         exact: rows of the token table that stay as they are, by the table's name.
         embeddings: a packed table for each of ``tables``.
         head_embeddings: and for each of ``own_heads``.
+        repeats: this file's one table is the model's first.
         shared: output heads of this file that hold the values of the model's first table.
         healed: what healing gained, if it was asked for.
         rounded: matrices of few bits as healing left them; none without it.
@@ -98,6 +99,7 @@ class Export:
     exact: dict[str, ExactRows] = field(default_factory=dict)
     embeddings: list[CompressedEmbedding] = field(init=False)
     head_embeddings: list[CompressedEmbedding] = field(default_factory=list)
+    repeats: bool = False
     shared: frozenset[str] = frozenset()
     healed: Healed | None = None
     rounded: tuple[GroupedWeight, ...] = ()

@@ -108,9 +108,7 @@ def _check(
     tolerance = max(looked_up or [_of_heads(before.graph)])
     lookup, decoded = 0.0, {}
     for table in tables:
-        values, difference, largest = compare_rows(before, after, uses[table.name], table)
-        limit = tolerance_of(uses[table.name]) * max(1.0, largest)
-        refuse("the decode graph and lookup()", difference, limit)
+        values, difference = compare_rows(before, after, uses[table.name], table)
         lookup, decoded[table.name] = max(lookup, difference), values
     ids_input = uses[tables[0].name].ids_input if tables else ""
     rows = _valid_ids(uses.values())

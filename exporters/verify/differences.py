@@ -22,13 +22,13 @@ from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.errors import LightTokenError
 from toolkit.ort import cpu_session
 
+from ..sources.merged import USE_CACHE
 from .samples import Samples, fit_samples
 
 _FEW = 1e-3  # of outputs, that may differ by a step where activations are rounded
 _SHAPES = ((1, 8), (3, 21))  # batch and length; neither is what the exporters trace with
 _MASK = "attention_mask"
 _KNOWN = (*NOT_IDS, LOGITS_TO_KEEP)  # inputs of integers whose zeros mean something
-_BRANCH = "use_cache_branch"  # chooses one of the two decoders that optimum merges
 _ENCODED = ("encoder_hidden_states", ".encoder.")  # in names of what an encoder gave
 
 
@@ -143,8 +143,8 @@ class _Call:
         for name, values in feeds.items() if self.others else ():
             if values.dtype.kind == "i" and not values.any() and name not in _KNOWN:
                 values[...] = self.others
-        if _BRANCH in feeds:
-            feeds[_BRANCH][:] = self.branch
+        if USE_CACHE in feeds:
+            feeds[USE_CACHE][:] = self.branch
         for name, values in feeds.items():
             if values.dtype.kind == "f" and any(part in name for part in _ENCODED):
                 draws = np.random.default_rng(crc32(name.encode()))  # the same for both models

@@ -35,9 +35,7 @@ def check_rows_alone(compressed: Path, original: Path, tables: Sequence[PackedTa
     with told():
         for table in tables:
             use = uses[table.name]
-            rows, difference, largest = compare_rows(before, after, use, table)
-            limit = tolerance_of(use) * max(1.0, largest)
-            refuse("the decode graph and lookup()", difference, limit)
+            rows, difference = compare_rows(before, after, use, table)
             lookup = max(lookup, difference)
             lost = max(lost, max_difference(rows, np.asarray(table_values(use), np.float32)))
     return Parity(lookup=lookup, rewrite=lookup, compression=lost, whole=False)
@@ -45,9 +43,13 @@ def check_rows_alone(compressed: Path, original: Path, tables: Sequence[PackedTa
 
 def compare_rows(
     before: ir.Model, after: ir.Model, use: TableUse, table: PackedTable
-) -> tuple[NDArray[np.float32], float, float]:
-    """The rows that the file decodes [V, d]; their largest difference to ``lookup``, over every id
-    and every place that looks rows up; and the largest value."""
+) -> tuple[NDArray[np.float32], float]:
+    """The rows that the file decodes [V, d], and their largest difference to ``lookup``, over every
+    id and every place that looks rows up.
+
+    Raises:
+        CheckError: the difference is too large.
+    """
     rows = np.empty((use.rows, use.width), np.float32)
     difference, scale = 0.0, 0.0
     functions = tuple(after.functions.values())
@@ -61,7 +63,8 @@ def compare_rows(
                 if some[0] >= 0:
                     rows[some] = got
             check_outside(read, use)
-    return rows, difference, scale
+    refuse("the decode graph and lookup()", difference, tolerance_of(use) * max(1.0, scale))
+    return rows, difference
 
 
 def _in_the_file(before: ir.Graph, after: ir.Graph, lookup: Lookup) -> tuple[ir.Value, ir.Value]:

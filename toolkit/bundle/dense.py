@@ -138,6 +138,16 @@ def _matrix(
 
 def _tensors(folder: Path, only: str | None = None) -> dict[str, Float32]:
     """Every tensor of a folder's weights in float32, or ``only`` that one."""
+    return {name: np.asarray(each, np.float32) for name, each in read_tensors(folder, only).items()}
+
+
+def read_tensors(folder: Path, only: str | None = None) -> dict[str, NDArray[Any]]:
+    """Every tensor of a folder's weights as it is stored, or ``only`` that one.
+
+    Raises:
+        InputError: there are no weights, or they are damaged.
+        MissingDependencyError: the weights are a .bin file, and torch is not installed.
+    """
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise InputError(
@@ -145,7 +155,7 @@ def _tensors(folder: Path, only: str | None = None) -> dict[str, Float32]:
             "copy the model again"
         )
     read = _from_safetensors if path.name == WEIGHTS[0] else _from_torch
-    return {name: np.asarray(value, np.float32) for name, value in read(path, only).items()}
+    return read(path, only)
 
 
 def _from_safetensors(path: Path, only: str | None) -> dict[str, Any]:
@@ -174,4 +184,8 @@ def _from_torch(path: Path, only: str | None) -> dict[str, Any]:
     except Exception as error:  # whatever the file makes of it
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(f"{path} is no file of weights ({reason}); copy it again") from error
-    return {name: held[name].float().numpy() for name in held if only in (None, name)}
+    return {
+        name: (value.float() if value.is_floating_point() else value).numpy()
+        for name, value in held.items()
+        if only in (None, name)
+    }

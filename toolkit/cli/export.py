@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from exporters.options import ExportOptions
-from toolkit.bundle.manifest import Manifest
+from toolkit.bundle.manifest import Manifest, StoredTable
 from toolkit.errors import InputError
 from toolkit.extras import require
 
@@ -130,37 +130,25 @@ def print_export(manifest: Manifest, target: Path) -> None:
     """The same for people."""
     footprint, parity = manifest.footprint, manifest.parity
     table = plain_table("", "before", "after", "")
-    several = len(manifest.tables) > 1
-    for each in manifest.tables:
+
+    def packed(each: StoredTable, name: str, place: str = "") -> None:
         table.add_row(
-            f"{each.name if several else 'token table'}, {each.rows:,} x {each.width}",
+            f"{name}{each.rows:,} x {each.width}{place}",
             size(each.dense_bytes),
             size(each.bytes),
             f"{each.dense_bytes / each.bytes:.1f}x",
         )
+
+    several = len(manifest.tables) > 1
+    for each in manifest.tables:
+        packed(each, f"{each.name if several else 'token table'}, ")
     for head in manifest.heads:
-        name = f"output head {head.name}" if len(manifest.heads) > 1 else "output head"
-        table.add_row(
-            f"{name}, {head.rows:,} x {head.width}",
-            size(head.dense_bytes),
-            size(head.bytes),
-            f"{head.dense_bytes / head.bytes:.1f}x",
-        )
+        packed(head, f"output head {head.name}, " if len(manifest.heads) > 1 else "output head, ")
     for further in manifest.further:
         for each in further.tables:
-            table.add_row(
-                f"{each.rows:,} x {each.width} in {further.model}",
-                size(each.dense_bytes),
-                size(each.bytes),
-                f"{each.dense_bytes / each.bytes:.1f}x",
-            )
-        for each in further.heads:
-            table.add_row(
-                f"output head, {each.rows:,} x {each.width} in {further.model}",
-                size(each.dense_bytes),
-                size(each.bytes),
-                f"{each.dense_bytes / each.bytes:.1f}x",
-            )
+            packed(each, "", f" in {further.model}")
+        for head in further.heads:
+            packed(head, "output head, ", f" in {further.model}")
     files = 1 + len(manifest.further)
     table.add_row(
         "whole model" if files == 1 else f"whole model, {files} files",

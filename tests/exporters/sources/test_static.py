@@ -154,3 +154,15 @@ def test_healing_has_nothing_to_train(vectors, tmp_path, quick):
     with pytest.raises(InputError, match="heal") as error:
         export(str(folder), tmp_path / "out", Budget(ratio=6), options=quick(heal=text))
     assert "\n" not in str(error.value)
+
+
+def test_damaged_weights_and_modules_take_one_line(vectors, tmp_path):
+    folder = save_model2vec(tmp_path / "m2v", {"embeddings": vectors})
+    (folder / "model.safetensors").write_bytes(b"garbage")
+    with pytest.raises(InputError, match="is no safetensors file"):
+        read_static(folder)
+    outside = save_static(tmp_path / "static", vectors)
+    modules = [{"idx": 0, "path": "/etc", "type": "sentence_transformers.models.StaticEmbedding"}]
+    (outside / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(InputError, match="leads out of its folder"):
+        read_static(outside)
