@@ -8,7 +8,7 @@ reads both. Here a user names the model, so that its files are copied to where a
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
@@ -52,12 +52,6 @@ def is_in_folder(path: Path, folder: Path) -> bool:
     blobs = root.parent.parent / "blobs"
     cached = root.parent.name == "snapshots" and real.is_relative_to(blobs)
     return real.is_relative_to(root) or cached
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name that a file gives, relative to its folder, leads out of it on any system."""
-    ways = (PurePosixPath(name), PureWindowsPath(name))
-    return any(way.is_absolute() or ".." in way.parts for way in ways)
 
 
 def _external_files(path: Path) -> Iterator[tuple[Path, Path]]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.errors import InputError
+from toolkit.files import leads_out
 from toolkit.json_files import read_json
-from toolkit.links import leads_out
 
 TEXT_TO_TEXT, SPEECH = "text2text-generation", "automatic-speech-recognition"
 IMAGE_TEXT = "image-text-to-text"

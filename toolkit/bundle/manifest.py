@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import FormatError, InputError
-from ..files import sha256
+from ..files import leads_out, sha256
 from ..json_files import to_dataclass
 from ..owned import entries
 
@@ -322,8 +322,7 @@ def _check_known(data: Any, known: Any, where: str = "manifest") -> None:
 
 def _check_inside(name: str) -> None:
     """A manifest may come from anyone: the model that it names is one of the bundle's own files."""
-    rooted = PurePosixPath(name).is_absolute() or Path(name).is_absolute()
-    if rooted or ".." in Path(name).parts:
+    if leads_out(name):
         raise FormatError(f"its model is {name!r}, outside of the bundle")
 
 

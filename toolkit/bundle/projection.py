@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import leads_out
 from ..json_files import read_json_list
 from .dense import Dense, dense_size, read_dense
 
@@ -21,8 +22,7 @@ def dense_folders(modules: Sequence[Any]) -> tuple[str, ...]:
             if isinstance(module, dict)
             else ("", "")
         )
-        inside = not Path(folder).is_absolute() and ".." not in Path(folder).parts
-        if kind.rsplit(".", 1)[-1] == "Dense" and inside:
+        if kind.rsplit(".", 1)[-1] == "Dense" and not leads_out(folder):
             found.append(folder)
     return tuple(found)
 
