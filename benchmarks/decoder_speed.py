@@ -17,6 +17,7 @@ copy» is their share of what a plain copy of large arrays moves in that time on
 """
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -129,6 +130,8 @@ def other_way(name: str, runtime: str, path: Path, task: Task, step: tuple[float
         told = last_json(done.stdout)
         if done.returncode or "figures" not in told:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            if done.returncode < 0:
+                reason = f"ended by {signal.Signals(-done.returncode).name}"
             raise InputError(f"{name} failed: {reason}")
         figures: Figures = told["figures"]
         for length in task.lengths:
