@@ -107,7 +107,7 @@ def _heard(folder: Path, files: list[Path]) -> Iterator[Given]:
     import transformers
 
     kind: Any = transformers.AutoFeatureExtractor
-    extractor = kind.from_pretrained(folder, local_files_only=True)
+    extractor = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     rate = int(extractor.sampling_rate)
     for path in files:
         yield dict(extractor(read_audio(path, rate), sampling_rate=rate, return_tensors="pt"))
@@ -130,7 +130,7 @@ def _read(folder: Path, lines: list[str]) -> Iterator[Given]:
     import transformers
 
     kind: Any = transformers.AutoTokenizer
-    tokenizer = kind.from_pretrained(folder, local_files_only=True)
+    tokenizer = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     for line in lines:
         yield dict(
             tokenizer(

@@ -13,6 +13,7 @@ from toolkit.bundle.feeds import find_ids_input
 from toolkit.bundle.manifest import Manifest, read_manifest, verify_files
 from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.errors import FormatError, InputError
+from toolkit.graph.files import model_files
 from toolkit.ort import ORT_ERRORS, one_line
 
 from . import native
@@ -126,6 +127,8 @@ def open_session(
             raise FormatError(f"{path} is missing; copy the whole bundle again")
     elif not path.is_file():
         raise InputError(f"{path} is not here; give a bundle folder or an .onnx file")
+    if manifest is None or not verify:
+        model_files(path)  # refuses what names files outside of the model's folder
     options = _options(threads)
     if path.suffix == ".ort":  # mapped whole, its weights used where they lie
         options.add_session_config_entry("session.use_memory_mapped_ort_model", "1")

@@ -6,7 +6,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from .errors import InputError
 from .hidden import Hidden, tidy
@@ -209,9 +209,3 @@ def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name that a file gives, relative to its folder, leads out of it on any system."""
-    ways = (PurePosixPath(name), PureWindowsPath(name))
-    return any(way.is_absolute() or ".." in way.parts for way in ways)

@@ -12,6 +12,7 @@ from pathlib import Path
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Source, read_manifest
 from toolkit.errors import InputError
 from toolkit.files import user_cache, write_aside
+from toolkit.json_files import load_json
 from toolkit.links import without_links
 
 from ..sources.source import load_source
@@ -88,7 +89,7 @@ def _file() -> Path:
 
 def _read() -> dict[str, str]:
     with contextlib.suppress(OSError, ValueError):
-        data = json.loads(_file().read_text(encoding="utf-8"))
+        data = load_json(_file())
         if isinstance(data, dict):
             return {str(key): str(value) for key, value in data.items()}
     return {}

@@ -1,6 +1,5 @@
 """What a tokenizer knows about the frequency of its tokens, without any text."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from toolkit.allocate.importance import zipf_prior
 from toolkit.bundle.generation import CONFIG, GENERATION_CONFIG, ids_of
 from toolkit.errors import InputError
-from toolkit.json_files import read_json
+from toolkit.json_files import load_json, read_json
 
 # Rows that vocabularies keep in reserve: [unused12], <unused12>, <|reserved_special_token_3|>,
 # <extra_id_7>, <madeupword0000>.
@@ -44,7 +43,7 @@ def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] |
     if tokenizer is None or not tokenizer.is_file():
         return None
     try:
-        data = json.loads(tokenizer.read_text(encoding="utf-8"))
+        data = load_json(tokenizer)
         model, added = data.get("model", {}), data.get("added_tokens", [])
         scores = _scores(model)
         special = {int(token["id"]) for token in added if token.get("special")}
@@ -94,7 +93,7 @@ def special_tokens(tokenizer: Path) -> list[int]:
     if not tokenizer.is_file():
         return []
     try:
-        added = json.loads(tokenizer.read_text(encoding="utf-8")).get("added_tokens") or []
+        added = load_json(tokenizer).get("added_tokens") or []
         found = [
             int(token["id"])
             for token in added

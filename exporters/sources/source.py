@@ -17,6 +17,7 @@ from toolkit.graph.own_heads import find_own_heads, head_values
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
+from toolkit.inside import check_links
 from toolkit.links import without_links
 from toolkit.table.matrix import read_matrix
 
@@ -88,7 +89,11 @@ def _table_of(folder: Path, source: str) -> SourceTable:
 
             model = load_model(folder, facts)
         else:
-            model = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+            model = transformers.AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,  # where nothing is said, transformers asks on stdin
+            )
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
@@ -166,6 +171,7 @@ def load_source(
     else:
         path = find_folder(source, revision, code=trust_remote_code)
         found = Source(source, "hub", "", revision)
+    check_links(path)
     return _from_folder(path, found, work, exporter, trust_remote_code, with_past)
 
 
@@ -207,6 +213,8 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     if facts.keeps_token_vectors:
         facts = of_graph(facts, graph, folder)
     genai = path.parent / GENAI_CONFIG
+    check_links(folder, facts.assets)
+    check_links(genai.parent, (genai.name,))
     if "logits" in outputs:
         facts = genai_facts(facts, genai.parent)
     source = Source(path.name, "onnx", sha256(path))

@@ -227,7 +227,11 @@ class _Slow:
             ) from error
         try:
             library: Any = AutoTokenizer  # its methods have no types
-            self._library = library.from_pretrained(str(folder), local_files_only=True)
+            self._library = library.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                trust_remote_code=False,  # where nothing is said, transformers asks on stdin
+            )
         except Exception as error:  # libraries of tokenizers raise whatever they come upon
             self._library = _word_pieces(folder)
             if self._library is None:
@@ -298,4 +302,4 @@ def _word_pieces(folder: Path) -> Any:
     from transformers import BertTokenizerFast
 
     library: Any = BertTokenizerFast
-    return library.from_pretrained(str(folder), local_files_only=True)
+    return library.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)

@@ -1,6 +1,5 @@
 """``lighttoken run``: text in, something a person wants out."""
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ import click
 import numpy as np
 
 from toolkit.errors import InputError
+from toolkit.json_files import parse_json
 
 from .console import err, json_option, no_op_option, out, plain_table, print_json, say
 
@@ -341,7 +341,7 @@ def _with_several(
 def _object(text: str, keys: set[str]) -> dict[str, Any]:
     """A JSON object that has ``keys``; an empty one for anything else."""
     try:
-        entry = json.loads(text)
+        entry = parse_json(text)
     except ValueError:
         return {}
     return entry if isinstance(entry, dict) and keys <= entry.keys() else {}
