@@ -62,7 +62,9 @@ def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
         raise JsonError(f"nested deeper than {_DEEPEST} levels") from error
     except UnicodeEncodeError as error:
         raise JsonError("half of a surrogate pair in a text") from error
-    except ValueError as error:  # no JSON, or no UTF-8
+    except UnicodeDecodeError as error:
+        raise JsonError(f"it is not UTF-8: {error}") from error
+    except ValueError as error:
         raise JsonError(str(error)) from error
     _check_depth(data)
     return data

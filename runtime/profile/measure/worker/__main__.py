@@ -5,7 +5,6 @@ import sys
 from typing import Any
 
 from toolkit.errors import LightTokenError
-from toolkit.json_files import parse_json
 from toolkit.ort import ORT_ERRORS, one_line
 
 from ..job import Job
@@ -23,7 +22,7 @@ MEASURES = {
 
 def main() -> int:
     """Answer one job; the exit status."""
-    job = Job.from_dict(parse_json(sys.stdin.read()))
+    job = Job.from_dict(json.loads(sys.stdin.read()))
     try:
         answer = MEASURES[job.measure](job)
     except LightTokenError as error:

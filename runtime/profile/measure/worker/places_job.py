@@ -1,5 +1,6 @@
 """Which provider takes which node, the time of each node, the memory of onnxruntime's arena."""
 
+import json
 import os
 import re
 import statistics
@@ -12,7 +13,6 @@ from typing import Any
 import onnxruntime as ort
 
 from runtime.tasks.steps import Steps
-from toolkit.json_files import parse_json
 
 from ..job import Job
 from .session import Feeder, open_model, options_of, runtime_name
@@ -40,7 +40,7 @@ def measure(job: Job) -> dict[str, Any]:
         options.profile_file_prefix = str(Path(folder) / "profile")
         session, log = _logged(job, options, Path(folder) / "log", batch, length)
         profile = Path(session.end_profiling()).read_text(encoding="utf-8")
-        facts["profiled"] = _node_times(parse_json(profile))
+        facts["profiled"] = _node_times(json.loads(profile))
         if hasattr(session, "get_provider_graph_assignment_info"):
             facts["assigned"] = [
                 [part.ep_name, [[n.op_type, n.domain, n.name] for n in part.get_nodes()]]
