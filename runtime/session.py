@@ -109,7 +109,9 @@ def open_session(
         threads: threads that one operator may use; None leaves the choice to onnxruntime.
         verify: check size and sha256 of every file of a bundle first.
         op: decode the table by the native kernel, where it is built and the provider is the CPU;
-            else by the function in the file. The values are the same.
+            else by the function in the file. Looked-up rows are the same but for their last bits.
+            A packed output head rounds hidden states to 8 bits in the kernel; the manifest says by
+            how much outputs differ (``parity.kernel``).
 
     Raises:
         InputError: nothing at this path, an unavailable provider, or a bad thread count.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from toolkit.bundle.late_interaction import TOKEN_VECTORS, keeps_token_vectors
-from toolkit.bundle.manifest import Manifest, StoredHead
+from toolkit.bundle.manifest import Manifest, Parity, StoredHead
 
 from ..ops.float_types import CAST_LIKE_OPSET
 from ..targets import TARGETS
@@ -183,7 +183,8 @@ def model_card(
         made=_made(manifest),
         checked=(_CHECKED if parity.whole else _ROWS_ALONE).format(
             rewrite=parity.rewrite, compression=parity.compression
-        ),
+        )
+        + _kernel(parity),
         tables=_tables(manifest),
         body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
         tied=_heads(manifest),
@@ -277,7 +278,19 @@ def _tables(manifest: Manifest) -> str:
             ratio = f"{table.dense_bytes / table.bytes:.1f}x"
             before, after = _mega(table.dense_bytes), _mega(table.bytes)
             lines.append(f"| {kind} in `{further.model}` | {before} | {after} | {ratio} |")
+    footprint = manifest.footprint
+    if footprint.graph_bytes:
+        lines.append(
+            f"| what decodes it, in the graph | | {_mega(footprint.graph_bytes)} | "
+            f"{footprint.ratio_with_graph:.1f}x with it |"
+        )
     return "\n".join(lines)
+
+
+def _kernel(parity: Parity) -> str:
+    if parity.kernel is None:
+        return ""
+    return f"\nWith LightToken's native kernel outputs differ by another {parity.kernel:.2g}."
 
 
 def _mega(count: int) -> str:

@@ -61,7 +61,16 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes. ``embedding_bytes`` counts every tensor that the decode node reads."""
+    """Bytes of tables and of the whole model.
+
+    Attributes:
+        ratio: ``dense_bytes`` over ``embedding_bytes``.
+        embedding_bytes: of every tensor that the packed tables' layers read.
+        dense_bytes: of the tables in float32.
+        graph_bytes: of what decodes them in the model's first file: functions, nodes, and records
+            of their tensors, heads included; 0 in bundles of older versions, which did not count
+            it.
+    """
 
     ratio: float
     bits_per_parameter: float
@@ -70,6 +79,12 @@ class Footprint:
     model_bytes: int
     original_model_bytes: int
     by_part: dict[str, int]
+    graph_bytes: int = 0
+
+    @property
+    def ratio_with_graph(self) -> float:
+        """As ``ratio``, what decodes the tables counted too."""
+        return self.dense_bytes / (self.embedding_bytes + self.graph_bytes)
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,9 @@ class Parity:
         lookup: the graph's decoded rows against ``CompressedEmbedding.lookup``, every token id.
         rewrite: the model's outputs against the original with its table replaced by ``lookup``.
         compression: the model's outputs against the original: the compression error.
+        kernel: the model's outputs with the native kernel against those by the functions in the
+            file; None where no kernel was there to be measured. A look-up differs in its last
+            bits. A packed output head rounds hidden states to 8 bits, which is more.
         whole: False where onnxruntime could not run the whole model as it was exported, for want of
             another provider. ``rewrite`` is then that of the rows again, and ``compression`` the
             rows against the original's.
@@ -88,6 +106,7 @@ class Parity:
     lookup: float
     rewrite: float
     compression: float
+    kernel: float | None = None
     whole: bool = True
 
 
