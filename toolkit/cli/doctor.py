@@ -1,10 +1,13 @@
 """``lighttoken doctor``: what is here, what is missing, and how to get it."""
 
+import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import click
+
+from toolkit import telemetry
 
 from .console import json_option, out, plain_table, print_json, say
 
@@ -84,6 +87,8 @@ def command(as_json: bool) -> int:
     say(f"\nproviders   {', '.join(providers) or 'none'}")
     say(f"exporters   {', '.join(exporters) or 'none'}")
     say(f"kernel      {kernel}")
+    off = os.environ.get(telemetry.VARIABLE) != "0"
+    say(f"telemetry   of onnxruntime {'off' if off else 'on'} ({telemetry.VARIABLE})")
     here = [word for word, missing in places.items() if missing is None]
     say(f"places      {', '.join(here) or 'none'} (lighttoken profile BUNDLE --provider NAME)")
     for word, problem in places.items():
