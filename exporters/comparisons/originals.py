@@ -7,6 +7,7 @@ sha256 of the weights to the source as it was given.
 
 import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Source, read_manifest
@@ -59,10 +60,17 @@ def original_onnx(
     *,
     trust_remote_code: bool = False,
     with_past: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> Path:
     """The model ``given`` as an .onnx file, exported under ``work`` as the bundle's was.
 
-    ``with_past``: a decoder that is exported has a cache; what is ONNX already stays as it is.
+    Args:
+        manifest: the bundle's.
+        given: a folder, a hub id, an .onnx file, or another bundle.
+        work: a folder for what is made.
+        trust_remote_code: run Python code that the model brings.
+        with_past: a decoder that is exported has a cache; what is ONNX already stays as it is.
+        tell: told if it is not the file that the bundle was made from.
 
     Raises:
         InputError: nothing is there, or no exporter takes it.
@@ -72,7 +80,7 @@ def original_onnx(
         return without_links(path / read_manifest(path).model, work)
     is_onnx = path.is_file() or manifest.exporter == "none"
     exporter = manifest.exporter if manifest.exporter != "none" else "auto"
-    return load_source(
+    loaded = load_source(
         given,
         work,
         exporter=exporter,
@@ -80,7 +88,14 @@ def original_onnx(
         trust_remote_code=trust_remote_code,
         # genai makes no decoders without one.
         with_past=exporter == "genai" or (with_past and not is_onnx),
-    ).path
+    )
+    if tell is not None and loaded.source.sha256 != manifest.source.sha256:
+        tell(
+            f"{given} is not what the bundle was made from (its sha256 differs from that of "
+            f"{manifest.source.name}): if it is another model, differences are not the price of "
+            "compression"
+        )
+    return loaded.path
 
 
 def _file() -> Path:

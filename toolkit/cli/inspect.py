@@ -23,9 +23,11 @@ Examples:
 def command(model: Path, top: int, as_json: bool) -> None:
     """Show the largest tensors of MODEL, its token tables, and which nodes use them.
 
-    MODEL is a bundle, or any .onnx file.
+    MODEL is a bundle, or any .onnx file. Of a bundle everything is counted again, and a manifest
+    that says something else is refused.
     """
     from exporters import inspect_model
+    from exporters.inspect import check_figures
 
     manifest = None
     path = model
@@ -34,6 +36,8 @@ def command(model: Path, top: int, as_json: bool) -> None:
         verify_files(model, manifest)
         path = model / manifest.model
     found = inspect_model(path)
+    if manifest is not None:
+        check_figures(manifest, found)
     if as_json:
         data = asdict(found)
         data["manifest"] = asdict(manifest) if manifest else None
@@ -49,6 +53,11 @@ def command(model: Path, top: int, as_json: bool) -> None:
             f"{size(footprint.dense_bytes)} -> {size(footprint.embedding_bytes)}, "
             f"{footprint.ratio:.1f}x, {footprint.bits_per_parameter:.2f} bits a parameter",
         )
+        if footprint.graph_bytes:
+            say(
+                f"{size(footprint.graph_bytes)} of the graph decode it: "
+                f"{footprint.ratio_with_graph:.1f}x with them"
+            )
         for head in manifest.heads:
             bits = 8 * head.bytes / (head.rows * head.width)
             say(

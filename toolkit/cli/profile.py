@@ -182,7 +182,12 @@ def command(
     manifest = None if bundle.is_file() else read_manifest(bundle)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
         others = files_beside(
-            manifest, against, original, Path(work), trust_remote_code=trust_remote_code
+            manifest,
+            against,
+            original,
+            Path(work),
+            trust_remote_code=trust_remote_code,
+            tell=lambda line: err.print(line, markup=False),
         )
         if manifest is not None and not others:
             err.print("the original is not known on this machine; --original adds it")
