@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 FUZZ_RUNS ?= 20000
+FUZZ_CLI_RUNS ?= 10000
+KILLS ?= 1000
 ONNXRUNTIMES ?= 1.20.1 1.22.0
 WORKERS ?= 2
 
@@ -9,7 +11,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native test-arm64 test-versions test-matrix test-loads test-browser test-providers coverage check format clean
+.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native test-arm64 test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
@@ -46,6 +48,12 @@ arm64: $(INSTALLED)  ## set up an aarch64 Python for qemu (apt, qemu-user-static
 web: $(INSTALLED)  ## set up onnxruntime-web (npm)
 xnnpack qnn arm64 web:
 	@$(BIN)/lighttoken setup $@
+
+fuzz-cli: $(INSTALLED)  ## run random command lines over damaged files, FUZZ_CLI_RUNS of them
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.cli.run --runs $(FUZZ_CLI_RUNS)
+
+kills: $(INSTALLED)  ## kill verbs at random moments, KILLS times, and look at what they leave
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.cli.kills --runs $(KILLS)
 
 test-arm64: arm64  ## run the kernel in an aarch64 onnxruntime under qemu
 	@$(BIN)/python -m pytest tests/integration/native/test_arm64.py -m slow -rs

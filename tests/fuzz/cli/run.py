@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many")
     asked = parser.parse_args()
-    _import_all()
+    import_all()
     ends: Counter[int] = Counter()
     found = 0
     start = time.monotonic()
@@ -151,7 +151,7 @@ def _may_appear(name: str) -> bool:
     return name.startswith("here/") and name.split("/")[1] in _MAY_APPEAR
 
 
-def _import_all() -> None:
+def import_all() -> None:
     """Once, before the first child: most of a run's time is that of imports."""
     import onnxruntime  # noqa: F401
     import scipy  # noqa: F401
