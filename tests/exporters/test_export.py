@@ -18,7 +18,13 @@ from exporters.sources.prior import token_importance
 from exporters.sources.to_onnx import has_optimum
 from runtime import open_session
 from toolkit import Budget, LightTokenConfig, compress
-from toolkit.bundle.manifest import Pooling, describe_files, read_manifest, verify_files
+from toolkit.bundle.manifest import (
+    BUNDLE_VERSION,
+    Pooling,
+    describe_files,
+    read_manifest,
+    verify_files,
+)
 from toolkit.errors import BudgetError, InputError
 from toolkit.files import sha256
 from toolkit.graph.tables import find_token_table
@@ -580,7 +586,7 @@ def test_an_unknown_method_is_refused(onnx_file, quick, tmp_path):
 def test_the_manifest_is_json_that_anyone_can_read(exported):
     data = json.loads((exported.bundle / "lighttoken.json").read_text())
     assert data["footprint"]["ratio"] == exported.manifest.footprint.ratio
-    assert data["version"] == 1
+    assert data["version"] == BUNDLE_VERSION
     assert str(Path.home()) not in json.dumps(data)
     assert str(exported.source) not in json.dumps(data)
 
