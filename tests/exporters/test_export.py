@@ -22,6 +22,7 @@ from toolkit.bundle.manifest import (
     BUNDLE_VERSION,
     Pooling,
     describe_files,
+    manifest_digest,
     read_manifest,
     verify_files,
 )
@@ -322,8 +323,9 @@ def manifest_of(out, names):
     """Let the manifest name these files too."""
     path = out / "lighttoken.json"
     data = json.loads(path.read_text())
-    data["files"] |= {name: {"bytes": 1, "sha256": ""} for name in names}
-    path.write_text(json.dumps(data))
+    data["files"] |= {name: {"bytes": 1, "sha256": "0" * 64} for name in names}
+    del data["digest"]
+    path.write_text(json.dumps(data | {"digest": manifest_digest(data)}))
 
 
 FOREIGN = {
@@ -340,8 +342,7 @@ def test_force_replaces_no_bundle_that_holds_more(exported, onnx_file, tmp_path,
     out = tmp_path / "out"
     out.mkdir()
     (out / "lighttoken.json").write_text(exported.manifest.to_json())
-    outside = str(tmp_path / "out" / name), f"../out/{name}"
-    manifest_of(out, {*outside, *(["link"] if name == "link" else [])})
+    manifest_of(out, ["link"] if name == "link" else [])
     if name == "link":
         (out / name).symlink_to("lighttoken.json")
     elif name.endswith("/"):
@@ -407,6 +408,18 @@ def test_a_bundle_that_is_the_source_is_not_replaced(exported, onnx_file, tmp_pa
         with pytest.raises(InputError, match="which is read; choose another name"):
             export(str(source), out, Budget(ratio=5), force=True)
     assert (out / "model.onnx").exists()
+
+
+@pytest.mark.parametrize("way", ["{out}/notes.txt", "../out/notes.txt"])
+def test_a_manifest_cannot_call_a_users_file_its_own(exported, onnx_file, tmp_path, way):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "lighttoken.json").write_text(exported.manifest.to_json())
+    (out / "notes.txt").write_text("mine")
+    manifest_of(out, [way.format(out=out)])
+    with pytest.raises(InputError, match="outside of the bundle"):
+        export(str(onnx_file()), out, Budget(ratio=5), options=ExportOptions(), force=True)
+    assert (out / "notes.txt").read_text() == "mine"
 
 
 def test_force_replaces_a_bundle(onnx_file, quick, tmp_path):
