@@ -427,7 +427,7 @@ def test_force_replaces_a_bundle(onnx_file, quick, tmp_path):
     export(source, out, Budget(ratio=5), options=quick())
     (out / "tokenizer").mkdir()
     (out / "tokenizer" / "stale.txt").write_text("of the old one")
-    manifest_of(out, {"tokenizer/stale.txt", "../../elsewhere"})
+    manifest_of(out, ["tokenizer/stale.txt"])
     manifest = export(source, out, Budget(ratio=4), options=quick(), force=True)
     assert describe_files(out) == manifest.files
     assert left_beside(out) == {"out"}
