@@ -1,25 +1,45 @@
-"""What the verbs share: options, progress, tables, sizes."""
+"""What the verbs share: options, progress, tables, sizes, and the way to standard output."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO, Budget
 from toolkit.errors import InputError
+from toolkit.json_text import json_text
 from toolkit.methods.config import EFFORTS, LightTokenConfig
 from toolkit.progress import Progress as Report
+from toolkit.visible import visible
 
-out = Console(highlight=False)
+from .output import stdout, write
+
+
+class PlainConsole(Console):
+    """Shows strings as they are: square brackets are no markup, control characters no orders.
+
+    All text of others goes out as str, in lines, cells and titles; a ``Text`` is of our own words,
+    or made by ``visible``.
+    """
+
+    def __init__(self, file: IO[str] | None = None, *, stderr: bool = False) -> None:
+        super().__init__(file=file, stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """What every str passes through before it is measured and shown."""
+        return super().render_str(visible(text), **settings)
+
+
+out = PlainConsole(stdout)
 if not out.is_terminal:  # a pipe or a file has no width of its own; 80 columns would cut names
     out.width = 120
-err = Console(stderr=True, highlight=False)
+err = PlainConsole(stderr=True)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -123,26 +143,26 @@ def config_of(method: str, effort: str, additive_codebooks: bool) -> LightTokenC
 
 def say(line: str = "") -> None:
     """A line of prose to stdout, as it is: no markup, and the terminal does the wrapping."""
-    out.print(line, markup=False, soft_wrap=True)
+    out.print(line, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:
-    """To stdout, keys in the order given."""
-    click.echo(json.dumps(data, indent=2))
+    """To stdout, keys in the order given; what is no number is null."""
+    write(json_text(data) + "\n")
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Report]:
     """A bar with the time left, on stderr; nothing where stderr is no terminal."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda share, what: bar.update(task, completed=share, description=what)
+        task = bar.add_task(visible(title), total=1.0)
+        yield lambda share, what: bar.update(task, completed=share, description=visible(what))
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
