@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from .errors import FormatError
+
 _MOST_DIGITS = 308  # of an integer that a float is sure to hold
 _SHOWN = 20  # of a number's digits, in a message
 
@@ -46,6 +48,31 @@ def parse_json(text: str | bytes) -> Any:
         )
     except RecursionError as error:
         raise ValueError("nested too deep") from error
+
+
+def check_numbers(data: Any, what: str) -> None:
+    """Whether all numbers in parsed JSON are such that a float holds.
+
+    Raises:
+        FormatError: one is NaN, infinite or too large, or the lists in it go too deep.
+    """
+    try:
+        _check(data, what)
+    except RecursionError as error:
+        raise FormatError(f"{what} is nested too deep; the file is damaged") from error
+
+
+def _check(data: Any, what: str) -> None:
+    if isinstance(data, float | int):
+        try:
+            usable = math.isfinite(data)
+        except OverflowError:
+            usable = False
+        if not usable:
+            raise FormatError(f"{what} holds a number that no float holds; the file is damaged")
+    elif isinstance(data, Mapping | list | tuple):
+        for one in data.values() if isinstance(data, Mapping) else data:
+            _check(one, what)
 
 
 def _no_number(word: str) -> None:

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from toolkit.visible import one_line, visible
+from toolkit.visible import as_line, visible
 
 _FINE = "plain, ünïcode, 日本語, 👩\u200d🚀, می\u200cخواهم, a\\b"
 
@@ -42,5 +42,5 @@ def test_what_is_kept():
 
 
 def test_a_message_is_one_line():
-    assert one_line("first\n  second\r\nthird") == "first second third"
-    assert one_line("no \x1b[2J\u2028 here\x85") == "no \\x1b[2J\\u2028 here\\x85"
+    assert as_line("first\n  second\r\nthird") == "first second third"
+    assert as_line("no \x1b[2J\u2028 here\x85") == "no \\x1b[2J\\u2028 here\\x85"

@@ -13,7 +13,7 @@ from toolkit.errors import LightTokenError
 from toolkit.extras import explain
 from toolkit.files import complete
 from toolkit.signals import Stopped, ignore_signals, raise_on_signals
-from toolkit.visible import one_line
+from toolkit.visible import as_line
 
 from .output import OutputError
 
@@ -139,5 +139,5 @@ def _forget_output() -> None:
 
 def _fail(message: str, code: int = EXIT_BAD_INPUT) -> int:
     with contextlib.suppress(OSError):  # a terminal that is closed sends SIGHUP
-        print(f"error: {one_line(message)}", file=sys.stderr)
+        print(f"error: {as_line(message)}", file=sys.stderr)
     return code

@@ -10,6 +10,7 @@ import click
 from toolkit.bundle.manifest import read_manifest
 from toolkit.errors import InputError
 from toolkit.extras import require
+from toolkit.lines import read_lines
 
 from .console import err, json_option, no_op_option, original_option, out, print_json, progress, say
 from .derived import export_option
@@ -179,6 +180,7 @@ def command(
 
         check_page(page)
     devices = [read_results(path) for path in sent_back]
+    lines = () if texts is None else tuple(read_lines(texts))
     manifest = None if bundle.is_file() else read_manifest(bundle)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
         others = files_beside(
@@ -195,7 +197,7 @@ def command(
             places=providers,
             lengths=lengths or None,
             batches=batches,
-            texts=texts.read_text(encoding="utf-8").splitlines() if texts is not None else (),
+            texts=lines,
             runs=runs,
             quick=quick,
             tokens=tokens,

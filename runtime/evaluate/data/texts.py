@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from toolkit.errors import FormatError, InputError
+from toolkit.errors import InputError
+from toolkit.lines import decode, split_lines
 
 from ...tasks.tokenize import Text
 from .hub import is_data_set
@@ -45,7 +46,7 @@ def read_texts(given: str | Path) -> tuple[Text, ...]:
             for row in rows
         ]
     else:
-        texts = [piece for line in read_plain(path).splitlines() for piece in _pieces(line)]
+        texts = [piece for line in split_lines(read_plain(path)) for piece in _pieces(line)]
     if not texts:
         raise InputError(f"{path} holds no text; give a file with a text on each line")
     return tuple(dict.fromkeys(texts))
@@ -72,10 +73,7 @@ def read_plain(path: Path) -> str:
     """
     if not path.is_file():
         raise InputError(f"{path} is not here; give a text file, or .csv, .tsv or .jsonl")
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path} is not UTF-8 ({error}); convert it") from error
+    return decode(path.read_bytes(), str(path)).replace("\r\n", "\n")
 
 
 def flat(texts: tuple[Text, ...]) -> tuple[str, ...]:
