@@ -14,6 +14,7 @@ from rich.text import Text
 from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO, Budget
 from toolkit.errors import InputError
 from toolkit.json_text import json_text
+from toolkit.limits import BYTES, Whole
 from toolkit.methods.config import EFFORTS, LightTokenConfig
 from toolkit.progress import Progress as Report
 from toolkit.visible import visible
@@ -61,6 +62,26 @@ class AliasedOption(click.Option):
             self.opts = every
 
 
+class _WholeNumber(click.types.IntParamType):
+    """An integer within limits; what lies outside is refused in the words that they have."""
+
+    def __init__(self, numbers: Whole) -> None:
+        self._numbers = numbers
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; click's error for any other value."""
+        number = int(super().convert(value, param, ctx))
+        name = param.opts[0].removeprefix("--") if param is not None else "it"
+        if (problem := self._numbers.problem(name, number)) is not None:
+            self.fail(problem, param, ctx)
+        return number
+
+
+def whole(numbers: Whole) -> click.types.IntParamType:
+    """The type of an option that takes such a number."""
+    return _WholeNumber(numbers)
+
+
 def json_option(command: Command) -> Command:
     """``--json``: one JSON object on stdout and nothing else there."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
@@ -87,7 +108,9 @@ def budget_options(command: Command) -> Command:
         help=f"Times smaller than in float32 [default: {DEFAULT_RATIO:g}; {DECODER_RATIO:g} where "
         "a decoder is exported].",
     )
-    max_bytes = click.option("--max-bytes", type=int, help="Bytes of the packed table, at most.")
+    max_bytes = click.option(
+        "--max-bytes", type=whole(BYTES), help="Bytes of the packed table, at most."
+    )
     min_cosine = click.option(
         "--min-cosine",
         type=float,

@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING
 
 import click
 
+from toolkit import limits
 from toolkit.bundle.manifest import read_manifest
 from toolkit.errors import InputError
 from toolkit.extras import require
 from toolkit.lines import read_lines
 
-from .console import err, json_option, no_op_option, original_option, out, print_json, progress, say
+from .console import (
+    err,
+    json_option,
+    no_op_option,
+    original_option,
+    out,
+    print_json,
+    progress,
+    say,
+    whole,
+)
 from .derived import export_option
 
 if TYPE_CHECKING:
@@ -49,7 +60,7 @@ Examples:
 @click.option(
     "--length",
     "lengths",
-    type=int,
+    type=whole(limits.LENGTH),
     multiple=True,
     help="Tokens of a text, for a decoder of its prompt; may be repeated [default: 8 and 128; for "
     "a decoder 32 and 512].",
@@ -57,7 +68,7 @@ Examples:
 @click.option(
     "--batch",
     "batches",
-    type=int,
+    type=whole(limits.BATCH),
     multiple=True,
     default=(1,),
     show_default=True,
@@ -65,24 +76,28 @@ Examples:
 )
 @click.option(
     "--tokens",
-    type=int,
+    type=whole(limits.TOKENS),
     default=32,
     show_default=True,
     help="Tokens that a decoder with a cache writes after each prompt.",
 )
 @click.option(
     "--threads",
-    type=int,
+    type=whole(limits.THREADS),
     default=1,
     show_default=True,
     help="Threads that one operator may use.",
 )
 @click.option(
     "--runs",
-    type=int,
+    type=whole(limits.RUNS),
     help="Timed calls in each process, for a decoder texts [default: 50 calls, 3 texts].",
 )
-@click.option("--repeats", type=int, help="Processes for each model and measure [default: 5].")
+@click.option(
+    "--repeats",
+    type=whole(limits.REPEATS),
+    help="Processes for each model and measure [default: 5].",
+)
 @click.option("--quick", is_flag=True, help="Fewer of both: 10 calls or 1 text, 2 processes.")
 @click.option(
     "--text",
@@ -170,6 +185,7 @@ def command(
     from runtime.devices.results import read_results
     from runtime.profile.measure.rounds import profile
 
+    limits.CALL.check("tokens of a call, --batch x --length,", max(batches) * max(lengths or (1,)))
     if emit is not None:
         grid = [(batch, length) for batch in batches for length in lengths or (8, 128)]
         _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50, force=force)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from toolkit import limits
 from toolkit.errors import InputError
 from toolkit.json_text import parse_json
 from toolkit.lines import read_stream
 
-from .console import err, json_option, no_op_option, out, plain_table, print_json, say
+from .console import err, json_option, no_op_option, out, plain_table, print_json, say, whole
 from .output import write as show
 
 if TYPE_CHECKING:
@@ -62,9 +63,13 @@ _DIGITS, _SUM_DIGITS = 3, 4  # of a score, and of one that sums over a query's t
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, required=True)
 @click.option("--provider", default="cpu", show_default=True, help="Execution provider.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of one operator.")
+@click.option("--threads", type=whole(limits.THREADS), help="Threads of one operator.")
 @no_op_option
-@click.option("--max-tokens", type=int, help="Decoders: tokens to write, at most [default: 256].")
+@click.option(
+    "--max-tokens",
+    type=whole(limits.TOKENS),
+    help="Decoders: tokens to write, at most [default: 256].",
+)
 @click.option(
     "--temperature",
     type=float,
@@ -72,14 +77,21 @@ _DIGITS, _SUM_DIGITS = 3, 4  # of a score, and of one that sums over a query's t
     show_default=True,
     help="Decoders: above 0 tokens are drawn; 0 takes the likeliest.",
 )
-@click.option("--top-k", type=int, default=0, help="Decoders: draw from so many of the likeliest.")
+@click.option(
+    "--top-k",
+    type=whole(limits.LISTED),
+    default=0,
+    help="Decoders: draw from so many of the likeliest.",
+)
 @click.option(
     "--top-p",
     type=float,
     default=1.0,
     help="Decoders: draw from the likeliest that have this share together.",
 )
-@click.option("--seed", type=int, default=0, help="Decoders: equal seeds draw equal texts.")
+@click.option(
+    "--seed", type=whole(limits.SEED), default=0, help="Decoders: equal seeds draw equal texts."
+)
 @click.option("--stop", multiple=True, help="Decoders: a text that ends the text; repeatable.")
 @click.option(
     "--chat/--no-chat",
