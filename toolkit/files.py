@@ -17,7 +17,7 @@ from .signals import uninterrupted
 _Identity = tuple[int, int]
 
 complete: list[Path] = []
-"""Folders that this process has put in place."""
+"""Folders, and files that a user asked for, that this process has put in place."""
 
 
 def user_cache() -> Path:

@@ -11,6 +11,7 @@ from toolkit import limits
 from toolkit.bundle.manifest import read_manifest
 from toolkit.errors import InputError
 from toolkit.extras import require
+from toolkit.files import complete
 from toolkit.lines import read_lines
 
 from .console import (
@@ -229,6 +230,7 @@ def command(
 
         check_page(page)  # measuring took long
         write_html(result, page)
+        complete.append(page)
     if as_json:
         print_json(result.to_dict())
     else:
