@@ -1,5 +1,6 @@
 """Files and streams of a text a line: a line ends where an editor ends it, and nowhere else."""
 
+import os
 from pathlib import Path
 from typing import TextIO
 
@@ -26,6 +27,20 @@ def decode(data: bytes, name: str) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(f"{name} is not UTF-8 ({error}); convert it") from error
+
+
+def argument_text(argument: str) -> str:
+    """A text that was given as an argument, as UTF-8 whatever the system's encoding is.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    if not any("\ud800" <= one <= "\udfff" for one in argument):  # bytes that were no characters
+        return argument
+    try:
+        return os.fsencode(argument).decode("utf-8")
+    except UnicodeError as error:
+        raise InputError(f"the text {argument!r} is not UTF-8; convert it") from error
 
 
 def read_lines(path: Path, what: str = "text") -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from toolkit import limits
 from toolkit.errors import InputError
 from toolkit.json_text import parse_json
-from toolkit.lines import read_stream
+from toolkit.lines import argument_text, read_stream
 
 from .console import err, json_option, no_op_option, out, plain_table, print_json, say, whole
 from .output import write as show
@@ -149,6 +149,8 @@ def command(
     if texts == ("-",):
         texts = tuple(read_stream(sys.stdin))
     pipeline = open_pipeline(bundle, provider, threads=threads, op=not no_op)
+    if not isinstance(pipeline, SpeechRecognition):  # which takes names of files
+        texts, stop = tuple(map(argument_text, texts)), tuple(map(argument_text, stop))
     if isinstance(pipeline, TextGeneration):
         write = partial(pipeline, sampling=sampling, max_tokens=max_tokens, stop=stop, chat=chat)
         _written(write, texts, as_json)
