@@ -9,6 +9,7 @@ from toolkit.bundle.manifest import Manifest, read_manifest, verify_files
 from toolkit.errors import InputError
 from toolkit.files import folder_aside
 from toolkit.json_text import json_text
+from toolkit.markdown import prose
 
 from ..profile.measure.job import Job
 from ..profile.report.report import metrics
@@ -96,7 +97,7 @@ def _headers_file() -> str:
 
 def _readme(name: str, source: str) -> str:
     headers = "\n".join(f"{header}: {value}" for header, value in _ISOLATED)
-    return f"""# Measure {name} in a browser
+    return f"""# Measure {prose(name)} in a browser
 
     python serve.py
 
