@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 from typing import TextIO
 
-from .errors import FormatError, InputError
+from .errors import InputError
+
+_PIECE = 1 << 20  # characters
 
 
 def split_lines(text: str) -> list[str]:
@@ -21,12 +23,12 @@ def decode(data: bytes, name: str) -> str:
     """UTF-8 with or without a mark at its start, line ends as they are.
 
     Raises:
-        FormatError: it is not UTF-8; ``name`` says what.
+        InputError: it is not UTF-8; ``name`` says what.
     """
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{name} is not UTF-8 ({error}); convert it") from error
+        raise InputError(f"{name} is no UTF-8 text ({error}); convert it") from error
 
 
 def argument_text(argument: str) -> str:
@@ -47,8 +49,7 @@ def read_lines(path: Path, what: str = "text") -> list[str]:
     """The lines of a file that hold more than white space.
 
     Raises:
-        InputError: no such file, or no line in it; ``what`` names the lines.
-        FormatError: it is not UTF-8.
+        InputError: no such file, or no line in it; ``what`` names the lines; or it is not UTF-8.
     """
     if not path.is_file():
         raise InputError(f"{path} is not here; give a text file, a text on each line")
@@ -58,12 +59,30 @@ def read_lines(path: Path, what: str = "text") -> list[str]:
     return lines
 
 
+def check_texts(path: Path) -> None:
+    """Whether :func:`read_lines` could read a file, however large, without keeping it.
+
+    Raises:
+        InputError: as :func:`read_lines`.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is not here; give a text file, a text on each line")
+    found = False
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            while piece := file.read(_PIECE):
+                found = found or bool(piece.strip())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text ({error}); convert it") from error
+    if not found:
+        raise InputError(f"{path} holds no text; give a file with a text on each line")
+
+
 def read_stream(stream: TextIO | None) -> list[str]:
     """The same of standard input.
 
     Raises:
-        InputError: it is closed, or no line in it.
-        FormatError: it is not UTF-8.
+        InputError: it is closed, not UTF-8, or no line in it.
     """
     if stream is None or stream.closed:
         raise InputError("standard input is closed; give the texts there, or as arguments")

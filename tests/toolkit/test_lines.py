@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from toolkit.errors import FormatError, InputError
-from toolkit.lines import read_lines, read_stream, split_lines
+from toolkit.errors import InputError
+from toolkit.lines import check_texts, read_lines, read_stream, split_lines
 
 _ONE = "one\u2028text\x0b\x0c\x85\x1c\rstill"
 
@@ -29,19 +29,21 @@ def test_a_file(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_bytes(b"\xef\xbb\xbf" + f"{_ONE}\r\n \r\nb".encode())
     assert read_lines(path) == [_ONE, "b"]
+    check_texts(path)
 
 
 @pytest.mark.parametrize(
     ("content", "kind", "said"),
     [(None, InputError, "not here"), (b"", InputError, "no text"),
-     (b" \n\n", InputError, "no text"), ("café".encode("latin-1"), FormatError, "UTF-8")],
+     (b" \n\n", InputError, "no text"), ("café".encode("latin-1"), InputError, "UTF-8")],
 )  # fmt: skip
 def test_a_file_without_texts_is_refused(tmp_path, content, kind, said):
     path = tmp_path / "texts.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(kind, match=said):
-        read_lines(path)
+    for read in (read_lines, check_texts):
+        with pytest.raises(kind, match=said):
+            read(path)
 
 
 def test_standard_input():
@@ -56,5 +58,5 @@ def test_standard_input():
      (io.TextIOWrapper(io.BytesIO(b"\xff")), "UTF-8")],
 )  # fmt: skip
 def test_standard_input_without_texts_is_refused(stream, said):
-    with pytest.raises((InputError, FormatError), match=said):
+    with pytest.raises(InputError, match=said):
         read_stream(stream)

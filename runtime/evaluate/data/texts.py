@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from toolkit.errors import InputError
-from toolkit.lines import decode, split_lines
+from toolkit.errors import FormatError, InputError
+from toolkit.lines import split_lines
 
 from ...tasks.tokenize import Text
 from .hub import is_data_set
@@ -73,7 +73,10 @@ def read_plain(path: Path) -> str:
     """
     if not path.is_file():
         raise InputError(f"{path} is not here; give a text file, or .csv, .tsv or .jsonl")
-    return decode(path.read_bytes(), str(path)).replace("\r\n", "\n")
+    try:
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path} is not UTF-8 ({error}); convert it") from error
 
 
 def flat(texts: tuple[Text, ...]) -> tuple[str, ...]:

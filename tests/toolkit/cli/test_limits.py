@@ -65,3 +65,18 @@ def test_a_report_that_cannot_be_written_is_refused_first(fails, tmp_path, place
 def test_texts_of_a_profile_are_read_first(fails, tiny_bundle, tmp_path, content, said):
     (tmp_path / "texts.txt").write_bytes(content)
     assert said in fails("profile", tiny_bundle, "--text", tmp_path / "texts.txt")
+
+
+@pytest.mark.parametrize("option", ["--corpus", "--heal", "--packed", "--sample-inputs"])
+def test_files_of_an_export_are_looked_at_before_its_model(fails, tmp_path, option):
+    line = fails("export", tmp_path / "no-model", tmp_path / "out", option, tmp_path / "none.json")
+    assert "none.json is not here" in line
+    assert "no-model" not in line
+
+
+@pytest.mark.parametrize("option", ["--corpus", "--heal"])
+@pytest.mark.parametrize(("content", "said"), [(b"", "holds no text"), (b"caf\xe9", "UTF-8")])
+def test_texts_of_an_export_too(fails, tmp_path, option, content, said):
+    (tmp_path / "texts.txt").write_bytes(content)
+    line = fails("export", tmp_path / "m", tmp_path / "out", option, tmp_path / "texts.txt")
+    assert said in line
