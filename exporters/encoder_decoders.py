@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.audio import read_audio
 from toolkit.errors import InputError
 from toolkit.extras import require
+from toolkit.lines import read_lines
 from toolkit.progress import Progress
 from toolkit.quiet import quiet
 
@@ -114,16 +115,7 @@ def _heard(folder: Path, files: list[Path]) -> Iterator[Given]:
 
 
 def _lines(corpus: Path) -> list[str]:
-    if not corpus.is_file():
-        raise InputError(f"{corpus} is not here; give a text file, one text a line")
-    try:
-        text = corpus.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{corpus} is no UTF-8 text; give a text file") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise InputError(f"{corpus} holds no text; give one on each line")
-    return lines[:_MOST]
+    return [line.strip() for line in read_lines(corpus)[:_MOST]]
 
 
 def _read(folder: Path, lines: list[str]) -> Iterator[Given]:

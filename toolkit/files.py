@@ -17,7 +17,7 @@ from .signals import uninterrupted
 _Identity = tuple[int, int]
 
 complete: list[Path] = []
-"""Folders that this process has put in place."""
+"""Folders, and files that a user asked for, that this process has put in place."""
 
 
 def user_cache() -> Path:
@@ -63,8 +63,8 @@ def check_file(path: Path, *, replace: bool) -> None:
     """Whether a file may be written to ``path``.
 
     Raises:
-        InputError: no folder for it; a folder, a link or a device is there; or a file, where
-            ``replace`` is not given.
+        InputError: no folder for it, or one that nothing may be written to; a folder, a link or a
+            device is there; or a file, where ``replace`` is not given.
     """
     _need_parent(path)
     what = _what_is(path)
@@ -203,6 +203,8 @@ def _absolute(path: Path) -> Path:
 def _need_parent(path: Path) -> None:
     if not path.parent.is_dir():
         raise InputError(f"folder {path.parent} is not here; create it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"nothing may be written to folder {path.parent}; choose another one")
 
 
 def sha256(path: Path) -> str:

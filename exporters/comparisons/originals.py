@@ -1,12 +1,13 @@
 """Where the models that were exported came from, kept for later comparisons.
 
 A bundle travels, so its manifest names no path. But on the machine that made it, ``evaluate`` and
-``profile`` should find the original without being told: a small file in the user's cache maps the
-sha256 of the weights to the source as it was given.
+``profile`` should find the original without being told: in the user's cache a small file for each,
+named by the sha256 of the weights, holds the source as it was given. A file of its own for each
+means that exports at the same time do not undo each other's.
 """
 
 import contextlib
-import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,27 +15,34 @@ from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Source, read_manife
 from toolkit.errors import InputError
 from toolkit.files import user_cache, write_aside
 from toolkit.json_files import load_json
+from toolkit.json_text import json_text
 from toolkit.links import without_links
 
 from ..sources.source import load_source
 
+_DIGEST = re.compile("[0-9a-f]{1,128}")
+_NO_CACHE = (OSError, ValueError, RuntimeError)  # unreadable, no JSON, and no home folder
+
 
 def remember(source: Source, given: str) -> None:
     """Note where ``source`` is; a cache that cannot be written is no reason to fail."""
-    path = Path(given).expanduser()
-    known = _read()
-    known[source.sha256] = str(path.absolute()) if path.exists() else given
-    with contextlib.suppress(OSError, InputError):
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        with write_aside(_file().resolve()) as aside:
-            aside.write_text(json.dumps(known, indent=2), encoding="utf-8")
+    with contextlib.suppress(*_NO_CACHE):
+        file = _file(source.sha256)
+        if file is None:
+            return
+        path = Path(given).expanduser()
+        place = str(path.absolute()) if path.exists() else given
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with write_aside(file) as aside:
+            aside.write_text(json_text({"source": place}), encoding="utf-8")
 
 
 def recall(manifest: Manifest) -> str | None:
     """The source of a bundle, if it was exported here or comes from the hub."""
-    found = _read().get(manifest.source.sha256)
-    if found is not None and (Path(found).exists() or manifest.source.kind == "hub"):
-        return found
+    found = _read(manifest.source.sha256)
+    with contextlib.suppress(*_NO_CACHE):
+        if found is not None and (Path(found).exists() or manifest.source.kind == "hub"):
+            return found
     return manifest.source.name if manifest.source.kind == "hub" else None
 
 
@@ -98,13 +106,25 @@ def original_onnx(
     return loaded.path
 
 
-def _file() -> Path:
-    return user_cache() / "originals.json"
+def _file(sha256: str) -> Path | None:
+    """The entry of these weights; None where a manifest of others has no digest there."""
+    return user_cache() / "originals" / f"{sha256}.json" if _DIGEST.fullmatch(sha256) else None
 
 
-def _read() -> dict[str, str]:
-    with contextlib.suppress(OSError, ValueError):
-        data = load_json(_file())
+def _read(sha256: str) -> str | None:
+    """Where they are; None where nothing is noted, or nothing that can be read."""
+    with contextlib.suppress(*_NO_CACHE):
+        file = _file(sha256)
+        held = load_json(file) if file is not None else None
+        if isinstance(held, dict) and isinstance(held.get("source"), str):
+            return str(held["source"])
+    return _read_old().get(sha256)
+
+
+def _read_old() -> dict[str, str]:
+    """One file of all, as older versions wrote it."""
+    with contextlib.suppress(*_NO_CACHE):
+        data = load_json(user_cache() / "originals.json")
         if isinstance(data, dict):
             return {str(key): str(value) for key, value in data.items()}
     return {}

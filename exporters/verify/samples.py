@@ -30,7 +30,7 @@ def read_samples(path: Path) -> Samples:
             with np.load(path, allow_pickle=False) as held:
                 found = {str(name): held[name] for name in held.files}
         elif path.suffix == ".json":
-            data = load_json(path)
+            data = load_json(path, strict=True)
             found = {str(name): np.asarray(values) for name, values in dict(data).items()}
         else:
             raise InputError(f"--sample-inputs {path} is neither .npz nor .json; give one of them")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import click
+from rich.text import Text
 
 from toolkit import telemetry
 
@@ -82,9 +83,11 @@ def command(as_json: bool) -> int:
         return 2 if missing else 0
     table = plain_table(f"Python {platform.python_version()}", "version")
     for finding in [*needed, *(finding for finding in optional if finding.version)]:
-        table.add_row(finding.package, finding.version or "[bold red]missing[/]")
+        missing_here = Text("missing", "bold red")
+        table.add_row(finding.package, finding.version or missing_here)
     out.print(table)
-    say(f"\nproviders   {', '.join(providers) or 'none'}")
+    say()
+    say(f"providers   {', '.join(providers) or 'none'}")
     say(f"exporters   {', '.join(exporters) or 'none'}")
     say(f"kernel      {kernel}")
     off = os.environ.get(telemetry.VARIABLE) != "0"

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
+from toolkit import limits
 from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest, verify_files
 
-from .console import json_option, out, plain_table, print_json, say, size
+from .console import json_option, out, plain_table, print_json, say, size, whole
 
 _EXAMPLE = """\b
 Examples:
@@ -18,7 +19,13 @@ Examples:
 
 @click.command(epilog=_EXAMPLE)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--top", type=int, default=8, show_default=True, help="Largest tensors to list.")
+@click.option(
+    "--top",
+    type=whole(limits.LISTED),
+    default=8,
+    show_default=True,
+    help="Largest tensors to list.",
+)
 @json_option
 def command(model: Path, top: int, as_json: bool) -> None:
     """Show the largest tensors of MODEL, its token tables, and which nodes use them.

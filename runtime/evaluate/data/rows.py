@@ -153,13 +153,13 @@ def _without_header(
 
 
 def _read_jsonl(path: Path, columns: Sequence[Columns]) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
         for line, text in enumerate(file, start=1):
             if not text.strip():
                 continue
             where = f"{path} line {line}"
             try:
-                data = parse_json(text)
+                data = parse_json(text, strict=True)
             except ValueError as error:
                 raise FormatError(f"{where} is no JSON ({error}); correct it") from error
             if isinstance(data, list) and any(len(data) in each.plain for each in columns):

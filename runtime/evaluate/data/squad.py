@@ -74,7 +74,7 @@ def read_squad(path: str | Path) -> Questions:
 
 def _read_json(path: Path) -> Iterator[Row]:
     try:
-        data = load_json(path)
+        data = load_json(path, strict=True)
     except ValueError as error:
         raise FormatError(f"{path} is no JSON ({error}); download it again") from error
     if isinstance(data, list):
@@ -92,12 +92,12 @@ def _read_json(path: Path) -> Iterator[Row]:
 
 
 def _read_lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 where = f"{path} line {number}"
                 try:
-                    entry = parse_json(line)
+                    entry = parse_json(line, strict=True)
                 except ValueError as error:
                     raise FormatError(f"{where} is no JSON ({error}); correct it") from error
                 yield _flat(entry, where)
