@@ -73,18 +73,18 @@ def fuzz(target: str, seconds: int, build_folder: Path, corpus: Path) -> dict[st
     ]
     done = subprocess.run(
         [*command_of(target, build_folder), *options],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         cwd=ROOT,
         env=os.environ | ENVIRONMENT,
     )
     if done.returncode:
-        sys.stderr.write(done.stderr[-4000:])
+        sys.stderr.write(done.stdout[-4000:])
         sys.exit(f"{target} crashed; the input is in {crashes}")
-    (executed,) = re.findall(r"number_of_executed_units:\s*(\d+)", done.stderr)
-    coverage, features = re.findall(r"cov: (\d+) ft: (\d+)", done.stderr)[-1]
+    (executed,) = re.findall(r"number_of_executed_units:\s*(\d+)", done.stdout)
+    coverage, features = re.findall(r"cov: (\d+) ft: (\d+)", done.stdout)[-1]
     return {
         "executions": int(executed),
         "seconds": round(time.monotonic() - started),

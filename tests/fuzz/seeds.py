@@ -95,8 +95,11 @@ MOST_BYTES = {"fuzz_table_file": 4096, "fuzz_manifest": 4096}  # of an input, wh
 
 
 def of(target: str) -> Seeds:
-    """Names and contents."""
-    return _FILES[target]() if target in _FILES else drawn(target)
+    """Names and contents. Python targets take changes to a sound file too, after a byte 255."""
+    if target not in _FILES:
+        return drawn(target)
+    changes = {name: b"\xff" + content for name, content in drawn(target).items()}
+    return _FILES[target]() | changes
 
 
 def write(target: str, folder: Path) -> None:

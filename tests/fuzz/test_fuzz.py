@@ -1,4 +1,4 @@
-"""The fuzz targets: each is known everywhere that it must be, and takes its seeds."""
+"""The fuzz targets: each is known where it must be, and takes its seeds."""
 
 import json
 import os
@@ -42,10 +42,10 @@ def test_seeds_of_python_targets_are_sound(tmp_path):
     from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest
     from toolkit.table.embedding import CompressedEmbedding
 
-    for content in seeds.of("fuzz_table_file").values():
+    for content in seeds.table_files().values():
         (tmp_path / "table").write_bytes(content)
         assert CompressedEmbedding.load(tmp_path / "table").rows == 6
-    for content in seeds.of("fuzz_manifest").values():
+    for content in seeds.manifests().values():
         (tmp_path / MANIFEST_NAME).write_bytes(content)
         assert read_manifest(tmp_path).rows == 6
 
