@@ -8,7 +8,7 @@ using namespace lighttoken;
 
 namespace {
 
-constexpr std::size_t kRoom = 512;  // more than any function here is asked for
+constexpr std::size_t kRoom = 1024;  // values of the largest buffer below
 
 // A buffer of exactly `count` values, kept: its end is the end of its memory.
 template <typename T>
@@ -59,13 +59,12 @@ void compare(const Kernel& kernel, std::size_t count, float start, Run run) {
 void sums(fuzz::Bytes& in, const Kernel& kernel, bool halves) {
   const std::size_t columns = 1 + in.byte() % 4, rows = 1 + in.byte() % 100;
   const std::uint8_t* codes = drawn<std::uint8_t>(in, 0, columns * rows);
-  const std::size_t entries = halves ? 2 * kHalf : kEntries;
   // Two entries of a byte are at most 255.
-  const std::uint8_t* tables = drawn<std::uint8_t>(in, 1, columns * entries > kRoom ? kRoom : columns * entries,
-                                                   halves ? 127 : 255);
-  const std::size_t fit = std::min(columns, kRoom / entries);
+  const std::uint8_t* tables =
+      halves ? drawn<std::uint8_t>(in, 1, columns * 2 * kHalf, 127)
+             : drawn<std::uint8_t>(in, 1, columns * kEntries);
   compare<std::uint16_t>(kernel, rows, 0.0f, [&](const Kernel& each, std::uint16_t* out) {
-    const Columns work{codes, rows, fit, rows, tables, codes, out};
+    const Columns work{codes, rows, columns, rows, tables, codes, out};
     halves ? each.sum_halves(work) : each.sum_columns(work);
   });
 }
@@ -74,9 +73,7 @@ void dense(fuzz::Bytes& in, const Kernel& kernel) {
   const std::size_t rows = 1 + in.byte() % 9, quads = 1 + in.byte() % 6, width = 1 + in.byte() % 20;
   const std::size_t tiles = (width + kTile - 1) / kTile, stride = quads * kQuad;
   const std::uint8_t* z = drawn<std::uint8_t>(in, 0, rows * stride, 127);
-  const std::int8_t* packed =
-      drawn<std::int8_t>(in, 1, std::min(kRoom, tiles * quads * kTile * kQuad));
-  const std::size_t fit = std::min(quads, kRoom / (tiles * kTile * kQuad));
+  const std::int8_t* packed = drawn<std::int8_t>(in, 1, tiles * quads * kTile * kQuad);
   const std::int32_t* offset = drawn<std::int32_t>(in, 0, width);
   const float* scale = reals(in, 0, width);
   const bool add = in.coin();
@@ -84,7 +81,7 @@ void dense(fuzz::Bytes& in, const Kernel& kernel) {
     bool first[16];
     float* to[16];
     for (std::size_t r = 0; r < rows; ++r) first[r] = !add, to[r] = out + r * width;
-    each.add_dense({z, stride, rows, fit, packed, offset, scale, width, first, to});
+    each.add_dense({z, stride, rows, quads, packed, offset, scale, width, first, to});
   });
 }
 

@@ -1,6 +1,6 @@
 // Nodes as a graph may have them, sound or damaged. Their tensors have exactly the sizes that their
-// shapes say, so that the address sanitizer sees any read
-// beyond them, and last until the next is drawn.
+// shapes say, so that the address sanitizer sees any read beyond them. They last until the next node
+// is drawn.
 
 #pragma once
 

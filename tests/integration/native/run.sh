@@ -10,6 +10,7 @@ runs=$2
 cmake -S "$targets" -B "$build/host" -DCMAKE_BUILD_TYPE=Release -DLIGHTTOKEN_FUZZING_ENGINE=drawn \
   > /dev/null
 cmake --build "$build/host" --parallel > /dev/null
+echo "limits: $("$build/host/limits")"
 for target in "$targets"/fuzz_*.cc; do
   target=$(basename "$target" .cc)
   echo "$target: $("$build/host/$target" "$runs")"
@@ -26,6 +27,7 @@ cmake -S "$targets" -B "$build/aarch64" -DCMAKE_BUILD_TYPE=Release -DLIGHTTOKEN_
   -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static > /dev/null
 cmake --build "$build/aarch64" --parallel > /dev/null
 for processor in max cortex-a53; do  # the second has no dot product
+  echo "64-bit ARM, $processor, limits: $(qemu-aarch64-static -cpu $processor "$build/aarch64/limits")"
   for target in "$targets"/fuzz_*.cc; do
     target=$(basename "$target" .cc)
     program="$build/aarch64/$target"
