@@ -3,7 +3,6 @@
 Attributes and tensors are changed after the export, as nobody who means well would.
 """
 
-import resource
 import sys
 import time
 
@@ -352,6 +351,7 @@ def test_hidden_states_of_another_type(refused, embedding):
 @pytest.mark.skipif(sys.platform != "linux", reason="kilobytes, as Linux counts them")
 def test_a_small_file_asks_for_little_memory(opened, plain):
     """As many rows as are taken: a session takes megabytes, not what its rows would be."""
+    resource = pytest.importorskip("resource")
     rows = 64 * 10_000
     model = with_attribute(decode_model(plain), "rows", rows)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
