@@ -4,6 +4,8 @@ PIP_FLAGS ?=
 FUZZ_RUNS ?= 20000
 FUZZ_CLI_RUNS ?= 10000
 KILLS ?= 1000
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 ONNXRUNTIMES ?= 1.20.1 1.22.0
 WORKERS ?= 2
 
@@ -11,7 +13,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native test-arm64 test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills coverage check format clean
+.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
@@ -40,6 +42,14 @@ test: $(INSTALLED)  ## run the tests, in WORKERS processes
 
 test-native:  ## run the kernel's tests under sanitizers (CMake, a C++17 compiler)
 	@sh tests/integration/native/run.sh build/native $(FUZZ_RUNS)
+
+# Into an environment of its own goes what the two targets in Python read files with.
+fuzz:  ## fuzz the kernel and the file loaders for FUZZ_SECONDS (CMake, clang)
+	@test -d build/fuzz/python || { $(PYTHON) -m venv build/fuzz/python && \
+		build/fuzz/python/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) \
+		atheris numpy safetensors msgspec || \
+		echo "no atheris for this Python" >&2; }
+	@PYTHONPATH=. build/fuzz/python/bin/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 # Of the NPU it is an emulator; XNNPACK is in no wheel, but in Debian trixie's package.
 xnnpack: $(INSTALLED)  ## set up an onnxruntime with XNNPACK (apt)
