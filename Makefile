@@ -2,6 +2,10 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 FUZZ_RUNS ?= 20000
+FUZZ_CLI_RUNS ?= 10000
+KILLS ?= 1000
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?=
 ONNXRUNTIMES ?= 1.20.1 1.22.0
 WORKERS ?= 2
 
@@ -9,7 +13,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native test-arm64 test-versions test-matrix test-loads test-browser test-providers coverage check format clean
+.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
@@ -39,6 +43,14 @@ test: $(INSTALLED)  ## run the tests, in WORKERS processes
 test-native:  ## run the kernel's tests under sanitizers (CMake, a C++17 compiler)
 	@sh tests/integration/native/run.sh build/native $(FUZZ_RUNS)
 
+# Into an environment of its own goes what the two targets in Python read files with.
+fuzz:  ## fuzz the kernel and the file loaders for FUZZ_SECONDS (CMake, clang)
+	@test -d build/fuzz/python || { $(PYTHON) -m venv build/fuzz/python && \
+		build/fuzz/python/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) \
+		atheris numpy safetensors msgspec || \
+		echo "no atheris for this Python" >&2; }
+	@PYTHONPATH=. build/fuzz/python/bin/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
 # Of the NPU it is an emulator; XNNPACK is in no wheel, but in Debian trixie's package.
 xnnpack: $(INSTALLED)  ## set up an onnxruntime with XNNPACK (apt)
 qnn: $(INSTALLED)  ## set up the emulator of Qualcomm's NPU
@@ -46,6 +58,12 @@ arm64: $(INSTALLED)  ## set up an aarch64 Python for qemu (apt, qemu-user-static
 web: $(INSTALLED)  ## set up onnxruntime-web (npm)
 xnnpack qnn arm64 web:
 	@$(BIN)/lighttoken setup $@
+
+fuzz-cli: $(INSTALLED)  ## run random command lines over damaged files, FUZZ_CLI_RUNS of them
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.cli.run --runs $(FUZZ_CLI_RUNS)
+
+kills: $(INSTALLED)  ## kill verbs at random moments, KILLS times, and look at what they leave
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.cli.kills --runs $(KILLS)
 
 test-arm64: arm64  ## run the kernel in an aarch64 onnxruntime under qemu
 	@$(BIN)/python -m pytest tests/integration/native/test_arm64.py -m slow -rs

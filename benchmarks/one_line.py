@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from toolkit.errors import LightTokenError
+from toolkit.visible import as_line
 
 
 def run(command: click.Command, script: str, arguments: list[str] | None, *, kept: str) -> int:
@@ -23,5 +24,5 @@ def run(command: click.Command, script: str, arguments: list[str] | None, *, kep
         message = f"interrupted; {kept} that were done are kept, run again to resume"
     else:
         return 0
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {as_line(message)}", file=sys.stderr)
     return 2

@@ -9,6 +9,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import toolkit.telemetry  # noqa: F401 (before onnxruntime is imported)
+
 if TYPE_CHECKING:
     from .export import export
     from .inspect import inspect_model

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from toolkit.audio import read_audio
 from toolkit.errors import InputError
 from toolkit.extras import require
+from toolkit.lines import read_lines
 from toolkit.progress import Progress
 from toolkit.quiet import quiet
 
@@ -107,30 +108,21 @@ def _heard(folder: Path, files: list[Path]) -> Iterator[Given]:
     import transformers
 
     kind: Any = transformers.AutoFeatureExtractor
-    extractor = kind.from_pretrained(folder, local_files_only=True)
+    extractor = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     rate = int(extractor.sampling_rate)
     for path in files:
         yield dict(extractor(read_audio(path, rate), sampling_rate=rate, return_tensors="pt"))
 
 
 def _lines(corpus: Path) -> list[str]:
-    if not corpus.is_file():
-        raise InputError(f"{corpus} is not here; give a text file, one text a line")
-    try:
-        text = corpus.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{corpus} is no UTF-8 text; give a text file") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise InputError(f"{corpus} holds no text; give one on each line")
-    return lines[:_MOST]
+    return [line.strip() for line in read_lines(corpus)[:_MOST]]
 
 
 def _read(folder: Path, lines: list[str]) -> Iterator[Given]:
     import transformers
 
     kind: Any = transformers.AutoTokenizer
-    tokenizer = kind.from_pretrained(folder, local_files_only=True)
+    tokenizer = kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     for line in lines:
         yield dict(
             tokenizer(

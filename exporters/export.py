@@ -75,6 +75,7 @@ def export(
     options: ExportOptions | None = None,
     force: bool = False,
     keep_original: Path | None = None,
+    kernel: Path | None = None,
     progress: Progress | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Manifest:
@@ -90,6 +91,8 @@ def export(
             its manifest names and nothing else.
         keep_original: a folder to keep the uncompressed .onnx in that is exported on the way, as
             ``original``. One of an earlier call is replaced, nothing else is.
+        kernel: the library of the native operators, whose outputs are then compared with those of
+            the functions in the file.
         progress: told how far the work is.
         tell: told, a line each, what was left out and what was chosen among several files.
 
@@ -111,6 +114,7 @@ def export(
             folder=folder,
             work=Path(work),
             original_folder=keep_original or Path(work),
+            kernel=kernel,
         )
         _run(state, progress or _tell_nobody)
     if tell is not None:

@@ -1,10 +1,13 @@
 """Where a model's bytes are, and who reads its tables."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
+from toolkit.bundle.manifest import Manifest
+from toolkit.errors import FormatError
 from toolkit.graph.contract import DOMAIN
 from toolkit.graph.files import model_nbytes
 from toolkit.graph.own_heads import find_own_heads
@@ -129,6 +132,40 @@ def inspect_model(path: Path) -> Inspection:
             if node.domain == DOMAIN
         },
     )
+
+
+def check_figures(manifest: Manifest, found: Inspection) -> None:
+    """Whether a bundle's manifest says what is in its model: anyone may have written it.
+
+    Raises:
+        FormatError: the first figure that is not what was counted.
+    """
+    footprint = manifest.footprint
+    held = {part.name: part.nbytes for part in found.parts}
+    several = len(manifest.tables) > 1
+    for name, told in footprint.by_part.items():
+        full = name if several else f"{manifest.table}.{name}"
+        _same(f"bytes of {full}", told, held.get(full, 0))
+    sizes = [(table.rows, table.width) for table in manifest.tables]
+    dense = 4 * sum(rows * width for rows, width in sizes or [(manifest.rows, manifest.width)])
+    packed = sum(footprint.by_part.values())
+    whole = found.model_bytes + sum(each.model_bytes for each in manifest.further)
+    _same("dense_bytes", footprint.dense_bytes, dense)
+    _same("embedding_bytes", footprint.embedding_bytes, packed)
+    _same("ratio", footprint.ratio, dense / packed if packed else 0.0)
+    _same("bits_per_parameter", footprint.bits_per_parameter, 32 * packed / dense)
+    _same("model_bytes", footprint.model_bytes, whole)
+    for head in manifest.heads:
+        counted = sum(held.get(f"{head.name}.{part}", 0) for part in head.by_part)
+        _same(f"bytes of {head.name}", head.bytes, counted)
+
+
+def _same(name: str, told: float, counted: float) -> None:
+    if not math.isclose(told, counted, rel_tol=1e-9):
+        raise FormatError(
+            f"the manifest says {name} {told:,}, counted are {counted:,}; it was altered, export "
+            "the bundle again"
+        )
 
 
 def _label(node: ir.Node) -> str:

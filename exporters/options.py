@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from toolkit import limits
 from toolkit.allocate.budget import Budget
 from toolkit.bundle.manifest import TRAINED
 from toolkit.errors import InputError
+from toolkit.limits import Whole
 from toolkit.methods.compress import METHODS
 from toolkit.methods.config import LightTokenConfig, PaperConfig
 
@@ -40,6 +42,7 @@ class CliOption:
         aliases: names that are taken too, and not shown, such as ``--body``.
         metavar: what stands for the value; None for the name of its type.
         negation: name of the option that says no, where None says neither yes nor no.
+        whole: where whole numbers lie.
     """
 
     help: str
@@ -48,6 +51,7 @@ class CliOption:
     aliases: tuple[str, ...] = ()
     metavar: str | None = None
     negation: str | None = None
+    whole: Whole | None = None
 
 
 def _cli(help: str, **settings: Any) -> dict[str, CliOption]:
@@ -108,7 +112,8 @@ class ExportOptions:
         ),
     )
     head_bytes: int | None = field(
-        default=None, metadata=_cli("Bytes of a packed head of its own, at most.")
+        default=None,
+        metadata=_cli("Bytes of a packed head of its own, at most.", whole=limits.BYTES),
     )
     fuse: bool | None = field(
         default=None,
@@ -165,10 +170,10 @@ class ExportOptions:
         ),
     )
     batch: int | None = field(
-        default=None, metadata=_cli("Fix the number of texts; with --sequence.")
+        default=None, metadata=_cli("Fix the number of texts; with --sequence.", whole=limits.BATCH)
     )
     sequence: int | None = field(
-        default=None, metadata=_cli("Fix the number of tokens; with --batch.")
+        default=None, metadata=_cli("Fix the number of tokens; with --batch.", whole=limits.LENGTH)
     )
     format: str = field(
         default="onnx",
@@ -181,7 +186,7 @@ class ExportOptions:
     method: str = field(
         default=METHODS[0], metadata=_cli("Method of compression.", choices=METHODS)
     )
-    seed: int = field(default=0, metadata=_cli("Equal seeds give equal bytes."))
+    seed: int = field(default=0, metadata=_cli("Equal seeds give equal bytes.", whole=limits.SEED))
     revision: str | None = field(default=None, metadata=_cli("Branch, tag or commit of a hub id."))
     trust_remote_code: bool = field(
         default=False,
@@ -223,7 +228,10 @@ class ExportOptions:
         ),
     )
     heal_steps: int = field(
-        default=250, metadata=_cli("Training steps of --heal, at most; 0 only chooses codes again.")
+        default=250,
+        metadata=_cli(
+            "Training steps of --heal, at most; 0 only chooses codes again.", whole=limits.STEPS
+        ),
     )
     heal_train: str | None = field(
         default=None,
@@ -240,6 +248,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         for name, option in cli_options().items():
             value = getattr(self, name)
+            if option.whole is not None and value is not None:
+                option.whole.check(name, value)
             # Exporters and methods are checked where they are looked up.
             if not option.choices or value is None or name in ("exporter", "method"):
                 continue
@@ -252,10 +262,8 @@ class ExportOptions:
             object.__setattr__(self, "heal_train", TRAINED[-1])
         if (self.batch is None) != (self.sequence is None):
             raise InputError("batch and sequence come together; give both, or neither")
-        if min(size for size in (self.batch, self.sequence, 1) if size is not None) < 1:
-            raise InputError(
-                f"batch {self.batch} x sequence {self.sequence} holds no token; give 1 or more"
-            )
+        if self.batch is not None and self.sequence is not None:
+            limits.CALL.check("tokens of a call, batch x sequence,", self.batch * self.sequence)
         target = find_target(self.target, self.weights)
         if self.fuse and not target.fusible:
             raise InputError(f"{self.target} has no fused attention; leave fuse out")
@@ -271,8 +279,6 @@ class ExportOptions:
                 "other; give one of them"
             )
         self._head_budget()  # refuses what is none
-        if self.heal_steps < 0:
-            raise InputError(f"heal_steps must be at least 0, got {self.heal_steps}")
 
     @property
     def heal_text(self) -> Path | None:

@@ -6,6 +6,8 @@ Names are imported on first use: whoever opens a session does not pay for the re
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import toolkit.telemetry  # noqa: F401 (before onnxruntime is imported)
+
 if TYPE_CHECKING:
     from .evaluate.data.pairs import Pairs, read_pairs
     from .evaluate.figures import Figure, Interval

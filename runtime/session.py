@@ -13,6 +13,7 @@ from toolkit.bundle.feeds import find_ids_input
 from toolkit.bundle.manifest import Manifest, read_manifest, verify_files
 from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.errors import FormatError, InputError
+from toolkit.graph.files import model_files
 from toolkit.ort import ORT_ERRORS, one_line
 
 from . import native
@@ -108,7 +109,9 @@ def open_session(
         threads: threads that one operator may use; None leaves the choice to onnxruntime.
         verify: check size and sha256 of every file of a bundle first.
         op: decode the table by the native kernel, where it is built and the provider is the CPU;
-            else by the function in the file. The values are the same.
+            else by the function in the file. Looked-up rows are the same but for their last bits.
+            A packed output head rounds hidden states to 8 bits in the kernel; the manifest says by
+            how much outputs differ (``parity.kernel``).
 
     Raises:
         InputError: nothing at this path, an unavailable provider, or a bad thread count.
@@ -126,6 +129,8 @@ def open_session(
             raise FormatError(f"{path} is missing; copy the whole bundle again")
     elif not path.is_file():
         raise InputError(f"{path} is not here; give a bundle folder or an .onnx file")
+    if manifest is None or not verify:
+        model_files(path)  # refuses what names files outside of the model's folder
     options = _options(threads)
     if path.suffix == ".ort":  # mapped whole, its weights used where they lie
         options.add_session_config_entry("session.use_memory_mapped_ort_model", "1")

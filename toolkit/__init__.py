@@ -1,5 +1,6 @@
 """LightToken's compression: a token-embedding matrix in, a packed table out."""
 
+from . import telemetry  # first, as onnxruntime looks at the environment when it is imported
 from .allocate.budget import Budget
 from .errors import LightTokenError
 from .methods.compress import compress
@@ -13,4 +14,5 @@ __all__ = [
     "LightTokenError",
     "PaperConfig",
     "compress",
+    "telemetry",
 ]

@@ -6,7 +6,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from .errors import InputError
 from .hidden import Hidden, tidy
@@ -17,7 +17,7 @@ from .signals import uninterrupted
 _Identity = tuple[int, int]
 
 complete: list[Path] = []
-"""Folders that this process has put in place."""
+"""Folders, and files that a user asked for, that this process has put in place."""
 
 
 def user_cache() -> Path:
@@ -63,8 +63,8 @@ def check_file(path: Path, *, replace: bool) -> None:
     """Whether a file may be written to ``path``.
 
     Raises:
-        InputError: no folder for it; a folder, a link or a device is there; or a file, where
-            ``replace`` is not given.
+        InputError: no folder for it, or one that nothing may be written to; a folder, a link or a
+            device is there; or a file, where ``replace`` is not given.
     """
     _need_parent(path)
     what = _what_is(path)
@@ -203,15 +203,11 @@ def _absolute(path: Path) -> Path:
 def _need_parent(path: Path) -> None:
     if not path.parent.is_dir():
         raise InputError(f"folder {path.parent} is not here; create it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"nothing may be written to folder {path.parent}; choose another one")
 
 
 def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name that a file gives, relative to its folder, leads out of it on any system."""
-    ways = (PurePosixPath(name), PureWindowsPath(name))
-    return any(way.is_absolute() or ".." in way.parts for way in ways)

@@ -1,6 +1,11 @@
-"""JSON: small files beside a model, the last line of a process, and dataclasses from either."""
+"""JSON: small files beside a model, the last line of a process, and dataclasses from either.
+
+Such a file may come from anyone. :func:`parse_json` is the only way in: it holds to limits of
+length, depth and numbers, so that whatever comes out can be walked, printed and written again.
+"""
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +22,108 @@ _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 _STEP = re.compile(r"\.(?P<field>\w+)|\[(?P<at>\d+|\.\.\.)\]")
 _WORDS = {"object": "an object", "array": "a list"}
 _LONGEST = 40  # letters of a value that a message shows
+
+MOST_BYTES = 1 << 28  # of a file: the largest tokenizers have a tenth of it
+_DEEPEST = 64  # lists and objects in one another; what people write has ten
+_DIGITS = 300  # of an integer: any such is a float too. `model_max_length` of many models has 31
+
+
+class JsonError(ValueError):
+    """No JSON, or JSON beyond a limit. The message is one line, without the file's name."""
+
+
+def parse_json(text: str | bytes, *, strict: bool = False) -> Any:
+    """The value that a JSON text stands for.
+
+    Args:
+        text: as bytes, of UTF-8, with its mark or without.
+        strict: a file of ours, which holds no NaN or Infinity, no name twice in one object, and no
+            half of a surrogate pair. Configs of models do (``time_step_limit`` of Mamba).
+
+    Raises:
+        JsonError: no JSON, no UTF-8; nested deeper than 64 levels; an integer of more than 300
+            digits, a number too large for float64; of a strict one what is said above.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        data = json.loads(
+            text,
+            parse_int=_integer,
+            parse_float=_float,
+            parse_constant=_no_constant if strict else None,
+            object_pairs_hook=_once if strict else None,
+        )
+        if strict:
+            json.dumps(data, ensure_ascii=False).encode()
+    except JsonError:
+        raise
+    except RecursionError as error:
+        raise JsonError(f"nested deeper than {_DEEPEST} levels") from error
+    except UnicodeEncodeError as error:
+        raise JsonError("half of a surrogate pair in a text") from error
+    except UnicodeDecodeError as error:
+        raise JsonError(f"it is not UTF-8: {error}") from error
+    except ValueError as error:
+        raise JsonError(str(error)) from error
+    _check_depth(data)
+    return data
+
+
+def load_json(path: Path, *, strict: bool = False) -> Any:
+    """:func:`parse_json` of a file.
+
+    Raises:
+        JsonError: as there, or a file of more than 256 MiB.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise JsonError(f"more than {MOST_BYTES:,} bytes")
+    return parse_json(text, strict=strict)
+
+
+def _integer(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise JsonError(f"an integer of {len(text)} digits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise JsonError(f"a number that is too large: {text[:_LONGEST]}")
+    return value
+
+
+def _no_constant(text: str) -> float:
+    raise JsonError(f"{text}, which is no number of JSON's")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise JsonError(f"{twice[:_LONGEST]!r} twice in one object")
+    return data
+
+
+def _check_depth(data: Any) -> None:
+    """Level by level, so that no depth is one of calls."""
+    level = [data]
+    for _ in range(_DEEPEST + 1):
+        level = [
+            value
+            for one in level
+            if isinstance(one, dict | list)
+            for value in (one.values() if isinstance(one, dict) else one)
+            if isinstance(value, dict | list)
+        ]
+        if not level:
+            return
+    raise JsonError(f"nested deeper than {_DEEPEST} levels")
 
 
 def read_json(
@@ -51,8 +158,8 @@ def _read(path: Path, empty: _Kind, name: str, error: type[LightTokenError], rem
     if not path.is_file():
         return empty
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as cause:
+        data = load_json(path)
+    except (JsonError, OSError) as cause:
         raise error(f"{path} is damaged ({cause}); {remedy}") from cause
     if not isinstance(data, type(empty)):
         raise error(f"{path} should hold a JSON {name}, found {type(data).__name__}; {remedy}")
@@ -62,8 +169,8 @@ def _read(path: Path, empty: _Kind, name: str, error: type[LightTokenError], rem
 def last_json(text: str) -> dict[str, Any]:
     """The object in the last line of what a process wrote; empty if that is none."""
     try:
-        told = json.loads(text.strip().rsplit("\n", 1)[-1])
-    except ValueError:
+        told = parse_json(text.strip().rsplit("\n", 1)[-1])
+    except JsonError:
         return {}
     return told if isinstance(told, dict) else {}
 

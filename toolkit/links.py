@@ -1,8 +1,9 @@
 """Models whose files are links, as the Hugging Face hub's cache keeps them.
 
 onnx and onnx-ir read no external data through a link that leads out of the model's folder, and none
-from a file with several names: either may lead to files that are nobody's business. onnxruntime
-reads both. Here a user names the model, so that its files are copied to where all of them read.
+from a file with several names. The links of the hub's cache lead to its own files, and a user may
+name a model by a link: such files are copied to where all tools read them. Other links that lead
+out are refused (:mod:`.graph.external`).
 """
 
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from .errors import FormatError
+from .graph.external import beside
 from .graph.files import load_proto, model_tensors
 
 
@@ -29,29 +31,18 @@ def without_links(path: Path, work: Path) -> Path:
         OSError: the copy does not fit on the disk.
     """
     files = dict(_external_files(path))
-    if not any(_needs_copy(beside, path.parent) for beside in files):
+    if not any(_needs_copy(here, path.parent) for here in files):
         return path
     if not all(file.is_file() for file in files.values()):
         return path  # whoever reads it says what is missing
     work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=work))
     shutil.copyfile(path, folder / path.name)
-    for beside, file in files.items():
-        target = folder / beside.relative_to(path.parent)
+    for here, file in files.items():
+        target = folder / here.relative_to(path.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
     return folder / path.name
-
-
-def is_in_folder(path: Path, folder: Path) -> bool:
-    """Whether a file of ``folder`` is really there, or where the hub's cache keeps its content.
-
-    That cache holds ``snapshots/REVISION``, folders of links, beside ``blobs``.
-    """
-    real, root = path.resolve(), folder.resolve()
-    blobs = root.parent.parent / "blobs"
-    cached = root.parent.name == "snapshots" and real.is_relative_to(blobs)
-    return real.is_relative_to(root) or cached
 
 
 def _external_files(path: Path) -> Iterator[tuple[Path, Path]]:
@@ -62,10 +53,7 @@ def _external_files(path: Path) -> Iterator[tuple[Path, Path]]:
         return
     tensors = [tensor for _, tensor in model_tensors(model) if uses_external_data(tensor)]
     for name in sorted({ExternalDataInfo(tensor).location for tensor in tensors}):
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            continue  # nothing that a copy should follow
-        beside = path.parent / name
-        yield beside, beside if beside.exists() else path.resolve().parent / name
+        yield path.parent / name, beside(path, name)
 
 
 def _needs_copy(file: Path, folder: Path) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .errors import InputError
+from .json_files import load_json
 
 LISTING = ".lighttoken-files.json"
 """Names of all that stands in a folder which has no manifest; the folder itself holds it."""
@@ -34,7 +35,7 @@ def listed(folder: Path) -> set[str]:
     """What :func:`write_listing` noted, with what Python compiled since; empty without a list."""
     path = folder / LISTING
     try:
-        names = json.loads(path.read_text(encoding="utf-8")) if not path.is_symlink() else []
+        names = load_json(path) if not path.is_symlink() else []
     except (OSError, ValueError):
         return set()
     if not isinstance(names, list):

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from toolkit.bundle.late_interaction import TOKEN_VECTORS, keeps_token_vectors
-from toolkit.bundle.manifest import Manifest, StoredHead
+from toolkit.bundle.manifest import Manifest, Parity, StoredHead
+from toolkit.markdown import code, javascript, kotlin, prose, sentence, yaml
 
 from ..ops.float_types import CAST_LIKE_OPSET
 from ..targets import TARGETS
@@ -44,16 +45,16 @@ import * as ort from "onnxruntime-web";
 ```javascript
 import * as ort from "onnxruntime-node"; // takes paths, and finds what belongs to the model itself
 
-const session = await ort.InferenceSession.create("{model_path}");
+const session = await ort.InferenceSession.create({model_javascript});
 ```
 
 ```cpp
 Ort::Env env;
-Ort::Session session(env, ORT_TSTR("{model_path}"), Ort::SessionOptions{{}});
+Ort::Session session(env, ORT_TSTR({model_javascript}), Ort::SessionOptions{{}});
 ```
 
 ```kotlin
-val session = OrtEnvironment.getEnvironment().createSession("$folder/{model_path}")
+val session = OrtEnvironment.getEnvironment().createSession("$folder/{model_kotlin}")
 ```
 
 {after}`lighttoken.json` holds every figure, the source's sha256 and the sha256 of each file.
@@ -86,19 +87,19 @@ A converter to
 float16 takes an export with `--decode inline`, as the opset of this file, {opset}, is below 15."""
 
 _FILES = """\
-Any onnxruntime runs `{model}`, with `{weights}` beside it; give the path, not
+Any onnxruntime runs {model}, with {weights} beside it; give the path, not
 the bytes, so that the weights are memory-mapped."""
 
 _CREATE = """\
-const externalData = [{{ path: "{data}", data: "{weights}" }}];
-const session = await ort.InferenceSession.create("{model}", {{ externalData }});"""
+const externalData = [{{ path: {data}, data: {weights} }}];
+const session = await ort.InferenceSession.create({model}, {{ externalData }});"""
 
 _ORT_FILES = """\
-Any onnxruntime runs `{model}`, which holds the weights too; minimal builds need no more operators
+Any onnxruntime runs {model}, which holds the weights too; minimal builds need no more operators
 than `model.required_operators.config` lists (`--include_ops_by_config`)."""
 
 _ORT_CREATE = """\
-const session = await ort.InferenceSession.create("{model}");"""
+const session = await ort.InferenceSession.create({model});"""
 
 _BODIES = {
     "fp16": """
@@ -144,11 +145,11 @@ _POOLED = """ The output
 
 
 _VECTOR = """ The output
-`{vector}` is one vector a text."""
+{vector} is one vector a text."""
 
 
 _TOKEN_VECTORS = """ The output
-`{output}` is one vector a token, projected and of unit length. Queries and documents are
+{output} is one vector a token, projected and of unit length. Queries and documents are
 compared by MaxSim; each has its marker behind the first token."""
 
 
@@ -168,11 +169,13 @@ def model_card(
     footprint, parity = manifest.footprint, manifest.parity
     structure = structure_of(manifest)
     names = {"model": structure.model, "weights": structure.weights, "data": structure.data}
+    in_prose = {key: code(name) for key, name in names.items()}
+    in_programs = {key: javascript(name) for key, name in names.items()}
     return _CARD.format(
-        name=manifest.source.name,
+        name=prose(manifest.source.name),
         library="transformers.js" if structure.settings else "onnxruntime",
         # The hub's word for sparse encoders; their graph fills masks.
-        task="feature-extraction" if weighs_terms(manifest) else manifest.task,
+        task=yaml("feature-extraction" if weighs_terms(manifest) else manifest.task),
         rows=manifest.rows,
         width=manifest.width,
         bits=footprint.bits_per_parameter,
@@ -183,19 +186,21 @@ def model_card(
         made=_made(manifest),
         checked=(_CHECKED if parity.whole else _ROWS_ALONE).format(
             rewrite=parity.rewrite, compression=parity.compression
-        ),
+        )
+        + _kernel(parity),
         tables=_tables(manifest),
         body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
         tied=_heads(manifest),
         after=_after(manifest) if structure.data else "",
-        notes="".join(f"\nNote: {note}.\n" for note in notes),
-        model_path=structure.model,
-        files=(_FILES if structure.data else _ORT_FILES).format(**names),
-        create=(_CREATE if structure.data else _ORT_CREATE).format(**names),
+        notes="".join(f"\nNote: {sentence(note)}.\n" for note in notes),
+        model_javascript=javascript(structure.model),
+        model_kotlin=kotlin(structure.model),
+        files=(_FILES if structure.data else _ORT_FILES).format(**in_prose),
+        create=(_CREATE if structure.data else _ORT_CREATE).format(**in_programs),
         inputs=_inputs(manifest),
         pooled=_vectors(manifest, vector),
         snippets="\n".join(snippets(manifest, vector)),
-        genai=_NO_GENAI.format(reason=genai) if genai else "",
+        genai=_NO_GENAI.format(reason=sentence(genai)) if genai else "",
     )
 
 
@@ -204,8 +209,8 @@ def _vectors(manifest: Manifest, vector: str | None) -> str:
     if manifest.pooled:
         return _POOLED
     if keeps_token_vectors(manifest.pooling) and manifest.exporter == "dynamo":
-        return _TOKEN_VECTORS.format(output=TOKEN_VECTORS)
-    return _VECTOR.format(vector=vector) if vector else ""
+        return _TOKEN_VECTORS.format(output=code(TOKEN_VECTORS))
+    return _VECTOR.format(vector=code(vector)) if vector else ""
 
 
 def _made(manifest: Manifest) -> str:
@@ -263,12 +268,12 @@ def _tables(manifest: Manifest) -> str:
     lines = []
     for table in (*manifest.tables, *manifest.heads):
         if isinstance(table, StoredHead):
-            name = f"output head {table.name}" if len(manifest.heads) > 1 else "output head"
+            name = f"output head {prose(table.name)}" if len(manifest.heads) > 1 else "output head"
         else:
-            name = f"table {table.name}" if len(manifest.tables) > 1 else "token table"
+            name = f"table {prose(table.name)}" if len(manifest.tables) > 1 else "token table"
         before = _mega(table.dense_bytes)
         if table.original_bytes < table.dense_bytes:
-            before += f" as float32, {_mega(table.original_bytes)} as {table.form}"
+            before += f" as float32, {_mega(table.original_bytes)} as {prose(table.form)}"
         ratio = f"{table.dense_bytes / table.bytes:.1f}x"
         lines.append(f"| {name} | {before} | {_mega(table.bytes)} | {ratio} |")
     for further in manifest.further:
@@ -276,8 +281,20 @@ def _tables(manifest: Manifest) -> str:
             kind = "output head" if isinstance(table, StoredHead) else "table"
             ratio = f"{table.dense_bytes / table.bytes:.1f}x"
             before, after = _mega(table.dense_bytes), _mega(table.bytes)
-            lines.append(f"| {kind} in `{further.model}` | {before} | {after} | {ratio} |")
+            lines.append(f"| {kind} in {code(further.model)} | {before} | {after} | {ratio} |")
+    footprint = manifest.footprint
+    if footprint.graph_bytes:
+        lines.append(
+            f"| what decodes it, in the graph | | {_mega(footprint.graph_bytes)} | "
+            f"{footprint.ratio_with_graph:.1f}x with it |"
+        )
     return "\n".join(lines)
+
+
+def _kernel(parity: Parity) -> str:
+    if parity.kernel is None:
+        return ""
+    return f"\nWith LightToken's native kernel outputs differ by another {parity.kernel:.2g}."
 
 
 def _mega(count: int) -> str:

@@ -4,7 +4,6 @@ It asks for names and shapes of the cache, which the graph has, and for tokens a
 the model's own files have.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import onnx_ir as ir
 from toolkit.bundle.feeds import LOGITS_TO_KEEP
 from toolkit.bundle.generation import CONFIG, GENAI_CONFIG, GENERATION_CONFIG, end_ids, ids_of
 from toolkit.errors import InputError
+from toolkit.json_text import json_text
 
 from ..sources.facts import read_json
 
@@ -78,7 +78,7 @@ def write_genai_config(
             config = genai_config(graph, source, model, rows=rows, width=width)
     except NotForGenai as reason:
         return str(reason)
-    (folder / GENAI_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / GENAI_CONFIG).write_text(json_text(config) + "\n", encoding="utf-8")
     return ""
 
 
@@ -104,7 +104,7 @@ def write_parts(folder: Path, given: Path, names: Mapping[str, str]) -> None:
     for word, part in model.items():
         if isinstance(part, dict) and part.get("filename") in names:
             model[word] = part | {"filename": names[part["filename"]]}
-    text = json.dumps(config | {"model": model}, indent=2) + "\n"
+    text = json_text(config | {"model": model}) + "\n"
     (folder / GENAI_CONFIG).write_text(text, encoding="utf-8")
 
 

@@ -31,8 +31,10 @@ def save_ort(model: Path, target: Path) -> Path:
     with quiet():
         create_config_from_models([target], config, enable_type_reduction=True)
     # It begins with the path that the model had here.
-    lines = [line for line in config.read_text().splitlines() if not line.startswith("#")]
-    config.write_text("\n".join(lines) + "\n")
+    lines = [
+        line for line in config.read_text(encoding="utf-8").splitlines() if not line.startswith("#")
+    ]
+    config.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return config
 
 

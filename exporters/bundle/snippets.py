@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from toolkit.bundle.generation import GENAI_CONFIG, GENERATION_CONFIG
 from toolkit.bundle.late_interaction import keeps_token_vectors
 from toolkit.bundle.manifest import Manifest
+from toolkit.markdown import code, javascript, python
 
 from ..sources.facts import CONFIG, TOKENIZER
 from ..sources.several import SPEECH, TEXT_TO_TEXT
@@ -56,7 +57,7 @@ With onnxruntime alone:
 ```python
 import onnxruntime
 
-session = onnxruntime.InferenceSession("{model}")
+session = onnxruntime.InferenceSession({model})
 ```
 """
 
@@ -68,12 +69,12 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
-session = onnxruntime.InferenceSession("{model}")
+session = onnxruntime.InferenceSession({model})
 tokenizer = Tokenizer.from_file("tokenizer.json")
 tokenizer.no_padding()
 encoding = tokenizer.encode({text})
 feeds = {{
-    "{ids}": np.array([encoding.ids]),
+    {ids}: np.array([encoding.ids]),
     "attention_mask": np.array([encoding.attention_mask]),
     "token_type_ids": np.array([encoding.type_ids]),
     "position_ids": np.arange(len(encoding.ids))[None],
@@ -187,14 +188,14 @@ vectors = model.encode({texts})
 # A local folder stands for the hub here; a bundle on the hub needs its id and neither setting.
 _TRANSFORMERS_JS = """\
 With [transformers.js](https://huggingface.co/docs/transformers.js), where this bundle is the folder
-`models/{folder}`:
+{place}:
 
 ```javascript
 import {{ env, pipeline }} from "@huggingface/transformers";
 
 env.localModelPath = "models";
 env.allowRemoteModels = false;
-const run = await pipeline("{task}", "{folder}", {{ dtype: "fp32" }});
+const run = await pipeline({task}, {folder}, {{ dtype: "fp32" }});
 const results = await run({texts}{settings});
 ```
 """
@@ -213,28 +214,31 @@ def snippets(manifest: Manifest, vector: str | None = None) -> list[str]:
     own_inputs = manifest.batch is not None or manifest.model.endswith(".ort")
     if manifest.task == "multiple-choice" and TOKENIZER in manifest.files and not own_inputs:
         found = [_PIPELINE.format(texts=json.dumps(_CHOICES))]  # each program would need its own
-        return [*found, _SESSION.format(model=manifest.model)]
+        return [*found, _SESSION.format(model=python(manifest.model))]
     generates = manifest.task == "text-generation"
     if manifest.further and manifest.task in (SPEECH, TEXT_TO_TEXT):
         return _of_several_files(manifest)
     examples = _TEXTS.get(manifest.task)
     if examples is None or TOKENIZER not in manifest.files or own_inputs:
-        return [_SESSION.format(model=manifest.model)]
+        return [_SESSION.format(model=python(manifest.model))]
     texts = json.dumps(examples)
     found = [] if generates else [_PIPELINE.format(texts=texts)]
     if weighs_terms(manifest):
         found = [_PIPELINE.format(texts=json.dumps(_TEXTS["feature-extraction"]))]
     if keeps_token_vectors(manifest.pooling):  # what others make of texts has no markers
-        return [_LATE.format(queries=json.dumps(_PASSAGES)), _SESSION.format(model=manifest.model)]
+        return [
+            _LATE.format(queries=json.dumps(_PASSAGES)),
+            _SESSION.format(model=python(manifest.model)),
+        ]
     if vector is not None:
-        return [*found, _SESSION.format(model=manifest.model)]
+        return [*found, _SESSION.format(model=python(manifest.model))]
     if manifest.cached:  # whose empty shapes take more than a short program
-        found.append(_SESSION.format(model=manifest.model))
+        found.append(_SESSION.format(model=python(manifest.model)))
     else:
         outputs = '["sentence_embedding"]' if manifest.pooled else "None"
         first = (examples[0],) if isinstance(examples[0], str) else examples[0]
         text = ", ".join(map(json.dumps, first))
-        names = {"model": manifest.model, "ids": manifest.ids_input}
+        names = {"model": python(manifest.model), "ids": python(manifest.ids_input)}
         found.append(_ONNXRUNTIME.format(**names, text=text, outputs=outputs))
     if CONFIG in manifest.files and manifest.ids_input == "input_ids":
         found.append(
@@ -267,7 +271,7 @@ def weighs_terms(manifest: Manifest) -> bool:
 def _of_several_files(manifest: Manifest) -> list[str]:
     """Of an encoder and a decoder, which optimum's classes open together."""
     above = str(PurePosixPath(manifest.model).parent)
-    place = "" if above == "." else f", subfolder={json.dumps(above)}"
+    place = "" if above == "." else f", subfolder={python(above)}"
     settings = ""
     if place and GENERATION_CONFIG in manifest.files:  # optimum looks for it in the sub-folder
         place += ', generation_config=GenerationConfig.from_pretrained(".")'
@@ -278,7 +282,7 @@ def _of_several_files(manifest: Manifest) -> list[str]:
     return [
         _PIPELINE.format(texts=texts),
         program.format(texts=texts, place=place, settings=settings, rate=_RATE),
-        _SESSION.format(model=manifest.model),
+        _SESSION.format(model=python(manifest.model)),
     ]
 
 
@@ -290,5 +294,9 @@ def _transformers_js(manifest: Manifest, texts: str) -> str:
         settings = ", { max_new_tokens: 8 }"
     folder = manifest.source.name.rsplit("/", 1)[-1]
     return _TRANSFORMERS_JS.format(
-        folder=folder, task=manifest.task, texts=texts, settings=settings
+        place=code(f"models/{folder}"),
+        folder=javascript(folder),
+        task=javascript(manifest.task),
+        texts=texts,
+        settings=settings,
     )

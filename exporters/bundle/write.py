@@ -1,12 +1,12 @@
 """The bundle's folder: model, tokenizer, card, manifest."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, StoredFile, describe_files
 from toolkit.files import sha256
+from toolkit.json_text import json_text
 
 from ..sources.facts import CONFIG, read_json
 from ..sources.source import LoadedModel
@@ -49,4 +49,4 @@ def write_bundle(
 def _tell_transformers_js(path: Path, structure: Structure) -> None:
     """What the source told it of other files (such as quantised ones) does not hold here."""
     config = read_json(path) | {"transformers.js_config": dict(structure.settings)}
-    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json_text(config) + "\n", encoding="utf-8")

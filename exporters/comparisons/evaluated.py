@@ -117,11 +117,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Original:
-    """The uncompressed model, as ``given`` by the user or the cache; ``sha256`` of its weights."""
+    """The uncompressed model, as ``given`` by the user or the cache; ``sha256`` of its weights.
+
+    ``notes`` say where it is not what the bundle was made from.
+    """
 
     given: str
     files: ModelFiles
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
 def _find_original(asked: Comparison) -> _Original:
@@ -141,7 +145,8 @@ def _find_original(asked: Comparison) -> _Original:
     manifest = read_manifest(asked.packed)
     named = next((word for word in asked.against if _is_model(word)), None)
     given = find_original(manifest, asked.original, recall(manifest), named)
-    path = original_onnx(manifest, given, work, trust_remote_code=asked.trust)
+    notes: list[str] = []
+    path = original_onnx(manifest, given, work, trust_remote_code=asked.trust, tell=notes.append)
     files = ModelFiles(
         path,
         ORIGINAL,
@@ -152,7 +157,7 @@ def _find_original(asked: Comparison) -> _Original:
         _nbytes(path),
         verify=False,
     )
-    return _Original(given, files, manifest.source.sha256)
+    return _Original(given, files, manifest.source.sha256, tuple(notes))
 
 
 class _Models:
@@ -161,7 +166,7 @@ class _Models:
     def __init__(self, asked: Comparison, original: _Original) -> None:
         self._asked, self._base = asked, original
         self.models = [original.files]
-        self.notes: list[str] = []
+        self.notes = list(original.notes)
         # Before all others: onnx reads no weights that have a second link, as replaced models make.
         self._quantised = {
             word: made_of(word, original.files.model, asked.work, called=original.given)

@@ -1,38 +1,48 @@
 """Where the models that were exported came from, kept for later comparisons.
 
 A bundle travels, so its manifest names no path. But on the machine that made it, ``evaluate`` and
-``profile`` should find the original without being told: a small file in the user's cache maps the
-sha256 of the weights to the source as it was given.
+``profile`` should find the original without being told: in the user's cache a small file for each,
+named by the sha256 of the weights, holds the source as it was given. A file of its own for each
+means that exports at the same time do not undo each other's.
 """
 
 import contextlib
-import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Source, read_manifest
 from toolkit.errors import InputError
 from toolkit.files import user_cache, write_aside
+from toolkit.json_files import load_json
+from toolkit.json_text import json_text
 from toolkit.links import without_links
 
 from ..sources.source import load_source
 
+_DIGEST = re.compile("[0-9a-f]{1,128}")
+_NO_CACHE = (OSError, ValueError, RuntimeError)  # unreadable, no JSON, and no home folder
+
 
 def remember(source: Source, given: str) -> None:
     """Note where ``source`` is; a cache that cannot be written is no reason to fail."""
-    path = Path(given).expanduser()
-    known = _read()
-    known[source.sha256] = str(path.absolute()) if path.exists() else given
-    with contextlib.suppress(OSError, InputError):
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        with write_aside(_file().resolve()) as aside:
-            aside.write_text(json.dumps(known, indent=2), encoding="utf-8")
+    with contextlib.suppress(*_NO_CACHE):
+        file = _file(source.sha256)
+        if file is None:
+            return
+        path = Path(given).expanduser()
+        place = str(path.absolute()) if path.exists() else given
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with write_aside(file) as aside:
+            aside.write_text(json_text({"source": place}), encoding="utf-8")
 
 
 def recall(manifest: Manifest) -> str | None:
     """The source of a bundle, if it was exported here or comes from the hub."""
-    found = _read().get(manifest.source.sha256)
-    if found is not None and (Path(found).exists() or manifest.source.kind == "hub"):
-        return found
+    found = _read(manifest.source.sha256)
+    with contextlib.suppress(*_NO_CACHE):
+        if found is not None and (Path(found).exists() or manifest.source.kind == "hub"):
+            return found
     return manifest.source.name if manifest.source.kind == "hub" else None
 
 
@@ -58,10 +68,17 @@ def original_onnx(
     *,
     trust_remote_code: bool = False,
     with_past: bool = False,
+    tell: Callable[[str], None] | None = None,
 ) -> Path:
     """The model ``given`` as an .onnx file, exported under ``work`` as the bundle's was.
 
-    ``with_past``: a decoder that is exported has a cache; what is ONNX already stays as it is.
+    Args:
+        manifest: the bundle's.
+        given: a folder, a hub id, an .onnx file, or another bundle.
+        work: a folder for what is made.
+        trust_remote_code: run Python code that the model brings.
+        with_past: a decoder that is exported has a cache; what is ONNX already stays as it is.
+        tell: told if it is not the file that the bundle was made from.
 
     Raises:
         InputError: nothing is there, or no exporter takes it.
@@ -71,7 +88,7 @@ def original_onnx(
         return without_links(path / read_manifest(path).model, work)
     is_onnx = path.is_file() or manifest.exporter == "none"
     exporter = manifest.exporter if manifest.exporter != "none" else "auto"
-    return load_source(
+    loaded = load_source(
         given,
         work,
         exporter=exporter,
@@ -79,16 +96,35 @@ def original_onnx(
         trust_remote_code=trust_remote_code,
         # genai makes no decoders without one.
         with_past=exporter == "genai" or (with_past and not is_onnx),
-    ).path
+    )
+    if tell is not None and loaded.source.sha256 != manifest.source.sha256:
+        tell(
+            f"{given} is not what the bundle was made from (its sha256 differs from that of "
+            f"{manifest.source.name}): if it is another model, differences are not the price of "
+            "compression"
+        )
+    return loaded.path
 
 
-def _file() -> Path:
-    return user_cache() / "originals.json"
+def _file(sha256: str) -> Path | None:
+    """The entry of these weights; None where a manifest of others has no digest there."""
+    return user_cache() / "originals" / f"{sha256}.json" if _DIGEST.fullmatch(sha256) else None
 
 
-def _read() -> dict[str, str]:
-    with contextlib.suppress(OSError, ValueError):
-        data = json.loads(_file().read_text(encoding="utf-8"))
+def _read(sha256: str) -> str | None:
+    """Where they are; None where nothing is noted, or nothing that can be read."""
+    with contextlib.suppress(*_NO_CACHE):
+        file = _file(sha256)
+        held = load_json(file) if file is not None else None
+        if isinstance(held, dict) and isinstance(held.get("source"), str):
+            return str(held["source"])
+    return _read_old().get(sha256)
+
+
+def _read_old() -> dict[str, str]:
+    """One file of all, as older versions wrote it."""
+    with contextlib.suppress(*_NO_CACHE):
+        data = load_json(user_cache() / "originals.json")
         if isinstance(data, dict):
             return {str(key): str(value) for key, value in data.items()}
     return {}

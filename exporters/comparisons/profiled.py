@@ -1,6 +1,6 @@
 """The files that ``profile`` measures beside a bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -21,6 +21,7 @@ def files_beside(
     work: Path,
     *,
     trust_remote_code: bool,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """What ``--against`` names, in its order; the original where it names nothing.
 
@@ -30,6 +31,7 @@ def files_beside(
         original: where the original is, if the cache does not know it.
         work: a folder for models that are made on the way.
         trust_remote_code: run Python code that a model brings.
+        tell: told if the original is not what the bundle was made from.
 
     Returns:
         Bundle folders and .onnx files. None at all if the original alone would be one, and nobody
@@ -57,13 +59,20 @@ def files_beside(
             original,
             work if word in WORDS else work / str(index),
             trust_remote_code=trust_remote_code,
+            tell=tell,
         )
         for index, word in enumerate(against)
     ]
 
 
 def file_beside(
-    word: str, manifest: Manifest, original: str | None, work: Path, *, trust_remote_code: bool
+    word: str,
+    manifest: Manifest,
+    original: str | None,
+    work: Path,
+    *,
+    trust_remote_code: bool,
+    tell: Callable[[str], None] | None = None,
 ) -> Path:
     """The model that ``word`` names: a bundle folder, or an ``.onnx`` file, made under ``work``.
 
@@ -81,17 +90,25 @@ def file_beside(
     if not source.is_file():
         exported = work / "exported"
         exported.mkdir(parents=True, exist_ok=True)
-        source = _original(manifest, given, exported, trust_remote_code)
+        source = _original(manifest, given, exported, trust_remote_code, tell)
     return made_of(word, source, work, called=given)
 
 
-def _original(manifest: Manifest, given: str, work: Path, trust: bool) -> Path:
+def _original(
+    manifest: Manifest,
+    given: str,
+    work: Path,
+    trust: bool,
+    tell: Callable[[str], None] | None = None,
+) -> Path:
     """The model ``given``; a decoder with a cache where the bundle is one.
 
     It gets the input for the last logits alone too, as most exporters give it: else its time to
     the first token would be that of a whole prompt's logits.
     """
-    path = original_onnx(manifest, given, work, trust_remote_code=trust, with_past=manifest.cached)
+    path = original_onnx(
+        manifest, given, work, trust_remote_code=trust, with_past=manifest.cached, tell=tell
+    )
     if not manifest.cached or path.suffix != ".onnx" or work not in path.parents:
         return path
     model = ir.load(path)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from toolkit.errors import InputError
-from toolkit.json_files import last_json
+from toolkit.json_files import last_json, parse_json
 from toolkit.processes import end_with_parent, run_program
 
 from .facts import Facts
@@ -83,7 +83,7 @@ def _main() -> None:
     end_with_parent()
     from .to_onnx import export_here
 
-    given = json.load(sys.stdin)
+    given = parse_json(sys.stdin.read())
     paths = {"folder": Path(given["folder"]), "out": Path(given["out"])}
     told = {}
     try:

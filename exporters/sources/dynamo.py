@@ -106,7 +106,9 @@ def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -
 
 def _texts_config(folder: Path) -> Any:
     """What a model of texts and images says of its text half."""
-    config: Any = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    config: Any = transformers.AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     text = config.text_config
     if hasattr(config, "projection_dim"):
         text.projection_dim = config.projection_dim  # the whole one's counts, and may differ

@@ -1,6 +1,5 @@
 """What a tokenizer knows about the frequency of its tokens, without any text."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from toolkit.allocate.importance import zipf_prior
 from toolkit.bundle.generation import CONFIG, GENERATION_CONFIG, ids_of
 from toolkit.errors import InputError
-from toolkit.json_files import read_json
+from toolkit.json_files import load_json, read_json
+from toolkit.panics import panics_raised
 
 # Rows that vocabularies keep in reserve: [unused12], <unused12>, <|reserved_special_token_3|>,
 # <extra_id_7>, <madeupword0000>.
@@ -44,7 +44,7 @@ def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] |
     if tokenizer is None or not tokenizer.is_file():
         return None
     try:
-        data = json.loads(tokenizer.read_text(encoding="utf-8"))
+        data = load_json(tokenizer)
         model, added = data.get("model", {}), data.get("added_tokens", [])
         scores = _scores(model)
         special = {int(token["id"]) for token in added if token.get("special")}
@@ -94,7 +94,7 @@ def special_tokens(tokenizer: Path) -> list[int]:
     if not tokenizer.is_file():
         return []
     try:
-        added = json.loads(tokenizer.read_text(encoding="utf-8")).get("added_tokens") or []
+        added = load_json(tokenizer).get("added_tokens") or []
         found = [
             int(token["id"])
             for token in added
@@ -185,7 +185,12 @@ def corpus_lines(
         raise InputError(f"{tokenizer} is not here, and {option} needs it; give a model with one")
     if not corpus.is_file():
         raise InputError(f"{corpus} is not here; give a text file")
-    encoder = Tokenizer.from_file(str(tokenizer))
+    try:
+        with panics_raised():
+            encoder = Tokenizer.from_file(str(tokenizer))
+    except Exception as error:  # the library raises bare Exception
+        reason = (str(error).splitlines() or [""])[0]
+        raise InputError(f"{tokenizer} is damaged ({reason}); download the model again") from error
     encoder.no_padding()
     if length is None:
         encoder.no_truncation()
@@ -195,8 +200,14 @@ def corpus_lines(
         with corpus.open(encoding="utf-8") as file:
             while lines := file.readlines(_CORPUS_BYTES):
                 texts = [text for line in lines if (text := line.strip())]
-                for encoding in encoder.encode_batch(texts):
+                with panics_raised():
+                    encodings = encoder.encode_batch(texts)
+                for encoding in encodings:
                     yield np.array(encoding.ids, dtype=np.int64)
+    except RuntimeError as error:
+        raise InputError(
+            f"{tokenizer} cannot split {corpus} ({error}); download the model again"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{corpus} is no UTF-8 text ({error.reason}); convert it") from error
 

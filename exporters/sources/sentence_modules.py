@@ -7,7 +7,7 @@ from toolkit.bundle.dense import WEIGHTS
 from toolkit.bundle.late_interaction import ARCHITECTURE, COLBERT, is_late_interaction
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
-from toolkit.files import leads_out
+from toolkit.inside import leads_out
 
 from .folder_files import CONFIG, MODULES
 from .settings import Settings

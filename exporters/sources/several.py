@@ -12,7 +12,7 @@ from pathlib import Path
 
 from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.errors import InputError
-from toolkit.files import leads_out
+from toolkit.inside import leads_out
 from toolkit.json_files import read_json
 
 TEXT_TO_TEXT, SPEECH = "text2text-generation", "automatic-speech-recognition"
@@ -112,6 +112,6 @@ def _parts(folder: Path) -> dict[str, str]:
         if isinstance(part, dict) and isinstance(part.get("filename"), str)
     }
     for name in found.values():
-        if leads_out(name) or "\\" in name:
+        if leads_out(name):
             raise InputError(f"{path} names {name!r}, which leads out of its folder; repair it")
     return found

@@ -17,11 +17,12 @@ from toolkit.graph.own_heads import find_own_heads, head_values
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
+from toolkit.inside import check_links, leads_out
 from toolkit.links import without_links
 from toolkit.table.matrix import read_matrix
 
 from . import to_onnx as backends
-from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts
+from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts, read_json
 from .few_bits import in_floats
 from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
@@ -66,6 +67,7 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     require("export")
     with tempfile.TemporaryDirectory() as work:
         folder = find_folder(source, revision)
+        _check_folder(folder)
         static = read_static(folder)
         if static is not None:
             return SourceTable(static.vectors, static.tokenizer)
@@ -88,7 +90,11 @@ def _table_of(folder: Path, source: str) -> SourceTable:
 
             model = load_model(folder, facts)
         else:
-            model = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+            model = transformers.AutoModel.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,  # where nothing is said, transformers asks on stdin
+            )
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise InputError(
@@ -166,7 +172,22 @@ def load_source(
     else:
         path = find_folder(source, revision, code=trust_remote_code)
         found = Source(source, "hub", "", revision)
+    _check_folder(path)
     return _from_folder(path, found, work, exporter, trust_remote_code, with_past)
+
+
+def _check_folder(folder: Path) -> None:
+    """Raise InputError where a folder's links or its index of shards lead out of it."""
+    check_links(folder)
+    for index in sorted(folder.glob("*.index.json")):
+        shards = read_json(index).get("weight_map")
+        names = shards.values() if isinstance(shards, dict) else ()
+        for name in names:
+            if not isinstance(name, str) or leads_out(name):
+                raise InputError(
+                    f"{index} names the file {name!r}, outside of its folder; download the model "
+                    "again"
+                )
 
 
 def _check_kind(path: Path) -> None:
@@ -207,6 +228,8 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     if facts.keeps_token_vectors:
         facts = of_graph(facts, graph, folder)
     genai = path.parent / GENAI_CONFIG
+    check_links(folder, facts.assets)
+    check_links(genai.parent, (genai.name,))
     if "logits" in outputs:
         facts = genai_facts(facts, genai.parent)
     source = Source(path.name, "onnx", sha256(path))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from toolkit.bundle.dense import WEIGHTS, read_tensors
 from toolkit.errors import InputError
-from toolkit.files import leads_out
+from toolkit.inside import leads_out
 
 from .facts import CONFIG, TOKENIZER, Facts, read_json
 from .folder_files import MODULES

@@ -43,7 +43,9 @@ def refuse_two(kind: Any, folder: Path, remedy: str) -> None:
 
     For exporters that load the model themselves. ``kind``: its class in transformers.
     """
-    config = kind.config_class.from_pretrained(folder)
+    config = kind.config_class.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
     with torch.device("meta"):
         model = kind(config)
     if _modules(model)[0] is not None and _two(model, folder) is not None:

@@ -1,5 +1,6 @@
 """Each table becomes a packed one, within its share of the budget."""
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ..sources.facts import WRITING
 from ..sources.prior import special_tokens
 from ..tables import out_of_reach, packed_heads, share_out
 from .state import Export, Report
+from .within import compress_within
 
 
 def compress_tables(state: Export, report: Report) -> None:
@@ -59,14 +61,17 @@ def compress_tables(state: Export, report: Report) -> None:
         elsewhere = index == 0 and any(other.shared for other in state.others)
         heads = elsewhere or bool(packed_heads(table, options))
         try:
-            embedding = _given(options.packed, table) or compress(
+            make = functools.partial(
+                compress,
                 table_values(table),
-                share,
                 method=options.method,
                 seed=options.seed,
                 config=for_heads(options) if heads else options.config,
                 progress=part(report, index / len(tables), (index + 1) / len(tables)),
                 **(_what_matters(state, table, heads) if of_tokens else {}),
+            )
+            embedding = _given(options.packed, table) or compress_within(
+                share, table.rows, table.width, make, heads=heads
             )
         except BudgetError as error:
             raise (out_of_reach(error, table) if len(tables) > 1 else error) from error

@@ -1,5 +1,6 @@
 """Each output head that is a matrix of its own becomes a packed one, within its own budget."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from toolkit.progress import part
 from ..tables import own_head
 from .compress import for_heads, plain_metric
 from .state import Export, Report
+from .within import compress_within
 
 
 def compress_heads(
@@ -30,15 +32,16 @@ def compress_heads(
             state.head_embeddings.append(known[own.name])
             continue
         try:
-            embedding = compress(
+            make = functools.partial(
+                compress,
                 head_values(_trained(state, own)),
-                state.head_budget,
                 method=options.method,
                 seed=options.seed,
                 config=for_heads(options),
                 progress=part(report, index / len(heads), (index + 1) / len(heads)),
                 **_what_matters(state, own),
             )
+            embedding = compress_within(state.head_budget, own.rows, own.width, make, heads=True)
         except BudgetError as error:
             raise BudgetError(
                 f"output head {own.name}, {own.rows} x {own.width}: {error}; it has --head-ratio "

@@ -8,11 +8,12 @@ from toolkit.errors import InputError
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_tables
+from toolkit.lines import check_texts
 
 from ..bundle.structure import check_structure
 from ..exact import exact_rows
 from ..healing import check_healable
-from ..options import DECODER_GROUP, GROUP
+from ..options import DECODER_GROUP, GROUP, ExportOptions
 from ..passes.fuse_attention import find_fusible
 from ..passes.packed_layers import check_opset
 from ..sources.facts import WRITING
@@ -35,6 +36,9 @@ def load(state: Export, report: Report) -> None:
         InputError: no such source, no table in it, or an option that does not fit this model.
     """
     options = state.options
+    _check_files(options)
+    if options.sample_inputs is not None:
+        state.samples = read_samples(options.sample_inputs)
     state.loaded = state.trained = load_source(
         state.source,
         state.original_folder,
@@ -64,8 +68,6 @@ def load(state: Export, report: Report) -> None:
     _keep_exact(state)
     for table in state.tables:
         check_goes(table)
-    if options.sample_inputs is not None:
-        state.samples = read_samples(options.sample_inputs)
     state.not_here = check_runs(state.loaded.path, state.tables, state.samples)
     if state.not_here:
         _say_rows_alone(state)
@@ -74,6 +76,16 @@ def load(state: Export, report: Report) -> None:
     if any(other.own_heads for other in state.others):  # whose size may be the one asked for
         options = replace(options, head_ratio=None, head_bytes=None)
     state.own_heads = choose_own_heads(state.model.graph, options)
+
+
+def _check_files(options: ExportOptions) -> None:
+    """What is read late can be read: minutes of export come first."""
+    if options.corpus is not None and not options.corpus.is_dir():  # as recordings are
+        check_texts(options.corpus)
+    if options.heal_text is not None:
+        check_texts(options.heal_text)
+    if options.packed is not None and not options.packed.is_file():
+        raise InputError(f"packed table {options.packed} is not here; give a file of `compress`")
 
 
 def _say_what_stays(state: Export) -> None:

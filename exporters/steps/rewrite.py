@@ -4,6 +4,7 @@ import onnx_ir as ir
 
 from toolkit.bundle.feeds import is_cache
 from toolkit.errors import InputError
+from toolkit.graph.layer_bytes import packed_layers
 from toolkit.graph.plain import load_plain
 from toolkit.graph.tables import find_token_table
 
@@ -36,9 +37,13 @@ def rewrite(state: Export, report: Report) -> None:
     )
     state.packed_heads = describe_heads(state.own_heads, state.head_embeddings)
     for each in passes(state):
+        if isinstance(each, InlineFunctions):
+            state.layers = packed_layers(state.model)
         each(state.model)
         if isinstance(each, FuseAttention):
             state.fused = each.count
+    if state.layers is None:
+        state.layers = packed_layers(state.model)
     state.model_path = state.folder / state.structure.model
     state.model_path.parent.mkdir(exist_ok=True)
     ir.save(state.model, state.model_path, external_data=state.structure.data)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from toolkit import Budget, CompressedEmbedding
 from toolkit.bundle.manifest import Healed, Manifest, Parity
+from toolkit.graph.layer_bytes import Layers
 from toolkit.graph.own_heads import OwnHead
 from toolkit.graph.tables import TableUse
 from toolkit.rounding import GroupedWeight
@@ -57,6 +58,7 @@ class Export:
         not_here: what of the model onnxruntime cannot run here, so that its rows alone are checked;
             "" where it runs.
         fusible: nodes that may be joined; nothing unless the options ask for that.
+        kernel: the library of the native operators, to be measured too.
         fused: attentions that became one node; None unless the options ask for that.
         statistics: what a decoder's own text says about its table; None where it was not asked.
         exact: rows of the token table that stay as they are, by the table's name.
@@ -72,6 +74,7 @@ class Export:
         packed: what became of each table.
         packed_heads: and of each head with a matrix of its own.
         model_path: the bundle's model file.
+        layers: the packed layers of that file, before their functions are inlined.
         parity: what the checks measured.
         head_parity: and of each of ``packed_heads``.
         is_part: it is of one among several files of a model.
@@ -85,6 +88,7 @@ class Export:
     folder: Path
     work: Path
     original_folder: Path
+    kernel: Path | None = None
     loaded: LoadedModel = field(init=False)
     structure: Structure = field(init=False)
     samples: Samples | None = None
@@ -108,6 +112,7 @@ class Export:
     model: ir.Model = field(init=False)
     packed: list[PackedTable] = field(init=False)
     packed_heads: list[PackedTable] = field(init=False)
+    layers: Layers | None = None
     model_path: Path = field(init=False)
     parity: Parity = field(init=False)
     head_parity: list[float | None] = field(init=False)

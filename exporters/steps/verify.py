@@ -1,10 +1,12 @@
 """The written file is checked: every id, the whole model, and what onnxruntime makes of it."""
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
 from ..bundle.ort_format import to_ort
 from ..passes.fuse_attention import fusions
-from ..verify.check import check_model, check_same
+from ..verify.check import check_kernel, check_model, check_same
 from ..verify.heads import check_heads
 from ..verify.rows import check_rows_alone
 from .state import Export, Report
@@ -36,6 +38,10 @@ def verify(state: Export, report: Report) -> None:
         samples=state.samples,
     )
     state.head_parity = check_heads(state.model_path, state.packed_heads)
+    if state.kernel is not None and state.packed and state.options.target == "cpu":
+        rows = min(table.embedding.rows for table in state.packed)
+        found = check_kernel(state.model_path, state.kernel, state.ids_input, rows, state.samples)
+        state.parity = replace(state.parity, kernel=found)
     if state.options.format == "ort":
         path = to_ort(state.model_path)
         check_same(state.model_path, path)

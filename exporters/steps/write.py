@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from toolkit.bundle.manifest import Footprint, Manifest
 from toolkit.graph.files import model_nbytes
+from toolkit.graph.layer_bytes import layer_bytes
 
 from ..bundle.genai import write_genai_config, write_parts
 from ..bundle.write import write_bundle
@@ -104,7 +105,15 @@ def _footprint(state: Export) -> Footprint:
         model_bytes=sum(model_nbytes(each.model_path) for each in files),
         original_model_bytes=sum(model_nbytes(each.loaded.path) for each in files),
         by_part=by_part,
+        graph_bytes=_graph_bytes(state),
     )
+
+
+def _graph_bytes(state: Export) -> int:
+    assert state.layers is not None
+    if state.model_path.suffix == ".onnx":
+        return layer_bytes(state.model_path, state.layers)
+    return state.layers.code  # a .ort file tells nobody where its records are
 
 
 def _versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from toolkit.graph.forms import constant, rounds_activations
 from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
 from toolkit.graph.tables import TableUse, find_tables
-from toolkit.ort import cpu_session, quiet_options
+from toolkit.ort import ORT_ERRORS, cpu_session, quiet_options
 
 from ..tables import PackedTable
 from .differences import CheckError, difference_of, try_out
@@ -26,7 +26,9 @@ from .rows import compare_rows
 from .samples import Samples
 
 _FEW_ROWS = 2  # that any table has
+_KERNEL = 0.05  # of the largest output: a head's hidden states have 8 bits in the kernel
 _STEPS = ((2, 1), (1, 5))  # batch and length of what follows a cache
+_REBUILD = "build it again with `lighttoken op`"
 _OPTIMIZED = "optimized.onnx"
 _OPTIMIZED_DATA = "optimized.onnx.data"
 
@@ -178,6 +180,35 @@ def check_same(model: Path, other: Path) -> None:
     difference = difference_of(other, model, ids_input, {ids_input: _FEW_ROWS})
     limit = TOLERANCE * max(1.0, difference.scale)
     refuse(f"{other.name} and {model.name}", difference.largest, limit, "leave --format out")
+
+
+def check_kernel(
+    model: Path, library: Path, ids_input: str, rows: int, samples: Samples | None
+) -> float | None:
+    """The largest difference that the native kernel makes; None where it does not load here.
+
+    Raises:
+        CheckError: it is more than rounding hidden states to 8 bits explains.
+    """
+    options = quiet_options()
+    try:
+        options.register_custom_ops_library(str(library))
+    except ORT_ERRORS:
+        return None
+    every = not _has_cache(ir.load(model))
+    with told():
+        found = difference_of(
+            model,
+            model,
+            ids_input,
+            {ids_input: rows},
+            all_tokens=every,
+            samples=samples,
+            options=options,
+        )
+    limit = _KERNEL * max(1.0, found.scale)
+    refuse("the model with the native kernel and without it", found.largest, limit, _REBUILD)
+    return found.largest
 
 
 def check_fused(fused: Path, original: Path) -> None:

@@ -55,6 +55,7 @@ def difference_of(
     cached: int = 0,
     all_tokens: bool = True,
     samples: Samples | None = None,
+    options: ort.SessionOptions | None = None,
 ) -> Difference:
     """Absolute differences of the float outputs of ``right``.
 
@@ -70,8 +71,9 @@ def difference_of(
         all_tokens: False leaves out those that a mask calls padding, of which causal models say
             nothing.
         samples: real inputs, in place of all that is made up.
+        options: of ``left``'s session.
     """
-    other, session = (cpu_session(path) for path in (left, right))
+    other, session = cpu_session(left, options), cpu_session(right)
     names = [info.name for info in session.get_outputs()]
     found = Difference()
     shaped = describe(other.get_inputs())  # of fixed shapes, where the target asks for them

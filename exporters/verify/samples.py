@@ -1,6 +1,5 @@
 """Real inputs for the checks, of models that made-up ones do not suit."""
 
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from toolkit.bundle.tensors import TensorInfo
 from toolkit.errors import InputError
+from toolkit.json_files import load_json
 
 Samples = dict[str, NDArray[np.generic]]
 _MOST_BYTES = 2**30  # of a file: one call's inputs are small
@@ -30,7 +30,7 @@ def read_samples(path: Path) -> Samples:
             with np.load(path, allow_pickle=False) as held:
                 found = {str(name): held[name] for name in held.files}
         elif path.suffix == ".json":
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = load_json(path, strict=True)
             found = {str(name): np.asarray(values) for name, values in dict(data).items()}
         else:
             raise InputError(f"--sample-inputs {path} is neither .npz nor .json; give one of them")

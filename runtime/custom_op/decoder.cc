@@ -11,6 +11,8 @@ namespace {
 
 constexpr std::size_t kMove = 16;  // bytes that every processor here moves at once
 
+constexpr std::size_t kMostIds = 1u << 31;  // of a call: their indices are of 32 bits
+
 // Memory that a thread keeps from call to call.
 struct Scratch {
   Buffer<std::uint8_t> codes;
@@ -308,6 +310,10 @@ void Decoder::decode(const Id* ids, std::size_t count, Out* out, const ForEach& 
                               std::to_string(-table_.rows) + " .. " +
                               std::to_string(table_.rows - 1) + "; check the tokenizer");
     }
+  }
+  if (count > kMostIds) {
+    throw std::out_of_range(std::to_string(count) + " ids in one call, and at most " +
+                            std::to_string(kMostIds) + " can be looked up");
   }
   const std::size_t width = static_cast<std::size_t>(table_.width);
   const Firsts& found = find_firsts(ids, count);

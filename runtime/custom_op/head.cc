@@ -370,6 +370,11 @@ Head::Head(const Table& table, const std::string& kernel)
   check(table_);
   if (!table_.column_major) throw std::invalid_argument("inconsistent embedding: not column-major");
   for (const Stage& stage : table_.stages) {
+    if (stage.bytes <= kMostHeadBytes) continue;
+    throw std::invalid_argument("inconsistent embedding: a head of " + std::to_string(stage.bytes) +
+                                " bytes a row, and it may have " + std::to_string(kMostHeadBytes));
+  }
+  for (const Stage& stage : table_.stages) {
     split_.push_back(is_split(stage));
     books_.push_back(transposed(stage, split_.back()));
   }

@@ -18,11 +18,12 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "decoder.h"
 #include "head.h"
+#include "reader.h"
 
 #if defined(_WIN32)
 #define LIGHTTOKEN_EXPORT __declspec(dllexport)
@@ -61,147 +62,89 @@ const T* data_of(const OrtValue* value) {
   return static_cast<const T*>(data);
 }
 
-// The packed tensors of a node, by name.
-class Parts {
- public:
-  explicit Parts(const Ort::ConstKernelInfo& info) {
-    std::istringstream names(info.GetAttribute<std::string>("parts"));
-    std::string name;
-    for (std::size_t index = 1; std::getline(names, name, ','); ++index) {
-      if (index >= info.GetInputCount()) {
-        throw std::invalid_argument("part " + name + " has no input; export the model again");
-      }
-      int constant = 0;
-      Ort::ConstValue value = info.GetTensorConstantInput(index, &constant);
-      if (!constant) throw std::invalid_argument("part " + name + " is no initializer");
-      values_.emplace(name, value);
-    }
+constexpr auto kFloatTensor = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+constexpr auto kFloat16Tensor = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+
+lighttoken::Type type_of(ONNXTensorElementDataType type) {
+  switch (type) {
+    case kFloatTensor: return lighttoken::Type::kFloat;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8: return lighttoken::Type::kInt8;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8: return lighttoken::Type::kUint8;
+    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32: return lighttoken::Type::kInt32;
+    default: return lighttoken::Type::kOther;
   }
-
-  bool has(const std::string& name) const { return values_.count(name) > 0; }
-
-  std::vector<std::int64_t> shape(const std::string& name) const {
-    return at(name).GetTensorTypeAndShapeInfo().GetShape();
-  }
-
-  bool is(const std::string& name, ONNXTensorElementDataType type) const {
-    return has(name) && at(name).GetTensorTypeAndShapeInfo().GetElementType() == type;
-  }
-
-  // The tensor's values; throws unless it has `type` and the shape that is wanted.
-  template <typename T>
-  const T* get(const std::string& name, ONNXTensorElementDataType type,
-               const std::vector<std::int64_t>& wanted) const {
-    if (!is(name, type) || shape(name) != wanted) {
-      throw std::invalid_argument("part " + name + " is not there or of another type or shape");
-    }
-    return data_of<T>(at(name));
-  }
-
- private:
-  const Ort::ConstValue& at(const std::string& name) const {
-    const auto found = values_.find(name);
-    if (found == values_.end()) throw std::invalid_argument("part " + name + " is missing");
-    return found->second;
-  }
-
-  std::unordered_map<std::string, Ort::ConstValue> values_;
-};
-
-constexpr auto kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-constexpr auto kInt8 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
-constexpr auto kUint8 = ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
-constexpr auto kInt32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
-constexpr std::uint8_t kSignZero = 1, kCodebookZero = 64;
-
-std::vector<std::int64_t> matrix(const Parts& parts, const std::string& name) {
-  std::vector<std::int64_t> shape = parts.shape(name);
-  if (shape.size() != 2) throw std::invalid_argument("part " + name + " is no matrix");
-  return shape;
 }
 
-// `rows` may be fewer than a column of codes has: columns are padded to whole reads.
-lighttoken::Stage read_stage(const Parts& parts, const std::string& prefix, std::int64_t width,
-                             std::int64_t rows, bool column_major) {
-  lighttoken::Stage stage;
-  const auto codes = matrix(parts, prefix + "codes");
-  if (rows > codes[column_major ? 1 : 0]) throw std::invalid_argument("part " + prefix + "codes is short");
-  stage.rows = rows;
-  stage.bytes = codes[column_major ? 0 : 1];
-  stage.stride = codes[1];
-  stage.codes = parts.get<std::uint8_t>(prefix + "codes", kUint8, codes);
-  const bool own = parts.has(prefix + "codebook");
-  const std::string book = own ? prefix + "codebook" : "signs";
-  stage.k = matrix(parts, book)[1];
-  stage.codebook = parts.get<std::uint8_t>(book, kUint8, {256, stage.k});
-  stage.zero = own ? kCodebookZero : kSignZero;
-  if (parts.has(prefix + "scale")) {
-    stage.scale = parts.get<float>(prefix + "scale", kFloat, {width});
-  }
-  stage.latents = width;
-  if (parts.has(prefix + "weight")) {
-    stage.latents = matrix(parts, prefix + "weight")[0];
-    if (parts.is(prefix + "weight", kInt8)) {
-      stage.weight = parts.get<std::int8_t>(prefix + "weight", kInt8, {stage.latents, width});
-    } else {
-      stage.float_weight = parts.get<float>(prefix + "weight", kFloat, {stage.latents, width});
+// The node's parts are its inputs from the second on, in the order of the attribute `parts`.
+void read_parts(const Ort::ConstKernelInfo& info, lighttoken::Node& node) {
+  std::istringstream names(info.GetAttribute<std::string>("parts"));
+  std::string name;
+  std::size_t index = 1;
+  for (; std::getline(names, name, ','); ++index) {
+    if (index >= info.GetInputCount()) {
+      throw std::invalid_argument("part " + name + " has no input; export the model again");
+    }
+    int constant = 0;
+    const Ort::ConstValue value = info.GetTensorConstantInput(index, &constant);
+    if (!constant || !value) throw std::invalid_argument("part " + name + " is no initializer");
+    const Ort::TensorTypeAndShapeInfo tensor = value.GetTensorTypeAndShapeInfo();
+    lighttoken::Tensor part{type_of(tensor.GetElementType()), tensor.GetShape(), nullptr};
+    if (part.type != lighttoken::Type::kOther) part.data = data_of<void>(value);
+    if (!node.parts.emplace(name, std::move(part)).second) {
+      throw std::invalid_argument("part " + name + " is named twice");
     }
   }
-  return stage;
+  if (index != info.GetInputCount()) {
+    throw std::invalid_argument("attribute parts names " + std::to_string(index - 1) +
+                                " inputs of " + std::to_string(info.GetInputCount() - 1));
+  }
 }
 
-lighttoken::Table read_table(const Ort::ConstKernelInfo& info) {
-  const Parts parts(info);
+lighttoken::Table table_of(const Ort::ConstKernelInfo& info) {
+  lighttoken::Node node;
+  node.rows = info.GetAttribute<std::int64_t>("rows");
+  node.width = info.GetAttribute<std::int64_t>("width");
+  node.block = info.GetAttribute<std::int64_t>("block");
+  node.covered = info.GetAttribute<std::string>("covered");
+  node.layout = info.GetAttribute<std::string>("layout");
+  read_parts(info, node);
+  return lighttoken::read_table(node);
+}
+
+// What `to` says, which is the output's type, and a head's input's. Tensors of another type have
+// other sizes.
+ONNXTensorElementDataType float_type(const Ort::ConstKernelInfo& info) {
   const std::int64_t to = info.GetAttribute<std::int64_t>("to");
   if (to != kFloat32 && to != kFloat16) {
     throw std::invalid_argument("output of ONNX type " + std::to_string(to) +
                                 ": float and float16 are known");
   }
-  lighttoken::Table table;
-  table.rows = info.GetAttribute<std::int64_t>("rows");
-  table.width = info.GetAttribute<std::int64_t>("width");
-  table.block = info.GetAttribute<std::int64_t>("block");
-  table.column_major = info.GetAttribute<std::string>("layout") == "planes";
-  const std::int64_t width = table.width;
-  if (table.rows < 1 || width < 1) throw std::invalid_argument("a table without rows or columns");
-  table.mean = parts.get<float>("mean", kFloat, {width});
-  if (parts.has("tail")) table.tail = parts.get<float>("tail", kFloat, {width});
-  if (table.block > 0) {
-    const std::int64_t blocks = (table.rows - 1) / table.block + 1;
-    table.shifts = parts.get<std::int32_t>("order.shifts", kInt32, {blocks});
-  }
-  if (parts.has("gain.codes")) {
-    table.gain_rows = parts.shape("gain.codes").at(0);
-    table.gain_codes = parts.get<std::uint8_t>("gain.codes", kUint8, {table.gain_rows});
-    table.gain_levels = parts.get<float>("gain.levels", kFloat, {256});
-  }
-  if (parts.has("zeros")) {
-    table.zeros = parts.get<std::uint8_t>("zeros", kUint8, {(table.rows + 7) / 8});
-  }
-  if (parts.has("lowrank.left")) {
-    lighttoken::LowRank& factors = table.low_rank;
-    factors.rank = matrix(parts, "lowrank.left")[table.column_major ? 0 : 1];
-    std::vector<std::int64_t> left{table.rows, factors.rank}, right{factors.rank, width};
-    if (table.column_major) std::swap(left[0], left[1]);
-    if (parts.has("lowrank.scale")) {
-      factors.left = parts.get<std::int8_t>("lowrank.left", kInt8, left);
-      factors.right = parts.get<std::int8_t>("lowrank.right", kInt8, right);
-      factors.scale = parts.get<float>("lowrank.scale", kFloat, {factors.rank});
-    } else {
-      factors.float_left = parts.get<float>("lowrank.left", kFloat, left);
-      factors.float_right = parts.get<float>("lowrank.right", kFloat, right);
-    }
-  }
-  std::istringstream covered(info.GetAttribute<std::string>("covered"));
-  for (std::size_t s = 0; parts.has("stages." + std::to_string(s) + ".codes"); ++s) {
-    const std::string prefix = "stages." + std::to_string(s) + ".";
-    std::int64_t rows = 0;
-    char comma = 0;
-    if (!(covered >> rows)) throw std::invalid_argument(prefix + "codes has no rows");
-    covered >> comma;
-    table.stages.push_back(read_stage(parts, prefix, width, rows, table.column_major));
-  }
-  return table;
+  return to == kFloat16 ? kFloat16Tensor : kFloatTensor;
+}
+
+void need_type(ONNXTensorElementDataType found, ONNXTensorElementDataType wanted,
+               const std::string& what) {
+  if (found == wanted) return;
+  throw std::invalid_argument(what + " of ONNX type " + std::to_string(found) +
+                              ", and attribute to says " + std::to_string(wanted));
+}
+
+// As the graph has them, when a session opens. Hidden states are of the output's type, ids of their own.
+ONNXTensorElementDataType checked_type(const Ort::ConstKernelInfo& info, bool is_head) {
+  const ONNXTensorElementDataType wanted = float_type(info);
+  const auto need = [&](const Ort::TypeInfo& found, const std::string& what) {
+    if (found.GetONNXType() != ONNX_TYPE_TENSOR) throw std::invalid_argument(what + " are no tensor");
+    need_type(found.GetTensorTypeAndShapeInfo().GetElementType(), wanted, what);
+  };
+  need(info.GetOutputTypeInfo(0), is_head ? "logits" : "rows");
+  if (is_head) need(info.GetInputTypeInfo(0), "hidden states");
+  return wanted;
+}
+
+Ort::ConstValue first_input(const Ort::KernelContext& context, const char* what) {
+  const Ort::ConstValue value = context.GetInput(0);
+  if (!value || !value.IsTensor()) throw std::invalid_argument(std::string(what) + " are missing");
+  return value;
 }
 
 // onnxruntime's own threads; the calling thread alone where there is one task.
@@ -240,17 +183,17 @@ std::string wanted_kernel() {
 class Embedding {
  public:
   explicit Embedding(const Ort::ConstKernelInfo& info)
-      : decoder_(read_table(info), wanted_kernel()),
-        half_(info.GetAttribute<std::int64_t>("to") == kFloat16) {}
+      : type_(checked_type(info, false)), decoder_(table_of(info), wanted_kernel()) {}
 
   OrtStatusPtr ComputeV2(OrtKernelContext* raw) {
     return guarded([&] {
       Ort::KernelContext context(raw);
-      const Ort::ConstValue ids = context.GetInput(0);
+      const Ort::ConstValue ids = first_input(context, "token ids");
       const Ort::TensorTypeAndShapeInfo info = ids.GetTensorTypeAndShapeInfo();
       std::vector<std::int64_t> shape = info.GetShape();
       shape.push_back(decoder_.width());
       Ort::UnownedValue rows = context.GetOutput(0, shape);
+      need_type(rows.GetTensorTypeAndShapeInfo().GetElementType(), type_, "rows");
       const std::size_t count = info.GetElementCount();
       switch (info.GetElementType()) {
         case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64:
@@ -268,7 +211,7 @@ class Embedding {
   void write(const Ort::KernelContext& context, const Id* ids, std::size_t count,
              Ort::UnownedValue& rows) const {
     const lighttoken::ForEach for_each = on_threads_of(context);
-    if (half_) {
+    if (type_ == kFloat16Tensor) {
       auto* out = rows.GetTensorMutableData<Ort::Float16_t>();
       decoder_.decode(ids, count, reinterpret_cast<std::uint16_t*>(out), for_each);
     } else {
@@ -276,44 +219,42 @@ class Embedding {
     }
   }
 
+  ONNXTensorElementDataType type_;
   lighttoken::Decoder decoder_;
-  bool half_;
 };
 
 class OutputHead {
  public:
-  explicit OutputHead(const Ort::ConstKernelInfo& info) : head_(read_table(info), wanted_kernel()) {}
+  explicit OutputHead(const Ort::ConstKernelInfo& info)
+      : type_(checked_type(info, true)), head_(table_of(info), wanted_kernel()) {}
 
   OrtStatusPtr ComputeV2(OrtKernelContext* raw) {
     return guarded([&] {
       Ort::KernelContext context(raw);
-      const Ort::ConstValue hidden = context.GetInput(0);
+      const Ort::ConstValue hidden = first_input(context, "hidden states");
       const Ort::TensorTypeAndShapeInfo info = hidden.GetTensorTypeAndShapeInfo();
       std::vector<std::int64_t> shape = info.GetShape();
       if (shape.empty() || shape.back() != head_.width()) {
         throw std::invalid_argument("hidden states must have " + std::to_string(head_.width()) +
                                     " columns");
       }
+      need_type(info.GetElementType(), type_, "hidden states");
       const std::size_t count = info.GetElementCount() / static_cast<std::size_t>(head_.width());
       shape.back() = head_.rows();
       Ort::UnownedValue logits = context.GetOutput(0, shape);
+      need_type(logits.GetTensorTypeAndShapeInfo().GetElementType(), type_, "logits");
       const lighttoken::ForEach for_each = on_threads_of(context);
-      switch (info.GetElementType()) {
-        case kFloat:
-          return head_.project(data_of<float>(hidden), count, logits.GetTensorMutableData<float>(),
-                               for_each);
-        case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16: {
-          auto* out = logits.GetTensorMutableData<Ort::Float16_t>();
-          return head_.project(data_of<std::uint16_t>(hidden), count,
-                               reinterpret_cast<std::uint16_t*>(out), for_each);
-        }
-        default:
-          throw std::invalid_argument("hidden states must be float or float16");
+      if (type_ == kFloat16Tensor) {
+        auto* out = logits.GetTensorMutableData<Ort::Float16_t>();
+        return head_.project(data_of<std::uint16_t>(hidden), count,
+                             reinterpret_cast<std::uint16_t*>(out), for_each);
       }
+      head_.project(data_of<float>(hidden), count, logits.GetTensorMutableData<float>(), for_each);
     });
   }
 
  private:
+  ONNXTensorElementDataType type_;
   lighttoken::Head head_;
 };
 
@@ -336,7 +277,7 @@ struct LayerOp : Ort::CustomOpBase<Op, Layer, /*WithStatus=*/true> {
         Op::infer_shape(context, shape);
         const bool half = context.GetAttrInt("to") == kFloat16;
         Ort::ThrowOnError(context.SetOutputShape(
-            0, shape, half ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 : kFloat));
+            0, shape, half ? kFloat16Tensor : kFloatTensor));
       });
     };
   }

@@ -12,6 +12,18 @@
 
 namespace lighttoken {
 
+// What a table may be at most. Far beyond what tables are, and low enough that no size, sum or index
+// that is made of them overflows, and that a small file asks for little time and memory.
+constexpr std::int64_t kMostRows = 2147483647;  // positions are int32 in the graph
+constexpr std::int64_t kMostWidth = 1 << 20;
+constexpr std::int64_t kMostStages = 32;  // each has memory of its own, even where tensors are shared
+// Of latents times weights, 0 .. 127 times -128 .. 127, that 32 bits can sum.
+constexpr std::int64_t kMostLatents = 2147483647 / (127 * 128);
+constexpr std::int64_t kMostHeadBytes = 1 << 14;  // a row of a stage: each takes a head a table of 256
+// Rows without codes, which share one vector, cost nothing to store, but a head a logit each: so many
+// may be for every byte that is stored, and some in any table.
+constexpr std::int64_t kMostRowsAByte = 64, kFewRows = 4096;
+
 // One residual stage: `bytes` codes a row for positions 0 .. rows - 1. A byte names one of 256
 // entries of k latent values, stored with a zero point so that they are unsigned, 0 .. 127.
 // Latents beyond `latents` are dropped. Exactly one of three decoders reads them:
@@ -65,8 +77,10 @@ struct Table {
   std::int64_t covered() const;
 };
 
-// Throws std::invalid_argument, in one line, for a table whose parts do not fit one another: what
-// passes is never read beyond its tensors.
+// Throws std::invalid_argument, in one line, for a table whose parts do not fit one another, which is
+// larger than a table may be, or which has numbers that are not finite: what passes is never read
+// beyond its tensors, and no sum of it overflows. Takes as long as its tensors are large, whatever
+// sizes they claim.
 void check(const Table& table);
 
 // Calls its second argument with 0 .. count - 1, in any order, perhaps on several threads.

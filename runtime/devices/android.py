@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from toolkit.files import folder_aside
+from toolkit.markdown import prose
 
 from ..profile.measure.job import Job
 from .folder import copy_model, fill_in, jobs
@@ -44,12 +45,14 @@ def emit_android(
         for name in ("jobs", "runner"):
             (aside / name).mkdir()
         for number, one in enumerate(jobs(job, repeats)):
-            (aside / "jobs" / f"{number:03}-{one.measure}.job").write_text(job_file(one))
+            (aside / "jobs" / f"{number:03}-{one.measure}.job").write_text(
+                job_file(one), encoding="utf-8"
+            )
         for source in _source_files():
             shutil.copy(source, aside / "runner")
         folder = Path(job.model).parent
         files = [job.model, *((folder / name).as_posix() for name in job.data)]
-        (aside / "files").write_text(shlex.join(files))
+        (aside / "files").write_text(shlex.join(files), encoding="utf-8")
         subject = bundle.resolve().name
         (aside / "subject.json").write_text(json.dumps(subject))
         shutil.copy(_FILES / "run.sh", aside)
@@ -57,7 +60,7 @@ def emit_android(
         fill_in(
             _FILES / "README.md",
             aside / "README.md",
-            subject=subject,
+            subject=prose(subject),
             provider=job.provider.removesuffix("ExecutionProvider"),
             threads=job.threads,
         )

@@ -71,7 +71,8 @@ def jobs(job: Job, repeats: int) -> list[Job]:
 
 def fill_in(template: Path, out: Path, **values: object) -> None:
     """Write ``template`` to ``out``, ``$name`` replaced by each value."""
-    out.write_text(Template(template.read_text()).substitute(values))
+    text = Template(template.read_text(encoding="utf-8")).substitute(values)
+    out.write_text(text, encoding="utf-8")
 
 
 def _copy_library(library: str, out: Path) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnxruntime
 
 from toolkit.files import folder_aside
+from toolkit.markdown import prose
 
 from ..profile.measure.carry import MODULE, carry
 from ..profile.measure.job import Job
@@ -48,7 +49,7 @@ def emit_linux_arm64(
         fill_in(
             _FILES / "README.md",
             aside / "README.md",
-            subject=plan["subject"],
+            subject=prose(str(plan["subject"])),
             version=onnxruntime.__version__,
         )
         (aside / "run.sh").chmod(0o755)

@@ -1,12 +1,11 @@
 """``results.json``, what a device of the user's sends back."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import FormatError
-from toolkit.json_files import to_dataclass
+from toolkit.json_files import JsonError, load_json, to_dataclass
 
 from ..profile.measure.job import MEASURES, Answer
 from ..profile.report.report import Environment
@@ -53,8 +52,8 @@ def read_results(path: Path) -> DeviceResults:
         FormatError: no such file, or it holds something else, or is of a newer LightToken.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = load_json(path, strict=True)
+    except (OSError, JsonError) as error:
         why = " ".join(str(error).split())
         raise FormatError(
             f"{path} cannot be read ({why}); give the results.json of a device"

@@ -1,7 +1,6 @@
 """A folder that measures a bundle in the browser of any device: a page, the bundle, libraries."""
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 from toolkit.bundle.manifest import Manifest, read_manifest, verify_files
 from toolkit.errors import InputError
 from toolkit.files import folder_aside
+from toolkit.json_text import json_text
+from toolkit.markdown import prose
 
 from ..profile.measure.job import Job
 from ..profile.report.report import metrics
@@ -28,6 +29,7 @@ _AS_THEY_ARE = {
     "measure.html": "measure/measure.html",
     "frame.html": "measure/frame.html",
     "serve.py": "serve_folder.py",
+    "file_server.py": "file_server.py",
 }
 _ISOLATED = (
     ("Cross-Origin-Opener-Policy", "same-origin"),
@@ -71,7 +73,7 @@ def emit_web(bundle: Path, out: Path, job: Job, *, force: bool = False) -> None:
         for name, path in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
-        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+        (folder / "settings.json").write_text(json_text(settings) + "\n")
         (folder / "_headers").write_text(_headers_file())
         (folder / "README.md").write_text(_readme(settings["name"], source), encoding="utf-8")
 
@@ -95,7 +97,7 @@ def _headers_file() -> str:
 
 def _readme(name: str, source: str) -> str:
     headers = "\n".join(f"{header}: {value}" for header, value in _ISOLATED)
-    return f"""# Measure {name} in a browser
+    return f"""# Measure {prose(name)} in a browser
 
     python serve.py
 

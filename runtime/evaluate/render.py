@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from toolkit.visible import visible
+
 from .figures import Figure, Interval
 from .report import EvaluationReport
 
@@ -34,7 +36,7 @@ def render(report: EvaluationReport, width: int = 120) -> Group:
         parts += _block(report, measure, width)
     if any(figure.verdict == "noise" for figure in report.figures):
         parts.append(Text("noise: the interval of the change holds zero", "dim"))
-    return Group(*parts, *(Text(f"note: {note}") for note in report.notes))
+    return Group(*parts, *(Text(visible(f"note: {note}")) for note in report.notes))
 
 
 def _block(report: EvaluationReport, measure: str, width: int) -> Iterator[RenderableType]:
@@ -52,11 +54,12 @@ def _block(report: EvaluationReport, measure: str, width: int) -> Iterator[Rende
         for column, head in enumerate(heads)
     ]
     widths[0] = max(_NARROW, min(widths[0], width - sum(widths[1:]) - _GAP * len(widths)))
-    yield Text(_TITLES.get(measure, measure), "bold")
+    yield Text(visible(_TITLES.get(measure, measure)), "bold")
     for number, metric in enumerate(dict.fromkeys(figure.metric for figure in rows)):
         own = [figure for figure in rows if figure.metric == metric]
         better = "higher" if own[0].higher_is_better else "lower"
-        yield Text(f"{metric} (n = {own[0].count:,}, {better} is better)", "italic")
+        title = f"{metric} (n = {own[0].count:,}, {better} is better)"
+        yield Text(visible(title), "italic")
         table = Table(box=None, show_header=number == 0, pad_edge=False, padding=(0, _GAP, 0, 0))
         table.add_column("", width=widths[0], overflow="fold")
         for head, room in zip(heads[1:], widths[1:], strict=True):
@@ -64,7 +67,7 @@ def _block(report: EvaluationReport, measure: str, width: int) -> Iterator[Rende
         for figure in own:
             style = _STYLES.get(figure.verdict or "", "")
             cells = rows[figure][: len(heads)]
-            table.add_row(*cells[:-1], Text(cells[-1], style if compared else ""))
+            table.add_row(*cells[:-1], Text(visible(cells[-1]), style if compared else ""))
         yield table
     yield Text()
 

@@ -189,6 +189,7 @@ def _open(
                 provider=names[0],
                 session_options=options,
                 local_files_only=True,
+                trust_remote_code=False,
             )
     except Exception as error:  # whatever optimum and onnxruntime raise
         raise FormatError(f"optimum cannot open {folder}: {reason(error)}") from error
@@ -201,12 +202,12 @@ def _generation_config(folder: Path) -> Any:
 
     if not (folder / GENERATION_CONFIG).is_file():
         return None
-    return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _part(kind: Any, folder: Path) -> Any:
     try:
         with quiet():
-            return kind.from_pretrained(folder, local_files_only=True)
+            return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds
         raise FormatError(f"transformers cannot open {folder}: {reason(error)}") from error

@@ -12,6 +12,7 @@ from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest
 from toolkit.errors import FormatError, InputError, MissingDependencyError
 from toolkit.json_files import read_json
 from toolkit.ort import one_line
+from toolkit.panics import panics_raised
 
 from .tokens import Text, Tokens, Window, cut_windows
 
@@ -168,7 +169,8 @@ class _Fast:
         from tokenizers import Tokenizer as Library  # type: ignore[import-untyped,unused-ignore]
 
         try:
-            self._library = Library.from_file(str(path))
+            with panics_raised():
+                self._library = Library.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise FormatError(f"{path} is damaged ({one_line(error)}); copy it again") from error
         self._library.no_padding()  # the file may ask for padding to a fixed length
@@ -179,7 +181,8 @@ class _Fast:
         else:
             self._library.enable_truncation(max_length)
         try:
-            rows = self._library.encode_batch(list(texts))
+            with panics_raised():
+                rows = self._library.encode_batch(list(texts))
         except Exception as error:  # the library raises bare Exception
             raise InputError(
                 f"the tokenizer refuses these texts ({one_line(error)}); give strings"
@@ -188,7 +191,8 @@ class _Fast:
 
     def windows(self, text: Text, max_length: int | None, overlap: int) -> list[Window]:
         try:
-            return cut_windows(self._library, text, max_length, overlap)
+            with panics_raised():
+                return cut_windows(self._library, text, max_length, overlap)
         except InputError:
             raise
         except Exception as error:  # the library raises bare Exception
@@ -200,12 +204,19 @@ class _Fast:
         return self._library.token_to_id(token)
 
     def text_of(self, token_id: int) -> str:
-        text = self._library.decode([token_id], skip_special_tokens=False)
+        with panics_raised():
+            text = self._library.decode([token_id], skip_special_tokens=False)
         return text or self._library.id_to_token(token_id) or ""
 
     def bare(self, text: str) -> list[int]:
         self._library.no_truncation()
-        return list(self._library.encode(text, add_special_tokens=False).ids)
+        try:
+            with panics_raised():
+                return list(self._library.encode(text, add_special_tokens=False).ids)
+        except Exception as error:  # the library raises bare Exception
+            raise InputError(
+                f"the tokenizer refuses this text ({one_line(error)}); give a string"
+            ) from error
 
     def stream(self) -> Callable[[int], str]:
         from tokenizers.decoders import DecodeStream  # type: ignore[import-untyped,unused-ignore]
@@ -227,7 +238,12 @@ class _Slow:
             ) from error
         try:
             library: Any = AutoTokenizer  # its methods have no types
-            self._library = library.from_pretrained(str(folder), local_files_only=True)
+            with panics_raised():
+                self._library = library.from_pretrained(
+                    str(folder),
+                    local_files_only=True,
+                    trust_remote_code=False,  # where nothing is said, transformers asks on stdin
+                )
         except Exception as error:  # libraries of tokenizers raise whatever they come upon
             self._library = _word_pieces(folder)
             if self._library is None:
@@ -298,4 +314,4 @@ def _word_pieces(folder: Path) -> Any:
     from transformers import BertTokenizerFast
 
     library: Any = BertTokenizerFast
-    return library.from_pretrained(str(folder), local_files_only=True)
+    return library.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)

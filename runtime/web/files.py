@@ -6,7 +6,7 @@ from pathlib import Path
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import FormatError
 from toolkit.graph.files import model_files
-from toolkit.links import is_in_folder
+from toolkit.inside import is_in_folder
 
 from ..setup import home
 

@@ -1,20 +1,15 @@
 """A page in which a person tries a bundle: the files it needs, and a server for them."""
 
-import contextlib
 import errno
-import json
-import os
-import shutil
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 from toolkit.bundle.late_interaction import keeps_token_vectors
 from toolkit.bundle.manifest import read_manifest, verify_files
 from toolkit.errors import InputError
+from toolkit.json_text import json_text
 
+from .file_server import Contents, FileServer
 from .files import (
     CDN,
     CDN_ADDRESS,
@@ -30,17 +25,6 @@ from .files import (
 PORT = 8025
 _NEXT_PORTS = 20  # tried after :data:`PORT`, where nobody asked for one
 
-_TYPES = {
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json",
-    ".md": "text/markdown; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-    ".wasm": "application/wasm",
-}
-_BYTES = "application/octet-stream"
 _PAGES = {"text-generation": "write.html"}
 
 
@@ -110,22 +94,12 @@ def open_site(bundle: Path, provider: str = "wasm") -> Site:
     return Site(files, settings)
 
 
-class Server(ThreadingHTTPServer):
+class Server(FileServer):
     """Serves one :class:`Site`."""
 
-    daemon_threads = True
-    # On Windows it would let two servers share a port.
-    allow_reuse_address = os.name == "posix"
-
     def __init__(self, site: Site, host: str, port: int) -> None:
-        self.site = site
-        super().__init__((host, port), _Handler)
-
-    @property
-    def address(self) -> str:
-        """As a browser on this machine writes it."""
-        host, port = str(self.server_address[0]), self.server_address[1]
-        return f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}/"
+        made = {"settings.json": json_text(site.settings).encode()}
+        super().__init__(Contents(site.files, made, site.headers()), host, port)
 
 
 def open_server(site: Site, host: str = "127.0.0.1", port: int | None = None) -> Server:
@@ -148,56 +122,3 @@ def open_server(site: Site, host: str = "127.0.0.1", port: int | None = None) ->
             ) from error
     taken = f"port {ports[0]} is" if len(ports) == 1 else f"ports {ports[0]} to {ports[-1]} are"
     raise InputError(f"{taken} taken; choose another with --port")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: a person reads this terminal."""
-
-    def _answer(self, *, body: bool) -> None:
-        name = unquote(urlsplit(self.path).path).removeprefix("/")
-        if name == "settings.json":
-            text = json.dumps(self.server.site.settings).encode()
-            self._head(HTTPStatus.OK, _TYPES[".json"], len(text))
-            if body:
-                self.wfile.write(text)
-            return
-        path = self.server.site.files.get(name)
-        if path is None or not path.is_file():
-            self._head(HTTPStatus.NOT_FOUND, _TYPES[".txt"], 0)
-            return
-        stat = path.stat()
-        tag = f'"{stat.st_size:x}-{stat.st_mtime_ns:x}"'
-        if self.headers.get("If-None-Match") == tag:
-            self._head(HTTPStatus.NOT_MODIFIED, None, None, tag)
-            return
-        kind = _TYPES.get(PurePosixPath(path.name).suffix, _BYTES)
-        self._head(HTTPStatus.OK, kind, stat.st_size, tag)
-        # A page that is closed or reloaded takes no more.
-        with contextlib.suppress(ConnectionError):
-            if body:
-                with path.open("rb") as file:
-                    shutil.copyfileobj(file, self.wfile)
-
-    def _head(
-        self, status: HTTPStatus, kind: str | None, length: int | None, tag: str | None = None
-    ) -> None:
-        self.send_response(status)
-        for name, value in self.server.site.headers().items():
-            self.send_header(name, value)
-        if kind is not None:
-            self.send_header("Content-Type", kind)
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        if tag is not None:
-            self.send_header("ETag", tag)
-        self.end_headers()

@@ -18,7 +18,14 @@ from exporters.sources.prior import token_importance
 from exporters.sources.to_onnx import has_optimum
 from runtime import open_session
 from toolkit import Budget, LightTokenConfig, compress
-from toolkit.bundle.manifest import Pooling, describe_files, read_manifest, verify_files
+from toolkit.bundle.manifest import (
+    BUNDLE_VERSION,
+    Pooling,
+    describe_files,
+    manifest_digest,
+    read_manifest,
+    verify_files,
+)
 from toolkit.errors import BudgetError, InputError
 from toolkit.files import sha256
 from toolkit.graph.tables import find_token_table
@@ -316,8 +323,9 @@ def manifest_of(out, names):
     """Let the manifest name these files too."""
     path = out / "lighttoken.json"
     data = json.loads(path.read_text())
-    data["files"] |= {name: {"bytes": 1, "sha256": ""} for name in names}
-    path.write_text(json.dumps(data))
+    data["files"] |= {name: {"bytes": 1, "sha256": "0" * 64} for name in names}
+    del data["digest"]
+    path.write_text(json.dumps(data | {"digest": manifest_digest(data)}))
 
 
 FOREIGN = {
@@ -334,8 +342,7 @@ def test_force_replaces_no_bundle_that_holds_more(exported, onnx_file, tmp_path,
     out = tmp_path / "out"
     out.mkdir()
     (out / "lighttoken.json").write_text(exported.manifest.to_json())
-    outside = str(tmp_path / "out" / name), f"../out/{name}"
-    manifest_of(out, {*outside, *(["link"] if name == "link" else [])})
+    manifest_of(out, ["link"] if name == "link" else [])
     if name == "link":
         (out / name).symlink_to("lighttoken.json")
     elif name.endswith("/"):
@@ -403,12 +410,24 @@ def test_a_bundle_that_is_the_source_is_not_replaced(exported, onnx_file, tmp_pa
     assert (out / "model.onnx").exists()
 
 
+@pytest.mark.parametrize("way", ["{out}/notes.txt", "../out/notes.txt"])
+def test_a_manifest_cannot_call_a_users_file_its_own(exported, onnx_file, tmp_path, way):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "lighttoken.json").write_text(exported.manifest.to_json())
+    (out / "notes.txt").write_text("mine")
+    manifest_of(out, [way.format(out=out)])
+    with pytest.raises(InputError, match="outside of the bundle"):
+        export(str(onnx_file()), out, Budget(ratio=5), options=ExportOptions(), force=True)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
 def test_force_replaces_a_bundle(onnx_file, quick, tmp_path):
     source, out = str(onnx_file()), tmp_path / "out"
     export(source, out, Budget(ratio=5), options=quick())
     (out / "tokenizer").mkdir()
     (out / "tokenizer" / "stale.txt").write_text("of the old one")
-    manifest_of(out, {"tokenizer/stale.txt", "../../elsewhere"})
+    manifest_of(out, ["tokenizer/stale.txt"])
     manifest = export(source, out, Budget(ratio=4), options=quick(), force=True)
     assert describe_files(out) == manifest.files
     assert left_beside(out) == {"out"}
@@ -580,7 +599,7 @@ def test_an_unknown_method_is_refused(onnx_file, quick, tmp_path):
 def test_the_manifest_is_json_that_anyone_can_read(exported):
     data = json.loads((exported.bundle / "lighttoken.json").read_text())
     assert data["footprint"]["ratio"] == exported.manifest.footprint.ratio
-    assert data["version"] == 1
+    assert data["version"] == BUNDLE_VERSION
     assert str(Path.home()) not in json.dumps(data)
     assert str(exported.source) not in json.dumps(data)
 

@@ -1,12 +1,17 @@
 """Where a model's bytes are."""
 
+from dataclasses import replace
+
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
 from exporters import inspect_model
+from exporters.inspect import check_figures
 from exporters.passes.compress_table import CompressTable
-from toolkit.errors import InputError
+from toolkit.errors import FormatError, InputError
+from toolkit.graph.contract import DOMAIN
 
 
 @pytest.fixture
@@ -89,3 +94,42 @@ def test_a_table_that_is_computed_counts_as_it_is_stored(graph, tmp_path):
     assert (table.nbytes, table.form) == (500 * 8 + 8 * 4, "int8, Cast, Mul")
     assert (found.parts[0].nbytes, found.parts[0].dtype) == (4032, "int8")
     assert found.graph_bytes == found.model_bytes - 4032
+
+
+def test_a_manifest_that_says_what_is_there_is_right(exported):
+    check_figures(exported.manifest, inspect_model(exported.bundle / "model.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratio": 1000.0}, r"says ratio 1,000.0, counted are [\d.]+; it was altered"),
+        ({"bits_per_parameter": 0.1}, "says bits_per_parameter 0.1, counted"),
+        ({"embedding_bytes": 10}, "says embedding_bytes 10, counted"),
+        ({"dense_bytes": 10**9}, "says dense_bytes 1,000,000,000, counted"),
+        ({"model_bytes": 7}, "says model_bytes 7, counted"),
+        ({"by_part": {"mean": 4}}, "says bytes of .*mean 4, counted"),
+        ({"by_part": {"nothing": 4}}, "says bytes of .*nothing 4, counted are 0"),
+    ],
+)
+def test_a_manifest_that_says_something_else_is_refused(exported, change, message):
+    footprint = replace(exported.manifest.footprint, **change)
+    with pytest.raises(FormatError, match=message):
+        check_figures(
+            replace(exported.manifest, footprint=footprint),
+            inspect_model(exported.bundle / "model.onnx"),
+        )
+
+
+def test_what_decodes_the_table_is_counted(exported):
+    """Functions, nodes and records: the file is its weights' values, those, and the other nodes."""
+    footprint = exported.manifest.footprint
+    proto = onnx.load(exported.bundle / "model.onnx", load_external_data=False)
+    (function,) = [f for f in proto.functions if f.domain == DOMAIN]
+    nodes = [node for node in proto.graph.node if node.domain == DOMAIN]
+    least = function.ByteSize() + sum(node.ByteSize() for node in nodes)
+    assert least < footprint.graph_bytes < least + 5000
+    assert footprint.ratio_with_graph < footprint.ratio
+    assert footprint.ratio_with_graph == footprint.dense_bytes / (
+        footprint.embedding_bytes + footprint.graph_bytes
+    )

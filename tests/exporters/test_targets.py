@@ -175,7 +175,7 @@ def test_ort_format_says_what_a_minimal_build_needs(encoder_folder, quick, tmp_p
             "weights in fp16 do not run on cpu; choose from fp32",
         ),
         ({"batch": 2}, "batch and sequence come together"),
-        ({"batch": 0, "sequence": 3}, "holds no token"),
+        ({"batch": 0, "sequence": 3}, "batch must be at least 1, got 0"),
         ({"format": "tflite"}, "format 'tflite' is unknown"),
         ({"head": "sparse"}, "head 'sparse' is unknown; choose from packed, nbits, dense"),
     ],

@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 import pytest
 
 from toolkit.errors import FormatError, InputError
-from toolkit.json_files import last_json, read_json, to_dataclass
+from toolkit.json_files import (
+    JsonError,
+    last_json,
+    load_json,
+    parse_json,
+    read_json,
+    to_dataclass,
+)
 
 
 @dataclass(frozen=True)
@@ -82,3 +89,63 @@ def test_a_last_line_that_is_no_object(text):
 
 def test_the_last_line_of_a_process():
     assert last_json('talk\n{"a": 1}\n') == {"a": 1}
+
+
+@pytest.mark.parametrize("text", ['{"a": [1, 2.5, null, "b"]}', b'\xef\xbb\xbf{"a": 1}', "3"])
+def test_json_is_read_as_it_stands(text):
+    told = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+    assert parse_json(text) == parse_json(text, strict=True) == json.loads(told)
+
+
+def test_what_configs_of_models_hold_is_read():
+    most = 1000000000000000019884624838656  # of many a tokenizer_config.json
+    assert parse_json(f'{{"model_max_length": {most}}}') == {"model_max_length": most}
+    assert parse_json('{"time_step_limit": [0.0, Infinity]}')["time_step_limit"][1] == float("inf")
+    assert parse_json('{"token": "\\ud800"}')["token"] == "\ud800"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 70 + "]" * 70, "nested deeper than 64 levels"),
+        ('{"a":' * 70 + "1" + "}" * 70, "nested deeper than 64 levels"),
+        ("[" * 100_000, "nested deeper than 64 levels"),
+        ('{"a":' * 100_000, "nested deeper than 64 levels"),
+        ("1" * 400, "an integer of 400 digits"),
+        ("-" + "1" * 5000, "an integer of 5001 digits"),
+        ("1e999", "a number that is too large: 1e999"),
+        ('{"a": 1} 2', "Extra data"),
+        (b"\xff", "not UTF-8: .*codec can't decode"),
+        ("", "Expecting value"),
+    ],
+)
+def test_json_beyond_a_limit_is_one_line(text, message):
+    for strict in (False, True):
+        with pytest.raises(JsonError, match=message) as caught:
+            parse_json(text, strict=strict)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": NaN}', "NaN, which is no number"),
+        ("[-Infinity]", "-Infinity, which is no number"),
+        ('{"a": 1, "a": 2}', "'a' twice in one object"),
+        ('{"a": "\\ud800"}', "half of a surrogate pair"),
+    ],
+)
+def test_files_of_ours_are_stricter(text, message):
+    parse_json(text)
+    with pytest.raises(JsonError, match=message):
+        parse_json(text, strict=True)
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("toolkit.json_files.MOST_BYTES", 10)
+    path = tmp_path / "a.json"
+    path.write_text("[1, 2, 3]")
+    assert load_json(path) == [1, 2, 3]
+    path.write_text("[1, 2, 3, 4]")
+    with pytest.raises(JsonError, match="more than 10 bytes"):
+        load_json(path)

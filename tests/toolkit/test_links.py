@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from toolkit.graph.load import load_graph
-from toolkit.links import is_in_folder, without_links
+from toolkit.links import without_links
 
 TABLE = np.random.default_rng(0).normal(size=(300, 6)).astype(np.float32)
 
@@ -61,13 +61,3 @@ def test_what_cannot_be_copied_is_left_to_the_reader(model, tmp_path):
     for path in (text, model):
         assert without_links(path, tmp_path / "work") == path
     assert not (tmp_path / "work").exists()
-
-
-def test_files_of_a_folder_and_others(model, hub_cache, tmp_path):
-    snapshot = hub_cache(model.parent)
-    (tmp_path / "other").write_text("")
-    (snapshot / "leads_out").symlink_to(tmp_path / "other")
-    assert is_in_folder(model, model.parent)
-    assert is_in_folder(snapshot / "model.onnx", snapshot)
-    assert not is_in_folder(snapshot / "leads_out", snapshot)
-    assert not is_in_folder(model.parent / ".." / "other", model.parent)

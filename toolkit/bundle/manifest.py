@@ -5,19 +5,25 @@ the two may import the other.
 """
 
 import dataclasses
+import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import FormatError, InputError
-from ..files import leads_out, sha256
-from ..json_files import to_dataclass
+from ..files import sha256
+from ..inside import leads_out
+from ..json_files import JsonError, load_json, to_dataclass
 from ..owned import entries
 
-BUNDLE_VERSION = 3
-# Older versions of lighttoken read what they know: a bundle has the lowest version that says it.
-_FIRST_VERSION, _VERSION_OF_HEADS, _VERSION_OF_FURTHER = 1, 2, 3
+BUNDLE_VERSION = 4
+_VERSION_OF_DIGEST = 4  # from this on a manifest holds the digest of what it says
+_DIGEST = "digest"
+_MOST = 1 << 62  # of anything that is counted
+_SHOWN = 80  # letters of a name
+_HEX = re.compile(r"[0-9a-f]{64}")
 MANIFEST_NAME = "lighttoken.json"
 MODEL_NAME = "model.onnx"
 
@@ -55,7 +61,16 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes. ``embedding_bytes`` counts every tensor that the decode node reads."""
+    """Bytes of tables and of the whole model.
+
+    Attributes:
+        ratio: ``dense_bytes`` over ``embedding_bytes``.
+        embedding_bytes: of every tensor that the packed tables' layers read.
+        dense_bytes: of the tables in float32.
+        graph_bytes: of what decodes them in the model's first file: functions, nodes, and records
+            of their tensors, heads included; 0 in bundles of older versions, which did not count
+            it.
+    """
 
     ratio: float
     bits_per_parameter: float
@@ -64,6 +79,12 @@ class Footprint:
     model_bytes: int
     original_model_bytes: int
     by_part: dict[str, int]
+    graph_bytes: int = 0
+
+    @property
+    def ratio_with_graph(self) -> float:
+        """As ``ratio``, what decodes the tables counted too."""
+        return self.dense_bytes / (self.embedding_bytes + self.graph_bytes)
 
 
 @dataclass(frozen=True)
@@ -74,6 +95,9 @@ class Parity:
         lookup: the graph's decoded rows against ``CompressedEmbedding.lookup``, every token id.
         rewrite: the model's outputs against the original with its table replaced by ``lookup``.
         compression: the model's outputs against the original: the compression error.
+        kernel: the model's outputs with the native kernel against those by the functions in the
+            file; None where no kernel was there to be measured. A look-up differs in its last
+            bits. A packed output head rounds hidden states to 8 bits, which is more.
         whole: False where onnxruntime could not run the whole model as it was exported, for want of
             another provider. ``rewrite`` is then that of the rows again, and ``compression`` the
             rows against the original's.
@@ -82,6 +106,7 @@ class Parity:
     lookup: float
     rewrite: float
     compression: float
+    kernel: float | None = None
     whole: bool = True
 
 
@@ -187,8 +212,7 @@ class Manifest:
         ids_input: the graph input that carries token ids.
         tied_head: the output head, or another reader, still holds the table in float32.
         packed_heads: output heads that read the packed table.
-        heads: output heads with a matrix of their own that was packed too; () for none, and then
-            not in the file.
+        heads: output heads with a matrix of their own that was packed too; () for none.
         target: where it is meant to run, a name of ``exporters.targets``.
         batch: texts that the graph takes, no other number; None for any.
         sequence: tokens of each.
@@ -200,7 +224,7 @@ class Manifest:
         max_length: tokens that the tokenizer cuts a text to; None for no limit.
         model: where the model is in the bundle's folder, with forward slashes.
         further: other files of the same model, each with what was packed in it; () for a model of
-            one file, and then not in the file. Figures of the whole model count them.
+            one file. Figures of the whole model count them.
         cached: the graph takes and gives keys and values of the tokens before.
         pooled: the graph has an output ``sentence_embedding`` too, made as ``pooling`` says.
         tables: every table that was packed, the largest first; () in bundles of older versions,
@@ -241,26 +265,13 @@ class Manifest:
     further: tuple[FurtherModel, ...] = ()
     made_with: dict[str, str] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
-    version: int = _FIRST_VERSION
-
-    def __post_init__(self) -> None:
-        least = _VERSION_OF_HEADS if self.heads else _FIRST_VERSION
-        least = _VERSION_OF_FURTHER if self.further else least
-        object.__setattr__(self, "version", max(self.version, least))
+    version: int = BUNDLE_VERSION
 
     def to_json(self) -> str:
-        """The file's text; keys sorted."""
+        """The file's text; keys sorted, with the digest of all of it."""
         data = dataclasses.asdict(self)
-        for name in ("heads", "further"):
-            if not data[name]:
-                del data[name]  # which earlier versions of lighttoken do not know
-        for further in data.get("further", ()):
-            if not further["heads"]:
-                del further["heads"]
-        for each in (data, *data.get("further", ())):
-            if each["parity"]["whole"]:
-                del each["parity"]["whole"]
-        return json.dumps(data, indent=2, sort_keys=True) + "\n"
+        data[_DIGEST] = manifest_digest(data)
+        return json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def describe_files(folder: Path) -> dict[str, StoredFile]:
@@ -276,7 +287,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read ``folder/lighttoken.json``.
 
     Raises:
-        FormatError: no bundle, a damaged manifest, or one of a newer version.
+        FormatError: no bundle, a manifest that is damaged or was altered, that says what cannot be,
+            or one of a newer version.
     """
     path = folder / MANIFEST_NAME
     if not path.is_file():
@@ -285,8 +297,8 @@ def read_manifest(folder: Path) -> Manifest:
             "`lighttoken export SOURCE OUT`"
         )
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
+        data = load_json(path, strict=True)
+    except (JsonError, OSError) as error:
         raise _damaged(path, error) from error
     version = data.get("version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > BUNDLE_VERSION:
@@ -295,10 +307,11 @@ def read_manifest(folder: Path) -> Manifest:
             f"{BUNDLE_VERSION}; upgrade with `pip install -U lighttoken`"
         )
     try:
+        if isinstance(data, dict):
+            _check_digest(data)
         manifest = to_dataclass(Manifest, data, "manifest")
         _check_known(data, dataclasses.asdict(manifest))
-        for model in (manifest.model, *(each.model for each in manifest.further)):
-            _check_inside(model)
+        _check_values(manifest)
     except FormatError as error:
         raise _damaged(path, error) from error
     return manifest
@@ -320,10 +333,55 @@ def _check_known(data: Any, known: Any, where: str = "manifest") -> None:
             _check_known(value, known[at], f"{where}[{at}]")
 
 
-def _check_inside(name: str) -> None:
-    """A manifest may come from anyone: the model that it names is one of the bundle's own files."""
-    if leads_out(name):
-        raise FormatError(f"its model is {name!r}, outside of the bundle")
+def manifest_digest(data: dict[str, Any]) -> str:
+    """sha256 of what a manifest says, ``data`` its JSON without the digest itself.
+
+    It tells damage. Whoever changes a manifest on purpose can make it anew.
+    """
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_digest(data: dict[str, Any]) -> None:
+    """Take the digest out of ``data`` and compare it; bundles of older versions have none."""
+    version, told = data.get("version"), data.pop(_DIGEST, None)
+    older = isinstance(version, int) and version < _VERSION_OF_DIGEST
+    if told is None and older:
+        return
+    if told != manifest_digest(data):
+        raise FormatError("it was altered: its digest is not that of what it says")
+
+
+def _check_values(manifest: Manifest) -> None:
+    """A manifest may come from anyone: what it says can be, and its files are the bundle's own."""
+    parts = (*manifest.tables, *manifest.heads)
+    parts += tuple(one for each in manifest.further for one in (*each.tables, *each.heads))
+    sizes: dict[str, int | float | None] = {
+        "rows": manifest.rows,
+        "width": manifest.width,
+        "max_length": manifest.max_length,
+        "batch": manifest.batch,
+        "sequence": manifest.sequence,
+        "footprint.ratio": manifest.footprint.ratio,
+        "footprint.embedding_bytes": manifest.footprint.embedding_bytes,
+        "footprint.model_bytes": manifest.footprint.model_bytes,
+        **{f"rows of {part.name}": part.rows for part in parts},
+        **{f"width of {part.name}": part.width for part in parts},
+        **{f"bytes of {part.name}": part.bytes for part in parts},
+    }
+    for name, value in sizes.items():
+        if value is not None and not 0 < value < _MOST:
+            raise FormatError(f"manifest.{name} is {value}, which cannot be")
+    for name, stored in manifest.files.items():
+        if leads_out(name) or name == MANIFEST_NAME:
+            raise FormatError(f"it lists the file {name[:_SHOWN]!r}, outside of the bundle")
+        if stored.bytes < 0 or not _HEX.fullmatch(stored.sha256):
+            raise FormatError(f"it has no size and sha256 of {name}")
+    for model in (manifest.model, *(each.model for each in manifest.further)):
+        if leads_out(model):
+            raise FormatError(f"its model is {model[:_SHOWN]!r}, outside of the bundle")
+        if model not in manifest.files:
+            raise FormatError(f"its model is {model}, which is not among its files")
 
 
 def bundle_entries(folder: Path) -> set[str]:
@@ -354,11 +412,14 @@ def bundle_entries(folder: Path) -> set[str]:
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Check that every file is there, whole and unaltered.
+    """Check that every file is there, whole and unaltered, and that a model reads no other.
 
     Raises:
-        FormatError: the first file that is missing, of another size, or of another sha256.
+        FormatError: the first file that is missing, of another size, or of another sha256; a model
+            that is damaged, or keeps weights in a file that the manifest does not list.
     """
+    from ..graph.files import model_files  # onnx is slow to import, and few need it
+
     for name, stored in manifest.files.items():
         path = folder / name
         if not path.is_file():
@@ -371,3 +432,11 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
             )
         if sha256(path) != stored.sha256:
             raise FormatError(f"{path} was altered (its sha256 differs); copy the bundle again")
+    for model in (manifest.model, *(each.model for each in manifest.further)):
+        for path in model_files(folder / model):
+            name = path.relative_to(folder).as_posix()
+            if name not in manifest.files:
+                raise FormatError(
+                    f"{folder / model} keeps weights in {name}, which the manifest does not list; "
+                    "export the bundle again"
+                )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import leads_out
+from ..inside import leads_out
 from ..json_files import read_json_list
 from .dense import Dense, dense_size, read_dense
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from typing import Any, NoReturn
@@ -12,6 +13,9 @@ from toolkit.errors import LightTokenError
 from toolkit.extras import explain
 from toolkit.files import complete
 from toolkit.signals import Stopped, ignore_signals, raise_on_signals
+from toolkit.visible import as_line
+
+from .output import OutputError
 
 EXIT_BAD_INPUT = 2
 EXIT_BUG = 1
@@ -62,6 +66,9 @@ def main() -> NoReturn:
     # OpenMP threads that wait by spinning make training several times slower as soon as anything
     # else runs on the machine. Read once, when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # one that knows ASCII alone, say, still works
+            stream.reconfigure(errors="backslashreplace")
     raise_on_signals()
     code = run(sys.argv[1:])
     ignore_signals()
@@ -84,8 +91,13 @@ def run(arguments: list[str]) -> int:
     except Stopped as stopped:
         return _fail(f"stopped; {_written()}", 128 + stopped.number)
     except BrokenPipeError:  # `lighttoken ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
+    except OutputError as error:
+        _forget_output()
+        what = error.cause.strerror or str(error.cause)
+        written = f"wrote {_listed()}, but s" if complete else "s"
+        return _fail(f"{written}tandard output failed ({what.lower()})")
     except Exception as error:
         if os.environ.get(_DEBUG):
             raise
@@ -112,10 +124,20 @@ def _written() -> str:
     """What an end by a signal leaves: nothing, or what was complete before it."""
     if not complete:
         return "nothing was written"
-    return f"{', '.join(str(path) for path in complete)} was complete before"
+    return f"{_listed()} was complete before"
+
+
+def _listed() -> str:
+    return ", ".join(map(str, complete))
+
+
+def _forget_output() -> None:
+    """What Python still holds of it would fail again at the end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int = EXIT_BAD_INPUT) -> int:
     with contextlib.suppress(OSError):  # a terminal that is closed sends SIGHUP
-        print(f"error: {' '.join(message.split())}", file=sys.stderr)
+        print(f"error: {as_line(message)}", file=sys.stderr)
     return code

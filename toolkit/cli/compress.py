@@ -7,7 +7,7 @@ import click
 
 from toolkit.allocate.budget import DEFAULT_RATIO, Budget
 from toolkit.extras import require
-from toolkit.files import check_apart, check_file, write_aside
+from toolkit.files import check_apart, check_file, complete, write_aside
 
 from .console import (
     budget_options,
@@ -80,6 +80,7 @@ def command(
     quality = compare(table, embedding)
     with write_aside(target, replace=force) as aside:
         aside.write_bytes(embedding.to_bytes())
+    complete.append(target)
     figures: dict[str, Any] = {
         "rows": embedding.rows,
         "width": embedding.width,

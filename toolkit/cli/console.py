@@ -1,25 +1,46 @@
-"""What the verbs share: options, progress, tables, sizes."""
+"""What the verbs share: options, progress, tables, sizes, and the way to standard output."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from toolkit.allocate.budget import DECODER_RATIO, DEFAULT_RATIO, Budget
 from toolkit.errors import InputError
+from toolkit.json_text import json_text
+from toolkit.limits import BYTES, Whole
 from toolkit.methods.config import EFFORTS, LightTokenConfig
 from toolkit.progress import Progress as Report
+from toolkit.visible import visible
 
-out = Console(highlight=False)
+from .output import stdout, write
+
+
+class PlainConsole(Console):
+    """Shows strings as they are: square brackets are no markup, control characters no orders.
+
+    All text of others goes out as str, in lines, cells and titles; a ``Text`` is of our own words,
+    or made by ``visible``.
+    """
+
+    def __init__(self, file: IO[str] | None = None, *, stderr: bool = False) -> None:
+        super().__init__(file=file, stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """What every str passes through before it is measured and shown."""
+        return super().render_str(visible(text), **settings)
+
+
+out = PlainConsole(stdout)
 if not out.is_terminal:  # a pipe or a file has no width of its own; 80 columns would cut names
     out.width = 120
-err = Console(stderr=True, highlight=False)
+err = PlainConsole(stderr=True)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,6 +60,26 @@ class AliasedOption(click.Option):
             return super().get_help_record(ctx)
         finally:
             self.opts = every
+
+
+class _WholeNumber(click.types.IntParamType):
+    """An integer within limits; what lies outside is refused in the words that they have."""
+
+    def __init__(self, numbers: Whole) -> None:
+        self._numbers = numbers
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number; click's error for any other value."""
+        number = int(super().convert(value, param, ctx))
+        name = param.opts[0].removeprefix("--") if param is not None else "it"
+        if (problem := self._numbers.problem(name, number)) is not None:
+            self.fail(problem, param, ctx)
+        return number
+
+
+def whole(numbers: Whole) -> click.types.IntParamType:
+    """The type of an option that takes such a number."""
+    return _WholeNumber(numbers)
 
 
 def json_option(command: Command) -> Command:
@@ -67,7 +108,9 @@ def budget_options(command: Command) -> Command:
         help=f"Times smaller than in float32 [default: {DEFAULT_RATIO:g}; {DECODER_RATIO:g} where "
         "a decoder is exported].",
     )
-    max_bytes = click.option("--max-bytes", type=int, help="Bytes of the packed table, at most.")
+    max_bytes = click.option(
+        "--max-bytes", type=whole(BYTES), help="Bytes of the packed table, at most."
+    )
     min_cosine = click.option(
         "--min-cosine",
         type=float,
@@ -123,26 +166,26 @@ def config_of(method: str, effort: str, additive_codebooks: bool) -> LightTokenC
 
 def say(line: str = "") -> None:
     """A line of prose to stdout, as it is: no markup, and the terminal does the wrapping."""
-    out.print(line, markup=False, soft_wrap=True)
+    out.print(line, soft_wrap=True)
 
 
 def print_json(data: Any) -> None:
-    """To stdout, keys in the order given."""
-    click.echo(json.dumps(data, indent=2))
+    """To stdout, keys in the order given; what is no number is null."""
+    write(json_text(data) + "\n")
 
 
 @contextmanager
 def progress(title: str) -> Iterator[Report]:
     """A bar with the time left, on stderr; nothing where stderr is no terminal."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(title, total=1.0)
-        yield lambda share, what: bar.update(task, completed=share, description=what)
+        task = bar.add_task(visible(title), total=1.0)
+        yield lambda share, what: bar.update(task, completed=share, description=visible(what))
 
 
 def plain_table(*columns: str, title: str | None = None) -> Table:

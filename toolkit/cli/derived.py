@@ -9,7 +9,7 @@ import click
 
 from exporters.options import CliOption, ExportOptions, cli_options
 
-from .console import AliasedOption
+from .console import AliasedOption, whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,7 +43,7 @@ def _option(name: str, option: CliOption, kind: Any, default: Any) -> Callable[[
         settings["default"] = None
     else:
         settings |= {"default": default, "show_default": default is not None}
-        settings["type"] = _type(kind)
+        settings["type"] = _type(kind) if option.whole is None else whole(option.whole)
     if option.choices:
         shown = [str(each) for each in option.choices]
         settings |= {

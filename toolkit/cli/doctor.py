@@ -1,10 +1,14 @@
 """``lighttoken doctor``: what is here, what is missing, and how to get it."""
 
+import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import click
+from rich.text import Text
+
+from toolkit import telemetry
 
 from .console import json_option, out, plain_table, print_json, say
 
@@ -79,11 +83,15 @@ def command(as_json: bool) -> int:
         return 2 if missing else 0
     table = plain_table(f"Python {platform.python_version()}", "version")
     for finding in [*needed, *(finding for finding in optional if finding.version)]:
-        table.add_row(finding.package, finding.version or "[bold red]missing[/]")
+        missing_here = Text("missing", "bold red")
+        table.add_row(finding.package, finding.version or missing_here)
     out.print(table)
-    say(f"\nproviders   {', '.join(providers) or 'none'}")
+    say()
+    say(f"providers   {', '.join(providers) or 'none'}")
     say(f"exporters   {', '.join(exporters) or 'none'}")
     say(f"kernel      {kernel}")
+    off = os.environ.get(telemetry.VARIABLE) != "0"
+    say(f"telemetry   of onnxruntime {'off' if off else 'on'} ({telemetry.VARIABLE})")
     here = [word for word, missing in places.items() if missing is None]
     say(f"places      {', '.join(here) or 'none'} (lighttoken profile BUNDLE --provider NAME)")
     for word, problem in places.items():

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from .console import json_option, no_op_option, original_option, out, print_json, progress
+from toolkit import limits
+
+from .console import json_option, no_op_option, original_option, out, print_json, progress, whole
 from .derived import export_option
 
 _EXAMPLE = """\b
@@ -62,20 +64,24 @@ _FORMS = "csv, tsv, jsonl, or a data set of the hub as name[/config]:split"
 )
 @click.option(
     "--limit",
-    type=int,
+    type=whole(limits.EXAMPLES),
     help="Examples of a file, at most, drawn at random; of a language model's text, its tokens.",
 )
 @click.option(
     "--resamples",
-    type=int,
+    type=whole(limits.RESAMPLES),
     default=1000,
     show_default=True,
     help="Resamples of the bootstrap, which gives the intervals.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of what is drawn at random."
+    "--seed",
+    type=whole(limits.SEED),
+    default=0,
+    show_default=True,
+    help="Seed of what is drawn at random.",
 )
-@click.option("--threads", type=int, help="Threads that one operator may use.")
+@click.option("--threads", type=whole(limits.THREADS), help="Threads that one operator may use.")
 @export_option("trust_remote_code")
 @no_op_option
 @json_option

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from exporters.options import ExportOptions
+from runtime.native import find as find_kernel
 from toolkit.bundle.manifest import Manifest, StoredTable
 from toolkit.errors import InputError
 from toolkit.extras import require
@@ -80,7 +81,14 @@ def command(
     notes: list[str] = []
     with progress("exporting") as report:
         manifest = export(
-            source, folder, budget, options=options, force=force, progress=report, tell=notes.append
+            source,
+            folder,
+            budget,
+            options=options,
+            force=force,
+            kernel=find_kernel().path,
+            progress=report,
+            tell=notes.append,
         )
     remember(manifest.source, source)
     if as_json:
@@ -98,11 +106,14 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "ratio": footprint.ratio,
         "bits_per_parameter": footprint.bits_per_parameter,
         "embedding_bytes": footprint.embedding_bytes,
+        "graph_bytes": footprint.graph_bytes,
+        "ratio_with_graph": footprint.ratio_with_graph,
         "dense_bytes": footprint.dense_bytes,
         "model_bytes": footprint.model_bytes,
         "original_model_bytes": footprint.original_model_bytes,
         "parity_max_abs_error": max(parity.lookup, parity.rewrite),
         "compression_max_abs_error": parity.compression,
+        "kernel_max_abs_error": parity.kernel,
         "table": manifest.table,
         "rows": manifest.rows,
         "width": manifest.width,
@@ -149,6 +160,12 @@ def print_export(manifest: Manifest, target: Path) -> None:
             packed(each, "", f" in {further.model}")
         for head in further.heads:
             packed(head, "output head, ", f" in {further.model}")
+    table.add_row(
+        "what decodes it in the graph",
+        "",
+        size(footprint.graph_bytes),
+        f"{footprint.ratio_with_graph:.1f}x with it",
+    )
     files = 1 + len(manifest.further)
     table.add_row(
         "whole model" if files == 1 else f"whole model, {files} files",
@@ -168,6 +185,7 @@ def print_export(manifest: Manifest, target: Path) -> None:
     say(
         f"rewrite checked on all {checked} ids {whole}: "
         f"off by {max(parity.lookup, parity.rewrite):.2g} at most"
+        + ("" if parity.kernel is None else f"; the native kernel by {parity.kernel:.2g}")
     )
     if (healed := manifest.healed) is not None:
         writes = manifest.task == "text-generation"

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 
+from toolkit import limits
 from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest, verify_files
 
-from .console import json_option, out, plain_table, print_json, say, size
+from .console import json_option, out, plain_table, print_json, say, size, whole
 
 _EXAMPLE = """\b
 Examples:
@@ -18,14 +19,22 @@ Examples:
 
 @click.command(epilog=_EXAMPLE)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--top", type=int, default=8, show_default=True, help="Largest tensors to list.")
+@click.option(
+    "--top",
+    type=whole(limits.LISTED),
+    default=8,
+    show_default=True,
+    help="Largest tensors to list.",
+)
 @json_option
 def command(model: Path, top: int, as_json: bool) -> None:
     """Show the largest tensors of MODEL, its token tables, and which nodes use them.
 
-    MODEL is a bundle, or any .onnx file.
+    MODEL is a bundle, or any .onnx file. Of a bundle everything is counted again, and a manifest
+    that says something else is refused.
     """
     from exporters import inspect_model
+    from exporters.inspect import check_figures
 
     manifest = None
     path = model
@@ -34,6 +43,8 @@ def command(model: Path, top: int, as_json: bool) -> None:
         verify_files(model, manifest)
         path = model / manifest.model
     found = inspect_model(path)
+    if manifest is not None:
+        check_figures(manifest, found)
     if as_json:
         data = asdict(found)
         data["manifest"] = asdict(manifest) if manifest else None
@@ -49,6 +60,11 @@ def command(model: Path, top: int, as_json: bool) -> None:
             f"{size(footprint.dense_bytes)} -> {size(footprint.embedding_bytes)}, "
             f"{footprint.ratio:.1f}x, {footprint.bits_per_parameter:.2f} bits a parameter",
         )
+        if footprint.graph_bytes:
+            say(
+                f"{size(footprint.graph_bytes)} of the graph decode it: "
+                f"{footprint.ratio_with_graph:.1f}x with them"
+            )
         for head in manifest.heads:
             bits = 8 * head.bytes / (head.rows * head.width)
             say(

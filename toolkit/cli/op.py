@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from toolkit.errors import InputError
+from toolkit.files import complete
 
 from .console import json_option, print_json, progress, say
 
@@ -71,6 +72,7 @@ def command(
     try:
         with progress("building the kernel"):
             path = build(chosen, find_headers(headers), folder / chosen.library)
+        complete.append(path)
     except BuildError as error:
         raise InputError(str(error)) from error
     if as_json:

@@ -7,11 +7,24 @@ from typing import TYPE_CHECKING
 
 import click
 
+from toolkit import limits
 from toolkit.bundle.manifest import read_manifest
 from toolkit.errors import InputError
 from toolkit.extras import require
+from toolkit.files import complete
+from toolkit.lines import read_lines
 
-from .console import err, json_option, no_op_option, original_option, out, print_json, progress, say
+from .console import (
+    err,
+    json_option,
+    no_op_option,
+    original_option,
+    out,
+    print_json,
+    progress,
+    say,
+    whole,
+)
 from .derived import export_option
 
 if TYPE_CHECKING:
@@ -48,7 +61,7 @@ Examples:
 @click.option(
     "--length",
     "lengths",
-    type=int,
+    type=whole(limits.LENGTH),
     multiple=True,
     help="Tokens of a text, for a decoder of its prompt; may be repeated [default: 8 and 128; for "
     "a decoder 32 and 512].",
@@ -56,7 +69,7 @@ Examples:
 @click.option(
     "--batch",
     "batches",
-    type=int,
+    type=whole(limits.BATCH),
     multiple=True,
     default=(1,),
     show_default=True,
@@ -64,24 +77,28 @@ Examples:
 )
 @click.option(
     "--tokens",
-    type=int,
+    type=whole(limits.TOKENS),
     default=32,
     show_default=True,
     help="Tokens that a decoder with a cache writes after each prompt.",
 )
 @click.option(
     "--threads",
-    type=int,
+    type=whole(limits.THREADS),
     default=1,
     show_default=True,
     help="Threads that one operator may use.",
 )
 @click.option(
     "--runs",
-    type=int,
+    type=whole(limits.RUNS),
     help="Timed calls in each process, for a decoder texts [default: 50 calls, 3 texts].",
 )
-@click.option("--repeats", type=int, help="Processes for each model and measure [default: 5].")
+@click.option(
+    "--repeats",
+    type=whole(limits.REPEATS),
+    help="Processes for each model and measure [default: 5].",
+)
 @click.option("--quick", is_flag=True, help="Fewer of both: 10 calls or 1 text, 2 processes.")
 @click.option(
     "--text",
@@ -169,6 +186,7 @@ def command(
     from runtime.devices.results import read_results
     from runtime.profile.measure.rounds import profile
 
+    limits.CALL.check("tokens of a call, --batch x --length,", max(batches) * max(lengths or (1,)))
     if emit is not None:
         grid = [(batch, length) for batch in batches for length in lengths or (8, 128)]
         _emit(bundle, emit, folder, grid, providers, threads=threads, runs=runs or 50, force=force)
@@ -179,10 +197,16 @@ def command(
 
         check_page(page)
     devices = [read_results(path) for path in sent_back]
+    lines = () if texts is None else tuple(read_lines(texts))
     manifest = None if bundle.is_file() else read_manifest(bundle)
     with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
         others = files_beside(
-            manifest, against, original, Path(work), trust_remote_code=trust_remote_code
+            manifest,
+            against,
+            original,
+            Path(work),
+            trust_remote_code=trust_remote_code,
+            tell=lambda line: err.print(line, markup=False),
         )
         if manifest is not None and not others:
             err.print("the original is not known on this machine; --original adds it")
@@ -195,7 +219,7 @@ def command(
             places=providers,
             lengths=lengths or None,
             batches=batches,
-            texts=texts.read_text(encoding="utf-8").splitlines() if texts is not None else (),
+            texts=lines,
             runs=runs,
             quick=quick,
             tokens=tokens,
@@ -211,6 +235,7 @@ def command(
 
         check_page(page)  # measuring took long
         write_html(result, page)
+        complete.append(page)
     if as_json:
         print_json(result.to_dict())
     else:

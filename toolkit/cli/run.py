@@ -1,6 +1,6 @@
 """``lighttoken run``: text in, something a person wants out."""
 
-import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from toolkit import limits
 from toolkit.errors import InputError
+from toolkit.json_files import parse_json
+from toolkit.lines import argument_text, read_stream
 
-from .console import err, json_option, no_op_option, out, plain_table, print_json, say
+from .console import err, json_option, no_op_option, out, plain_table, print_json, say, whole
+from .output import write as show
 
 if TYPE_CHECKING:
     from runtime import (
@@ -49,6 +53,7 @@ Examples:
 _QUERY = '{"query": "...", "passages": ["...", "..."]}'
 _PROMPT = '{"prompt": "...", "choices": ["...", "..."]}'
 _QUESTION = '{"question": "...", "context": "..."}'
+_SPACES = re.compile(r"[ \t\r\n]+")  # other white space, such as U+2028, is shown
 _LABEL_WIDTH = 44
 _TERMS = 12  # of a text that are shown
 _DIGITS, _SUM_DIGITS = 3, 4  # of a score, and of one that sums over a query's tokens
@@ -58,9 +63,13 @@ _DIGITS, _SUM_DIGITS = 3, 4  # of a score, and of one that sums over a query's t
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("texts", nargs=-1, required=True)
 @click.option("--provider", default="cpu", show_default=True, help="Execution provider.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of one operator.")
+@click.option("--threads", type=whole(limits.THREADS), help="Threads of one operator.")
 @no_op_option
-@click.option("--max-tokens", type=int, help="Decoders: tokens to write, at most [default: 256].")
+@click.option(
+    "--max-tokens",
+    type=whole(limits.TOKENS),
+    help="Decoders: tokens to write, at most [default: 256].",
+)
 @click.option(
     "--temperature",
     type=float,
@@ -68,14 +77,21 @@ _DIGITS, _SUM_DIGITS = 3, 4  # of a score, and of one that sums over a query's t
     show_default=True,
     help="Decoders: above 0 tokens are drawn; 0 takes the likeliest.",
 )
-@click.option("--top-k", type=int, default=0, help="Decoders: draw from so many of the likeliest.")
+@click.option(
+    "--top-k",
+    type=whole(limits.LISTED),
+    default=0,
+    help="Decoders: draw from so many of the likeliest.",
+)
 @click.option(
     "--top-p",
     type=float,
     default=1.0,
     help="Decoders: draw from the likeliest that have this share together.",
 )
-@click.option("--seed", type=int, default=0, help="Decoders: equal seeds draw equal texts.")
+@click.option(
+    "--seed", type=whole(limits.SEED), default=0, help="Decoders: equal seeds draw equal texts."
+)
 @click.option("--stop", multiple=True, help="Decoders: a text that ends the text; repeatable.")
 @click.option(
     "--chat/--no-chat",
@@ -131,8 +147,10 @@ def command(
 
     sampling = Sampling(temperature, top_k, top_p, seed)
     if texts == ("-",):
-        texts = _lines()
+        texts = tuple(read_stream(sys.stdin))
     pipeline = open_pipeline(bundle, provider, threads=threads, op=not no_op)
+    if not isinstance(pipeline, SpeechRecognition):  # which takes names of files
+        texts, stop = tuple(map(argument_text, texts)), tuple(map(argument_text, stop))
     if isinstance(pipeline, TextGeneration):
         write = partial(pipeline, sampling=sampling, max_tokens=max_tokens, stop=stop, chat=chat)
         _written(write, texts, as_json)
@@ -171,7 +189,7 @@ def _vectors(pipeline: "FeatureExtraction", texts: tuple[str, ...], as_json: boo
         return
     table = plain_table("cosine", *(f"({i + 1})" for i in range(len(texts))))
     for i, text in enumerate(texts):
-        table.add_row(f"({i + 1}) {_short(text)}", *(f"{c:.3f}" for c in cosines[i]))
+        table.add_row(f"({i + 1}) {_plain(text)}", *(f"{c:.3f}" for c in cosines[i]))
     out.print(table)
 
 
@@ -210,7 +228,7 @@ def _labels(pipeline: "TextClassification", texts: tuple[str, ...], as_json: boo
         return
     table = plain_table("text", "label", "score")
     for text, result in zip(texts, results, strict=True):
-        table.add_row(_short(text), result.label, f"{result.score:.3f}")
+        table.add_row(_plain(text), result.label, f"{result.score:.3f}")
     out.print(table)
 
 
@@ -257,9 +275,9 @@ def _ordered(
         print_json([{one: text, several: [asdict(e) for e in found]} for text, found in pairs])
         return
     for text, found in pairs:
-        table = plain_table(_short(text), "score")
+        table = plain_table(_plain(text), "score")
         for each in found:
-            table.add_row(f"({each.place + 1}) {_short(each.text)}", f"{each.score:.{digits}g}")
+            table.add_row(f"({each.place + 1}) {_plain(each.text)}", f"{each.score:.{digits}g}")
         out.print(table)
 
 
@@ -285,15 +303,14 @@ def _written(write: "Callable[..., Generated]", texts: tuple[str, ...], as_json:
         print_json([{"prompt": text, **asdict(write(text))} for text in texts])
         return
     for text in texts:
-        click.echo(text, nl=False)
-        found = write(text, on_text=lambda piece: click.echo(piece, nl=False))
-        click.echo()
+        show(text)
+        found = write(text, on_text=show)
+        show("\n")
         rate = found.tokens_per_second
         speed = "" if rate is None else f", {rate:.1f} tokens a second"
         err.print(
             f"{found.prompt_tokens} tokens read, {len(found.tokens)} written: first after "
-            f"{found.first_token_s * 1000:.0f} ms{speed}",
-            highlight=False,
+            f"{found.first_token_s * 1000:.0f} ms{speed}"
         )
 
 
@@ -304,7 +321,7 @@ def _texts(given: tuple[str, ...], written: list[str], as_json: bool) -> None:
         print_json([{"input": source, "text": text} for source, text in pairs])
         return
     for text in written:
-        click.echo(text)
+        show(f"{text}\n")
 
 
 def _questions(texts: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -341,25 +358,12 @@ def _with_several(
 def _object(text: str, keys: set[str]) -> dict[str, Any]:
     """A JSON object that has ``keys``; an empty one for anything else."""
     try:
-        entry = json.loads(text)
+        entry = parse_json(text)
     except ValueError:
         return {}
     return entry if isinstance(entry, dict) and keys <= entry.keys() else {}
 
 
-def _lines() -> tuple[str, ...]:
-    lines = tuple(line for line in sys.stdin.read().splitlines() if line)
-    if not lines:
-        raise InputError("standard input holds no text; give one on each line")
-    return lines
-
-
 def _plain(text: str) -> str:
-    line = " ".join(text.split())
+    line = _SPACES.sub(" ", text).strip(" ")
     return line if len(line) <= _LABEL_WIDTH else line[: _LABEL_WIDTH - 1] + "…"
-
-
-def _short(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(_plain(text))

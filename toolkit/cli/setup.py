@@ -43,7 +43,7 @@ def command(names: tuple[str, ...], remove: bool, as_json: bool) -> None:
         else:
             was_there = catalogue.is_here(name)
             if not was_there and err.is_terminal and not as_json:
-                err.print(f"setting up {name}; this takes some minutes", markup=False)
+                err.print(f"setting up {name}; this takes some minutes")
             folder = catalogue.set_up(name)
             done.append({"name": name, "path": str(folder), "was_here": was_there})
             line = f"is in {folder}"
@@ -67,7 +67,8 @@ def _list(as_json: bool) -> None:
         here = "yes" if state.here else "in part" if state.bytes else "no"
         table.add_row(state.name, here, taken, state.purpose)
     out.print(table)
-    say(f"\nin {home()}")
+    say()
+    say(f"in {home()}")
     missing = [state.name for state in found if not state.here]
     if missing:
         say(f"to set up: lighttoken setup {' '.join(missing)}")

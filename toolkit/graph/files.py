@@ -1,6 +1,5 @@
 """The files that make up one model, and the tensors in them; no external data is read."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -8,8 +7,7 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from ..errors import FormatError
-
-Named = Iterator[tuple[str, onnx.TensorProto]]
+from .external import Named, check_tensors
 
 
 def model_files(path: Path) -> tuple[Path, ...]:
@@ -41,13 +39,16 @@ def load_proto(path: Path) -> onnx.ModelProto:
     """The model without its external data.
 
     Raises:
-        FormatError: no ONNX file.
+        FormatError: no ONNX file, or a tensor that is not where or as large as it says.
     """
     try:
         # Always protobuf, as onnxruntime reads it: onnx would choose a text format by the name.
-        return onnx.load(path, format="protobuf", load_external_data=False)
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, ValueError) as error:
-        raise FormatError(f"{path} is no ONNX file ({error}); export the model again") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise FormatError(f"{path} is no ONNX model ({reason}); give an .onnx file") from error
+    check_tensors(model_tensors(model), path)
+    return model
 
 
 def model_tensors(model: onnx.ModelProto) -> Named:

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 
-from ..errors import InputError
+from ..errors import FormatError, InputError
+from .files import load_proto
 
 
 def load_graph(path: Path) -> ir.Model:
     """Read an .onnx file; weights stay on disk until used.
 
     Raises:
-        InputError: no ONNX model, or its external data is missing.
+        InputError: no ONNX model, a tensor that is not where or as large as it says, or external
+            data that is missing.
     """
     if not path.is_file():
         raise InputError(f"{path} is not here; give an .onnx file")
@@ -26,7 +27,8 @@ def load_graph(path: Path) -> ir.Model:
         )
     try:
         with _quiet():
-            model = ir.load(path, format="protobuf")  # whatever it is called
+            model = ir.from_proto(load_proto(path))
+            ir.external_data.set_base_dir(model.graph, path.parent)
         if not len(model.graph):
             raise InputError(f"{path} is no ONNX model (it holds no graph); give an .onnx file")
         for value in model.graph.initializers.values():
@@ -38,8 +40,10 @@ def load_graph(path: Path) -> ir.Model:
         return model
     except InputError:
         raise
-    except (DecodeError, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
-        reason = (str(error).splitlines() or ["unreadable"])[0]
+    except FormatError as error:
+        raise InputError(str(error)) from error
+    except Exception as error:  # of a file from anyone, whatever onnx-ir makes of it
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is no ONNX model ({reason}); give an .onnx file") from error
 
 

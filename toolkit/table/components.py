@@ -183,3 +183,11 @@ class RowOrder:
     def positions(self, ids: Int32) -> Int32:
         """``ids`` int32 [n] -> positions int32 [n]."""
         return self.starts[ids // self.block] + ids % self.block
+
+    def is_permutation(self, rows: int) -> bool:
+        """Whether the blocks of a table of ``rows`` follow one another without a gap."""
+        sizes = np.full(len(self.starts), self.block, np.int64)
+        sizes[-1] = rows - self.block * (len(self.starts) - 1)
+        order = np.argsort(self.starts, kind="stable")
+        ends = np.cumsum(sizes[order])
+        return bool(np.array_equal(self.starts[order], ends - sizes[order]))

@@ -38,6 +38,11 @@ from .components import (
 )
 
 _LOOKUP_CHUNK = 4096  # rows decoded at a time: keeps the unpacked bits inside the cache
+_MOST_ROWS = 2**31 - 1
+# A file may come from anyone, and rows that no stage covers cost it nothing. Whoever decodes the
+# table takes at most so many times its bytes; the papers' own tables have a ratio of about 100.
+_HIGHEST_RATIO = 10_000
+_SMALL = 1 << 24  # bytes that any table may decode to
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,8 +231,17 @@ def _check(e: CompressedEmbedding) -> None:
         if not condition:
             raise FormatError(f"inconsistent embedding: {what}")
 
-    whole = isinstance(e.rows, int) and isinstance(e.width, int)
+    whole = all(isinstance(size, int) and not isinstance(size, bool) for size in (e.rows, e.width))
     need(whole and e.rows >= 1 and e.width >= 1, f"table of {e.rows} x {e.width}")
+    need(e.rows <= _MOST_ROWS, f"table of {e.rows} rows, ids have 31 bits")
+    for name, tensor in e.tensors():
+        if tensor.dtype == np.float32:
+            need(bool(np.isfinite(tensor).all()), f"{name} holds NaN or infinity")
+    stored = sum(tensor.nbytes for _, tensor in e.tensors())
+    need(
+        e.dense_nbytes <= _HIGHEST_RATIO * stored + _SMALL,
+        f"table of {e.rows} x {e.width} in {stored} bytes, which no method makes",
+    )
     need(e.mean.shape == (e.width,), f"mean has shape {e.mean.shape}")
     if e.lowrank is not None:
         k = e.lowrank.rank
@@ -237,14 +251,10 @@ def _check(e: CompressedEmbedding) -> None:
         shape = None if scale is None else scale.shape
         need(shape in (None, (k,)), f"factor scale of shape {shape}")
     if e.order is not None:
-        need(e.order.block >= 1, f"row block of {e.order.block}")
+        need(isinstance(e.order.block, int) and e.order.block >= 1, f"row block of {e.order.block}")
         blocks = -(-e.rows // e.order.block)
         need(e.order.starts.shape == (blocks,), f"row order is {e.order.starts.shape}")
-        ids = np.arange(e.rows, dtype=np.int32)
-        need(
-            bool(np.array_equal(np.sort(e.order.positions(ids)), ids)),
-            "row order is not a permutation",
-        )
+        need(e.order.is_permutation(e.rows), "row order is not a permutation")
     for index, stage in enumerate(e.stages):
         need(stage.decoder.width == e.width, f"stage {index} decodes to {stage.decoder.width}")
         scale = stage.decoder.scale

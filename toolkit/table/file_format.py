@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from ..errors import FormatError
+from ..json_files import JsonError, parse_json
 from .components import (
     ColumnDecoder,
     Decoder,
@@ -87,11 +88,11 @@ def read_fields(path: Path) -> dict[str, Any]:
                     f"{path} holds no LightToken embedding; was it made by another tool?"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-        record = json.loads(text)
+        record = parse_json(text, strict=True)
         if not isinstance(record, dict):
             raise FormatError(f"{path} has a damaged header (no mapping); copy it again")
         return _build(record, tensors, path)
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, JsonError) as error:
         raise FormatError(f"{path} cannot be read ({_first_line(error)}); copy it again") from error
 
 
@@ -141,7 +142,7 @@ def _build(record: dict[str, Any], tensors: dict[str, NDArray[Any]], path: Path)
             "tail": take("tail") if "tail" in tensors else None,
             "zeros": Zeros(take("zeros")) if "zeros" in tensors else None,
         }
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise FormatError(f"{path} has a damaged header ({error!r}); copy it again") from error
 
 

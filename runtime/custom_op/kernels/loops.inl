@@ -204,7 +204,10 @@ Range range(const float* values, std::size_t count) {
 void quantize(const float* values, float low, float inverse, std::size_t count,
               std::uint8_t* codes) {
   for (std::size_t i = 0; i < count; ++i) {
-    codes[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>((values[i] - low) * inverse + 0.5f));
+    const float code = (values[i] - low) * inverse + 0.5f;
+    // Of sums that overflowed some are no numbers, and `low` not the least: these have no integer.
+    const float within = code > 0.0f ? (code < 255.5f ? code : 255.0f) : 0.0f;
+    codes[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(within));
   }
 }
 

@@ -56,7 +56,9 @@ def run(module: str, job: dict[str, Any]) -> dict[str, Any]:
     done = subprocess.run(
         [PYTHON, "-m", module],
         input=json.dumps(job),
-        env=os.environ | {"PYTHONPATH": str(HERE / "worker"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"ORT_DISABLE_TELEMETRY": "1"}
+        | os.environ
+        | {"PYTHONPATH": str(HERE / "worker"), "PYTHONDONTWRITEBYTECODE": "1"},
         cwd=HERE,
         capture_output=True,
         text=True,

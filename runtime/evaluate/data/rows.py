@@ -5,7 +5,6 @@
 # moves the columns by one, both silently; it reads the labels "01" of jsonl as 1; and its rows do
 # not know their line, which our errors name. Data sets of the hub are read with datasets (hub.py).
 import csv
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from toolkit.errors import FormatError, InputError
+from toolkit.json_files import parse_json
 
 from .hub import data_set, is_data_set
 
@@ -153,13 +153,13 @@ def _without_header(
 
 
 def _read_jsonl(path: Path, columns: Sequence[Columns]) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
         for line, text in enumerate(file, start=1):
             if not text.strip():
                 continue
             where = f"{path} line {line}"
             try:
-                data = json.loads(text)
+                data = parse_json(text, strict=True)
             except ValueError as error:
                 raise FormatError(f"{where} is no JSON ({error}); correct it") from error
             if isinstance(data, list) and any(len(data) in each.plain for each in columns):

@@ -1,12 +1,12 @@
 """Questions about texts with their answers, in SQuAD's forms."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from toolkit.errors import FormatError, InputError
+from toolkit.json_files import load_json, parse_json
 
 from .hub import data_set, is_data_set
 from .rows import draw
@@ -74,9 +74,7 @@ def read_squad(path: str | Path) -> Questions:
 
 def _read_json(path: Path) -> Iterator[Row]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise
+        data = load_json(path, strict=True)
     except ValueError as error:
         raise FormatError(f"{path} is no JSON ({error}); download it again") from error
     if isinstance(data, list):
@@ -94,12 +92,12 @@ def _read_json(path: Path) -> Iterator[Row]:
 
 
 def _read_lines(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 where = f"{path} line {number}"
                 try:
-                    entry = json.loads(line)
+                    entry = parse_json(line, strict=True)
                 except ValueError as error:
                     raise FormatError(f"{where} is no JSON ({error}); correct it") from error
                 yield _flat(entry, where)

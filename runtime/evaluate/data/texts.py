@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from toolkit.errors import FormatError, InputError
+from toolkit.lines import split_lines
 
 from ...tasks.tokenize import Text
 from .hub import is_data_set
@@ -45,7 +46,7 @@ def read_texts(given: str | Path) -> tuple[Text, ...]:
             for row in rows
         ]
     else:
-        texts = [piece for line in read_plain(path).splitlines() for piece in _pieces(line)]
+        texts = [piece for line in split_lines(read_plain(path)) for piece in _pieces(line)]
     if not texts:
         raise InputError(f"{path} holds no text; give a file with a text on each line")
     return tuple(dict.fromkeys(texts))
@@ -73,7 +74,7 @@ def read_plain(path: Path) -> str:
     if not path.is_file():
         raise InputError(f"{path} is not here; give a text file, or .csv, .tsv or .jsonl")
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path} is not UTF-8 ({error}); convert it") from error
 

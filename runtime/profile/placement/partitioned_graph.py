@@ -16,6 +16,7 @@ import onnxruntime
 
 from toolkit.errors import FormatError, InputError
 from toolkit.graph.forms import constant
+from toolkit.graph.load import load_graph
 from toolkit.ort import ORT_ERRORS, one_line
 
 from ...native import register
@@ -117,11 +118,9 @@ def read_graph(model: Path) -> ir.Model:
         FormatError: no ONNX file.
     """
     try:
-        return ir.load(model)
-    except Exception as error:  # onnx-ir lets through whatever protobuf raises
-        raise FormatError(
-            f"{model} is no ONNX file ({one_line(error)}); export the model again"
-        ) from error
+        return load_graph(model)
+    except InputError as error:
+        raise FormatError(str(error)) from error
 
 
 def type_name(value: ir.Value | None) -> str:

@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from toolkit.visible import visible
+
 from ...providers import short_name
 from ..placement.cuts import Island
 from ..placement.placement import PlacedNode, Placement
@@ -31,7 +33,7 @@ def render_placement(placement: Placement, *, nodes: bool = False) -> Group:
             f"{_count(placement.unmatched, 'node')} reported that the graph does not have, "
             f"{placement.untold} of the graph not reported"
         )
-    blocks += [Text(line) for line in lines if line]
+    blocks += [Text(visible(line)) for line in lines if line]
     blocks += _advice(placement.advice)
     if nodes:
         blocks.append(_nodes(placement.details))
@@ -59,7 +61,9 @@ def render_prediction(prediction: Prediction) -> Group:
         _islands(prediction.islands, prediction.provider),
         _crossing(prediction) if prediction.crossing_tensors else "",
     ]
-    return Group(table, *(Text(line) for line in lines if line), *_advice(prediction.advice))
+    return Group(
+        table, *(Text(visible(line)) for line in lines if line), *_advice(prediction.advice)
+    )
 
 
 def _operators(nodes: dict[str, dict[str, int]], wanted: str) -> Table:
@@ -102,7 +106,7 @@ def _crossing(one: Placement | Prediction) -> str:
 
 
 def _advice(lines: Iterable[str]) -> list[Text]:
-    return [Text(f"- {line}") for line in lines]
+    return [Text(visible(f"- {line}")) for line in lines]
 
 
 def _nodes(details: Iterable[PlacedNode]) -> Table:
@@ -114,7 +118,7 @@ def _nodes(details: Iterable[PlacedNode]) -> Table:
         provider = short_name(node.provider) or "?"
         reads = ", ".join(name or "?" for name in node.types)
         operator = f"{node.operator} (shapes)" if node.shapes_only else node.operator
-        table.add_row(Text(node.name), operator, provider, reads, time)
+        table.add_row(Text(visible(node.name)), operator, provider, reads, time)
     return table
 
 

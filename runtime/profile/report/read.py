@@ -5,6 +5,7 @@ from typing import Any
 
 from toolkit.errors import FormatError
 from toolkit.json_files import to_dataclass
+from toolkit.json_text import check_numbers
 
 from .report import SCHEMA, ProfileReport
 
@@ -18,7 +19,8 @@ def read_report(data: Mapping[str, Any]) -> ProfileReport:
         data: parsed JSON. Unknown keys are ignored, absent ones take their defaults.
 
     Raises:
-        FormatError: another kind or schema, or a field that is missing or of the wrong type.
+        FormatError: another kind or schema, a number that is none, or a field that is missing or of
+            the wrong type.
     """
     if not isinstance(data, Mapping):
         raise FormatError(f"a profile is a JSON object, got {type(data).__name__}")
@@ -29,6 +31,7 @@ def read_report(data: Mapping[str, Any]) -> ProfileReport:
         raise FormatError(
             f"the profile is of schema {schema!r}, this version reads {SCHEMA}; profile again"
         )
+    check_numbers(data, "the profile")
     try:
         return to_dataclass(ProfileReport, data, "profile")
     except FormatError as error:

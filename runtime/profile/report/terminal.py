@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from toolkit.visible import visible
+
 from .report import FUNCTION_ONLY, MEASURED, Measurement, Metric, ProfileReport, Statistic, metrics
 
 _MOST_WITH_SPREAD = 2  # models
@@ -82,7 +84,8 @@ def _notes(there: list[Measurement]) -> Iterator[RenderableType]:
         if line:
             style = "" if line.startswith(MEASURED) else "yellow"
             who = f"{there[0].place}, {subject}" if subject else there[0].place
-            yield Text(f"{who}: {line.removeprefix(f'{MEASURED}: ')}", style=style)
+            told = line.removeprefix(f"{MEASURED}: ")
+            yield Text(visible(f"{who}: {told}"), style=style)
 
 
 def _line(one: Measurement) -> str:

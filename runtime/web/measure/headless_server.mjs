@@ -28,7 +28,10 @@ export async function serve({ folder, names }, modules) {
   for (const name of readdirSync(dist)) files.set(`/lib/${DIST}/${name}`, join(dist, name));
 
   const server = createServer((request, response) => {
-    const path = decodeURIComponent(new URL(request.url, "http://localhost").pathname);
+    // The page alone asks; a name that was turned to this machine (DNS rebinding) is refused.
+    if (request.headers.host !== `127.0.0.1:${server.address().port}`) return response.writeHead(421, HEADERS).end();
+    const path = asked(request.url);
+    if (path === undefined) return response.writeHead(400, HEADERS).end();
     if (path === "/") return response.writeHead(200, { ...HEADERS, "Content-Type": "text/html" }).end("<!doctype html>");
     const file = files.get(path);
     const size = file && statSync(file, { throwIfNoEntry: false })?.size;
@@ -43,4 +46,13 @@ export async function serve({ folder, names }, modules) {
     server.close();
   };
   return { address: `http://127.0.0.1:${server.address().port}`, close };
+}
+
+// The path of an address; undefined where it is broken.
+function asked(url) {
+  try {
+    return decodeURIComponent(new URL(url, "http://localhost").pathname);
+  } catch {
+    return undefined;
+  }
 }

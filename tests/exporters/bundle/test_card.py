@@ -1,8 +1,12 @@
 """The card says what was measured, and how to run the bundle."""
 
+import ast
+import re
 from dataclasses import replace
 
 import pytest
+import yaml
+from markdown_it import MarkdownIt
 
 from exporters.bundle.card import model_card
 from toolkit.bundle.manifest import Healed
@@ -95,3 +99,48 @@ def test_what_was_left_out_is_on_the_card(exported):
     card = model_card(exported.manifest, notes=("spm.model is missing",))
     assert "\nNote: spm.model is missing.\n" in card
     assert "Note:" not in model_card(exported.manifest)
+
+
+_EVIL = '"]); import os; os.exit(1)\n```\n---\n# evil | `x` <script>alert(1)</script> [a](http://evil)\x1b'
+
+
+def test_names_of_the_model_break_out_of_nothing(exported):
+    manifest = exported.manifest
+    table = replace(manifest.tables[0], name=_EVIL, form=_EVIL, original_bytes=1)
+    evil = replace(
+        manifest,
+        task="feature-extraction",
+        source=replace(manifest.source, name=_EVIL),
+        ids_input=_EVIL,
+        tables=(table, replace(table, name="other")),
+    )
+    card = model_card(evil, genai=_EVIL, notes=[_EVIL], vector=None)
+    plain = replace(manifest, tables=(table, table), ids_input="tokens")
+    usual = model_card(plain, genai="x", notes=["x"])
+    assert outline(card) == outline(usual)
+    head, _, _ = card.partition("\n---\n")
+    assert set(yaml.safe_load(head.removeprefix("---\n"))) == {
+        "library_name",
+        "pipeline_tag",
+        "tags",
+    }
+    assert "\x1b" not in card
+    programs = re.findall(r"```python\n(.*?)\n```", card, re.DOTALL)
+    names = [node.value for program in programs for node in ast.walk(ast.parse(program))
+             if isinstance(node, ast.Constant)]  # fmt: skip
+    assert _EVIL in names
+
+
+def outline(card: str) -> list[tuple[str, str]]:
+    """The blocks of a card below its front matter; code by its language."""
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    tokens = parser.parse(card.partition("\n---\n")[2])
+    inner = [one for token in tokens for one in token.children or () if "html" in one.type]
+    assert not inner
+    return [(token.type, token.info) for token in tokens if token.type != "inline"]
+
+
+def test_an_output_that_is_a_vector_is_a_name_too(exported):
+    card = model_card(exported.manifest, vector=_EVIL)
+    assert "alert" in card
+    assert not [kind for kind, _ in outline(card) if "html" in kind]

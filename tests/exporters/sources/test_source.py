@@ -216,3 +216,28 @@ def test_the_long_name_of_the_standard_domain_is_the_short_one(save, tmp_path):
     proto.opset_import[0].domain = "ai.onnx"
     onnx.save(proto, path)
     assert dict(load_graph(path).opset_imports) == {"": 18}
+
+
+def test_a_link_to_a_private_file_is_no_part_of_a_model(tiny_folder, tmp_path):
+    private = tmp_path / "private"
+    private.write_text("secret")
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder("BertModel"), folder)
+    (folder / "chat_template.jinja").symlink_to(private)
+    refused(folder, tmp_path / "w", r"chat_template\.jinja is a link that leads out of")
+
+
+def test_a_private_file_beside_an_onnx_file_is_no_part_of_it(save, tmp_path):
+    (tmp_path / "private").write_text("{}")
+    path = save(tmp_path / "model/m.onnx")
+    (tmp_path / "model/tokenizer.json").symlink_to(tmp_path / "private")
+    refused(path, tmp_path / "w", r"tokenizer\.json is a link that leads out of")
+
+
+@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "a\\b", 3])
+def test_an_index_of_shards_that_leads_out_is_refused(tiny_folder, tmp_path, name):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder("BertModel"), folder)
+    index = {"metadata": {}, "weight_map": {"embeddings.word_embeddings.weight": name}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(folder, tmp_path / "w", r"index\.json names the file .*, outside of its folder")

@@ -2,17 +2,19 @@
 # The kernel's tests: sanitizers on this machine, then, where there is a compiler for it and qemu,
 # 64-bit ARM, with and without its dot product instructions. Usage: run.sh BUILD_FOLDER RUNS
 set -eu
-here=$(dirname "$0")
+targets=$(dirname "$0")/../../fuzz/native
 build=$1
 runs=$2
 
-cmake -S "$here" -B "$build/host" -DCMAKE_BUILD_TYPE=Release > /dev/null
+# Of inputs that are drawn, the same ones each time; `make fuzz` goes on from there.
+cmake -S "$targets" -B "$build/host" -DCMAKE_BUILD_TYPE=Release -DLIGHTTOKEN_FUZZING_ENGINE=drawn \
+  > /dev/null
 cmake --build "$build/host" --parallel > /dev/null
-if nm "$build/host/fuzz_kernels" | grep -q __sanitizer_cov_trace_pc_guard_init; then
-  "$build/host/fuzz_kernels" "-runs=$runs" -seed=1 -verbosity=0 -len_control=0 -max_len=4000  # libFuzzer's own main
-else
-  "$build/host/fuzz_kernels" "$runs"
-fi
+echo "limits: $("$build/host/limits")"
+for target in "$targets"/fuzz_*.cc; do
+  target=$(basename "$target" .cc)
+  echo "$target: $("$build/host/$target" "$runs")"
+done
 
 for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do
   command -v "$tool" > /dev/null || {
@@ -20,10 +22,15 @@ for tool in aarch64-linux-gnu-g++ qemu-aarch64-static; do
     exit 0
   }
 done
-cmake -S "$here" -B "$build/aarch64" -DCMAKE_BUILD_TYPE=Release -DLIGHTTOKEN_SANITIZE=OFF \
-  -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+cmake -S "$targets" -B "$build/aarch64" -DCMAKE_BUILD_TYPE=Release -DLIGHTTOKEN_SANITIZE=OFF \
+  -DLIGHTTOKEN_FUZZING_ENGINE=drawn -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
   -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static > /dev/null
 cmake --build "$build/aarch64" --parallel > /dev/null
 for processor in max cortex-a53; do  # the second has no dot product
-  echo "64-bit ARM, $processor: $(qemu-aarch64-static -cpu $processor "$build/aarch64/fuzz_kernels" $((runs / 10)))"
+  echo "64-bit ARM, $processor, limits: $(qemu-aarch64-static -cpu $processor "$build/aarch64/limits")"
+  for target in "$targets"/fuzz_*.cc; do
+    target=$(basename "$target" .cc)
+    program="$build/aarch64/$target"
+    echo "64-bit ARM, $processor, $target: $(qemu-aarch64-static -cpu $processor "$program" $((runs / 10)))"
+  done
 done

@@ -155,11 +155,11 @@ def test_half_precision_is_the_rounded_row(open_kernel, kernels, small_embedding
 
 
 def half_of_every_kind():
-    """float32 numbers around every kind of half: normal, subnormal, tied, overflowing."""
+    """Finite float32 numbers around every kind of half: normal, subnormal, tied, overflowing."""
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     between = (halves[:-1] + halves[1:]) / 2
     near = np.concatenate([np.nextafter(between, np.float32(0)), np.nextafter(between, np.inf)])
-    return np.concatenate([halves, between, near, [65504.0, 65519.99, 65520.0, 1e30, np.inf, 0.0]])
+    return np.concatenate([halves, between, near, [65504.0, 65519.99, 65520.0, 1e30, 3e38, 0.0]])
 
 
 def test_half_precision_rounds_every_number_as_numpy_does(open_kernel, kernels):
@@ -171,6 +171,18 @@ def test_half_precision_rounds_every_number_as_numpy_does(open_kernel, kernels):
     for kernel in kernels:
         session = open_kernel(embedding, kernel, dtype=ir.DataType.FLOAT16)
         np.testing.assert_array_equal(rows_of(session, [[0]])[0, 0], expected)
+
+
+def test_rows_beyond_float32_are_infinite_in_half_precision_too(open_kernel, kernels):
+    """A table stores finite numbers; what they add up to need not be."""
+    scale = np.full(5, 3e38, np.float32)
+    for sign in (1, -1):
+        book = np.full((256, 5), sign * 63, np.int8)
+        stage = Stage(np.zeros((1, 1), np.uint8), ColumnDecoder(scale), book)
+        embedding = CompressedEmbedding(1, 5, np.zeros(5, np.float32), (stage,))
+        for kernel in kernels:
+            session = open_kernel(embedding, kernel, dtype=ir.DataType.FLOAT16)
+            assert rows_of(session, [[0]]).ravel().tolist() == [sign * np.inf] * 5
 
 
 @pytest.mark.parametrize("column_major", [False, True])
@@ -535,7 +547,9 @@ def test_a_head_refuses_codes_that_are_short(open_kernel, small_embedding):
     model = head_model(small_embedding)
     (covered,) = (a for a in model.graph.node[0].attribute if a.name == "covered")
     covered.s = covered.s.replace(b"707", b"999")
-    with pytest.raises(Exception, match=r"part stages.0.codes is short"):
+    with pytest.raises(
+        Exception, match=r"covered says 999 rows of part stages.0.codes, which stores 768"
+    ):
         open_kernel(small_embedding, "", lambda _: model)
 
 

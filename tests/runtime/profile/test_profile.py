@@ -464,7 +464,7 @@ def test_external_files_count(tmp_path, bundle):
     with pytest.raises(FormatError, match=r"model\.onnx\.data is missing"):
         model_files(bundle / "model.onnx")
     (tmp_path / "text.onnx").write_text("no model")
-    with pytest.raises(FormatError, match="is no ONNX file"):
+    with pytest.raises(FormatError, match="is no ONNX model"):
         model_files(tmp_path / "text.onnx")
 
 

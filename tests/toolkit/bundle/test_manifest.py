@@ -1,7 +1,11 @@
+import contextlib
 import json
 from dataclasses import replace
 
+import numpy as np
+import onnx
 import pytest
+from onnx.external_data_helper import set_external_data
 
 from toolkit.bundle.manifest import (
     BUNDLE_VERSION,
@@ -16,6 +20,7 @@ from toolkit.bundle.manifest import (
     StoredHead,
     StoredTable,
     describe_files,
+    manifest_digest,
     read_manifest,
     verify_files,
 )
@@ -50,7 +55,7 @@ def write(folder, text):
 
 @pytest.mark.parametrize(
     "manifest",
-    [MANIFEST, replace(MANIFEST, pooling=None, max_length=None, files={}, made_with={})],
+    [MANIFEST, replace(MANIFEST, pooling=None, max_length=None, made_with={})],
     ids=["full", "least"],
 )
 def test_a_written_manifest_reads_as_it_was(tmp_path, manifest):
@@ -76,8 +81,22 @@ def test_a_newer_version_asks_for_an_upgrade(tmp_path):
         read_manifest(tmp_path)
 
 
+def sealed(data):
+    """A manifest's text, its digest that of ``data``: what somebody makes who knows how."""
+    data = {name: value for name, value in data.items() if name != "digest"}
+    return json.dumps({**data, "digest": manifest_digest(data)})
+
+
 def changed(**changes):
-    return json.dumps({**json.loads(MANIFEST.to_json()), **changes})
+    return sealed({**json.loads(MANIFEST.to_json()), **changes})
+
+
+def older(data, version):
+    """As a version of lighttoken wrote it that knew no digest."""
+    return json.dumps({n: v for n, v in data.items() if n != "digest"} | {"version": version})
+
+
+FILE = {"bytes": 3, "sha256": "00" * 32}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +118,37 @@ def changed(**changes):
         changed(model="/etc/passwd"),
         changed(model="onnx/../../model.onnx"),
         changed(model=None),
+        changed(files={}),
+        changed(files={"other.onnx": FILE}),
+        *(
+            changed(files={"model.onnx": FILE, name: FILE})
+            for name in (
+                "../a",
+                "/etc/passwd",
+                "C:\\a",
+                "a\\b",
+                "a\0",
+                "x" * 5000,
+                "lighttoken.json",
+            )
+        ),
+        changed(files={"model.onnx": {"bytes": -1, "sha256": "00" * 32}}),
+        changed(files={"model.onnx": {"bytes": 3, "sha256": "no"}}),
+        changed(rows="many"),
+        changed(rows=0),
+        changed(rows=-5),
+        changed(rows=[1]),
+        changed(rows=10**30),
+        changed(width=True),
+        changed(max_length="8"),
+        changed(max_length=1e30),
+        changed(max_length=0),
+        changed(ids_input=["a"]),
+        changed(files={"model.onnx": FILE}, footprint=None),
+        '{"a":' * 100_000,
+        '{"version": 4, "version": 1}',
+        MANIFEST.to_json().replace("25.1", "NaN"),
+        MANIFEST.to_json().replace("25.1", "1e999"),
         json.dumps({"version": 1}),
     ],
 )
@@ -111,8 +161,9 @@ def test_a_damaged_manifest_is_refused_in_one_line(tmp_path, text):
 
 def test_a_manifest_of_before_layouts_means_the_model_beside_it(tmp_path):
     data = json.loads(MANIFEST.to_json())
-    del data["model"], data["pooled"]
-    assert read_manifest(write(tmp_path, json.dumps(data))) == MANIFEST
+    del data["model"], data["pooled"], data["heads"], data["further"]
+    found = read_manifest(write(tmp_path, older(data, 1)))
+    assert found == replace(MANIFEST, version=1)
 
 
 def test_tables_read_as_they_were_written_and_old_manifests_have_none(tmp_path):
@@ -121,7 +172,7 @@ def test_tables_read_as_they_were_written_and_old_manifests_have_none(tmp_path):
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
     data = json.loads(manifest.to_json())
     del data["tables"]
-    assert read_manifest(write(tmp_path, json.dumps(data))).tables == ()
+    assert read_manifest(write(tmp_path, older(data, 1))).tables == ()
 
 
 def test_text_in_another_encoding_is_damage_too(tmp_path):
@@ -130,9 +181,20 @@ def test_text_in_another_encoding_is_damage_too(tmp_path):
         read_manifest(tmp_path)
 
 
+def write_model(path, location=None):
+    """A model of one tensor, in the file or in another one."""
+    tensor = onnx.numpy_helper.from_array(np.ones(4, np.float32), "t")
+    if location is not None:
+        set_external_data(tensor, location)
+        tensor.ClearField("raw_data")
+        (path.parent / location).write_bytes(b"\0" * 16)
+    graph = onnx.helper.make_graph([], "g", [], [], initializer=[tensor])
+    onnx.save(onnx.helper.make_model(graph), path)
+
+
 @pytest.fixture
 def bundle(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"graph")
+    write_model(tmp_path / "model.onnx")
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer/vocab.txt").write_text("[PAD]")
     manifest = replace(MANIFEST, files=describe_files(tmp_path))
@@ -143,7 +205,7 @@ def bundle(tmp_path):
 def test_all_files_but_the_manifest_are_described(bundle):
     described = describe_files(bundle)
     assert list(described) == ["model.onnx", "tokenizer/vocab.txt"]
-    assert described["model.onnx"].bytes == 5
+    assert described["model.onnx"].bytes == (bundle / "model.onnx").stat().st_size
     assert len(described["model.onnx"].sha256) == 64
 
 
@@ -174,12 +236,8 @@ def test_other_files_beside_the_bundle_do_no_harm(bundle):
 HEAD = StoredHead("h", 707, 48, 5600, 135744, 135744, "float", {"codes": 5600}, parity=1e-6)
 
 
-def test_heads_of_their_own_make_another_version(tmp_path):
-    """Bundles without them stay what older versions of lighttoken read."""
-    plain = json.loads(MANIFEST.to_json())
-    assert (plain["version"], "heads" in plain) == (1, False)
+def test_heads_of_their_own_read_as_they_were_written(tmp_path):
     manifest = replace(MANIFEST, heads=(HEAD,))
-    assert manifest.version == 2
     found = read_manifest(write(tmp_path, manifest.to_json()))
     assert found == manifest
     assert isinstance(found.heads[0], StoredHead)
@@ -188,14 +246,47 @@ def test_heads_of_their_own_make_another_version(tmp_path):
 ENCODER = FurtherModel("encoder_model.onnx", (), 700, 700, Parity(0.0, 1e-6, 1e-6))
 
 
-def test_further_files_make_another_version(tmp_path):
-    assert "further" not in json.loads(MANIFEST.to_json())
-    manifest = replace(MANIFEST, further=(ENCODER,))
-    assert manifest.version == BUNDLE_VERSION == 3
+WITH_ENCODER = {**MANIFEST.files, "encoder_model.onnx": StoredFile(7, "00" * 32)}
+
+
+def test_further_files_read_as_they_were_written(tmp_path):
+    manifest = replace(MANIFEST, further=(ENCODER,), files=WITH_ENCODER)
     assert read_manifest(write(tmp_path, manifest.to_json())) == manifest
+
+
+def test_a_further_file_that_is_not_listed_is_refused(tmp_path):
+    with pytest.raises(FormatError, match=r"encoder_model.onnx, which is not among its files"):
+        read_manifest(write(tmp_path, replace(MANIFEST, further=(ENCODER,)).to_json()))
 
 
 def test_a_further_file_outside_of_the_bundle_is_refused(tmp_path):
     outside = replace(MANIFEST, further=(replace(ENCODER, model="../encoder_model.onnx"),))
     with pytest.raises(FormatError, match=r"'\.\./encoder_model\.onnx', outside of the bundle"):
         read_manifest(write(tmp_path, outside.to_json()))
+
+
+def test_every_flipped_bit_is_noticed_or_changes_nothing(tmp_path):
+    text = MANIFEST.to_json().encode()
+    for at in range(len(text)):
+        changed = bytes([*text[:at], text[at] ^ 1 << at % 8, *text[at + 1 :]])
+        (tmp_path / MANIFEST_NAME).write_bytes(changed)
+        with contextlib.suppress(FormatError):
+            assert read_manifest(tmp_path) == MANIFEST
+
+
+def test_a_digest_is_wanted_of_this_version_and_optional_before(tmp_path):
+    data = json.loads(MANIFEST.to_json())
+    assert read_manifest(write(tmp_path, older(data, 3))) == replace(MANIFEST, version=3)
+    with pytest.raises(FormatError, match="it was altered: its digest"):
+        read_manifest(write(tmp_path, older(data, BUNDLE_VERSION)))
+    with pytest.raises(FormatError, match="it was altered: its digest"):
+        read_manifest(write(tmp_path, json.dumps({**data, "version": 3})))
+
+
+def test_weights_in_a_file_that_is_not_listed_are_refused(bundle):
+    write_model(bundle / "model.onnx", "weights")
+    manifest = replace(MANIFEST, files=describe_files(bundle))
+    verify_files(bundle, manifest)
+    rest = {name: stored for name, stored in manifest.files.items() if name != "weights"}
+    with pytest.raises(FormatError, match="keeps weights in weights, which the manifest does not"):
+        verify_files(bundle, replace(manifest, files=rest))

@@ -287,11 +287,25 @@ DAMAGED = {
         "not a permutation",
     ),
     "order of impossible size": (
-        file_with(
-            {**HEADER, "block": 1, "rows": 10**15}, **{"order.starts": np.zeros(1, np.int32)}
-        ),
-        "row order is",
+        file_with({**HEADER, "block": 1, "rows": 10**9}, **{"order.starts": np.zeros(1, np.int32)}),
+        "which no method makes",
     ),
+    "one block of impossible size": (
+        file_with(
+            {**HEADER, "block": 2**31 - 1, "rows": 2**31 - 1},
+            **{"order.starts": np.zeros(1, np.int32)},
+        ),
+        "which no method makes",
+    ),
+    "more rows than ids": (file_with({**HEADER, "rows": 10**15}), "ids have 31 bits"),
+    "a block that is no number": (
+        file_with({**HEADER, "block": 1.5}, **{"order.starts": np.zeros(2, np.int32)}),
+        "row block of 1.5",
+    ),
+    "rows of 6000 digits": (file_with('{"version": 1, "rows": ' + "9" * 6000 + "}"), "6000 digits"),
+    "nested deeply": (file_with("[" * 100_000), "nested deeper"),
+    "not a number": (file_with(mean=np.full(3, np.nan, np.float32)), "mean holds NaN or infinity"),
+    "infinity": (file_with(mean=np.full(3, np.inf, np.float32)), "mean holds NaN or infinity"),
     "factors left out": (
         file_with(**{"lowrank.left": np.zeros((2, 1), np.int8)}),
         "lowrank.left should be float32, found int8",

@@ -8,6 +8,7 @@ from markupsafe import Markup, escape
 from toolkit.errors import InputError
 from toolkit.extras import require
 from toolkit.files import check_file, write_aside
+from toolkit.visible import visible_in
 
 from ..report import ProfileReport
 from . import across, figures, headline, memory, method, partition, sizes, speed, writing
@@ -29,6 +30,8 @@ def to_html(report: ProfileReport) -> str:
         MissingDependencyError: matplotlib, which draws, is not installed.
     """
     require("report")
+    # A chart is XML, which has no place for control characters, and a page should show them.
+    report = visible_in(report, keep="\n\t")
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"),
         autoescape=True,

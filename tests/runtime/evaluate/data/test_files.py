@@ -356,3 +356,27 @@ def test_texts_that_are_in_both_files_of_a_probe(tmp_path):
 def test_a_limit_of_one():
     with pytest.raises(InputError, match="limit must be at least 2, got 1"):
         read_files(Files(text="t"), "fill-mask", limit=1)
+
+
+_LINE = "one\u2028line\x0b\x0c\x85still"
+
+
+def test_lines_of_plain_text_end_at_line_feeds_alone(tmp_path):
+    path = write(tmp_path, "a.txt", f"{_LINE}\r\ntwo\n")
+    assert read_texts(path) == (_LINE, "two")
+    assert read_running(path) == f"{_LINE}\ntwo\n"
+
+
+def test_lines_of_jsonl_too(tmp_path):
+    line = json.dumps({"text": _LINE, "label": "x"}, ensure_ascii=False)
+    path = write(tmp_path, "a.jsonl", f"{line}\r\n{line}\n")
+    assert read_labelled(path).texts == (_LINE, _LINE)
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"a":' * 100_000, "[NaN, 1, 2]", "9" * 5000])
+def test_a_line_of_jsonl_that_is_no_json_is_refused_in_one_line(tmp_path, line):
+    path = write(tmp_path, "a.jsonl", line + "\n")
+    with pytest.raises(FormatError, match=r"line 1 is no JSON") as caught:
+        read_pairs(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300

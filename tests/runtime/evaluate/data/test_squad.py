@@ -235,3 +235,11 @@ def test_scores_as_transformers_has_them():
         for answer in words:
             assert measure.exact_match(found, answer) == theirs.compute_exact(answer, found)
             assert measure.f1(found, answer) == pytest.approx(theirs.compute_f1(answer, found))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_what_is_nested_too_deep_is_refused(tmp_path, name):
+    path = tmp_path / name
+    path.write_text('{"data":' * 100_000)
+    with pytest.raises(FormatError, match="nested too deep"):
+        read_squad(path)

@@ -3,9 +3,11 @@
 import dataclasses
 import html as markup
 import json
+import math
 import random
 import re
 import sys
+import unicodedata
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -306,6 +308,15 @@ def test_user_text_is_escaped():
     assert tags.open == []
 
 
+def test_control_characters_are_shown():
+    evil = "\x1b[31m\x00\x07\r\x9b\u202e\udcff $x$ `a` [red]"
+    report = sample((evil, ORIGINAL, INT8))
+    page = to_html(changed(report, evil, "cpu", note=evil, runtime=evil))
+    page.encode()  # lone surrogates could not be written
+    assert not {one for one in page if unicodedata.category(one) in ("Cc", "Cf")} - {"\n"}
+    assert "\\x1b[31m\\x00\\x07\\r\\x9b\\u202e\\udcff $x$" in page
+
+
 def test_headline_ratio_is_the_comparisons(report):
     said = Comparison("cpu", ORIGINAL, {"disk_bytes": 0.2, "load_rss_bytes": 0.8})
     page = to_html(dataclasses.replace(report, comparisons=(said,)))
@@ -593,6 +604,13 @@ def test_report_comes_back_from_json(report, page):
     assert to_html(back) == page
 
 
+def nested(depth):
+    data = []
+    for _ in range(depth):
+        data = [data]
+    return data
+
+
 def damaged(**values):
     return {**sample().to_dict(), **values}
 
@@ -610,6 +628,10 @@ def damaged(**values):
         (damaged(subjects=[{"name": "a"}]), r"profile\.subjects\[0\]\.path is missing"),
         (damaged(environment=None), r"profile\.environment should be an object, got None"),
         (damaged(comparisons={"a": 1}), r"profile\.comparisons should be a list"),
+        (damaged(runs=math.nan), "a number that no float holds"),
+        (damaged(measurements=[{"x": [-math.inf]}]), "a number that no float holds"),
+        (damaged(threads=10**400), "a number that no float holds"),
+        (damaged(places=nested(100_000)), "nested too deep"),
     ],
 )
 def test_what_is_no_profile_is_refused(data, message):

@@ -2,8 +2,7 @@
 //
 // A fuzzer's bytes describe a table whose buffers have exactly the sizes that its shapes say, so
 // that the address sanitizer sees any read beyond them. What decodes is compared with a reference
-// that follows toolkit/table/embedding.py line by line. Built with clang this is a libFuzzer target; with
-// another compiler it has a main of its own that draws inputs: see CMakeLists.txt.
+// that follows toolkit/table/embedding.py line by line.
 
 #include <algorithm>
 #include <cmath>
@@ -15,34 +14,16 @@
 #include <stdexcept>
 #include <vector>
 
+#include "bytes.h"
 #include "decoder.h"
 #include "head.h"
 #include "kernels/kernels.h"
 
 namespace {
 
-// The input, read from its start; zeros once it is used up.
-class Bytes {
- public:
-  Bytes(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-
-  std::uint8_t byte() { return at_ < size_ ? data_[at_++] : 0; }
-  std::int64_t upto(std::int64_t most) { return (byte() | byte() << 8) % (most + 1); }
-  bool coin() { return byte() & 1; }
-  float number() { return static_cast<float>(static_cast<std::int8_t>(byte())) / 16; }
-
-  template <typename T, typename Draw>
-  T* fill(std::vector<std::unique_ptr<std::uint8_t[]>>& owner, std::int64_t count, Draw draw) {
-    owner.emplace_back(new std::uint8_t[static_cast<std::size_t>(count) * sizeof(T)]);
-    T* values = reinterpret_cast<T*>(owner.back().get());
-    for (std::int64_t i = 0; i < count; ++i) values[i] = static_cast<T>(draw());
-    return values;
-  }
-
- private:
-  const std::uint8_t* data_;
-  std::size_t size_, at_ = 0;
-};
+using lighttoken::fuzz::Bytes;
+using lighttoken::fuzz::fail;
+using lighttoken::fuzz::in_turn;
 
 struct Case {
   std::vector<std::unique_ptr<std::uint8_t[]>> owner;
@@ -184,15 +165,6 @@ std::vector<float> reference(const lighttoken::Table& table, std::int64_t id) {
   const float* start = table.tail && position >= covered ? table.tail : table.mean;
   for (std::int64_t c = 0; c < width; ++c) total[c] = total[c] * gain + start[c];
   return total;
-}
-
-void fail(const char* what) {
-  std::fprintf(stderr, "%s\n", what);
-  std::abort();
-}
-
-void in_turn(std::size_t count, const std::function<void(std::size_t)>& work) {
-  for (std::size_t i = 0; i < count; ++i) work(i);
 }
 
 template <typename Id>
@@ -343,20 +315,3 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   return 0;
 }
-
-#if !defined(LIGHTTOKEN_LIBFUZZER)
-// fuzz_decoder RUNS: that many inputs, drawn from a fixed seed.
-int main(int argc, char** argv) {
-  const long runs = argc > 1 ? std::atol(argv[1]) : 1000;
-  std::uint64_t state = 0x2545f4914f6cdd1du;
-  for (long run = 0; run < runs; ++run) {
-    std::vector<std::uint8_t> input(static_cast<std::size_t>(64 + run % 4000));
-    for (std::uint8_t& byte : input) {
-      state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-      byte = static_cast<std::uint8_t>(state >> 32);
-    }
-    LLVMFuzzerTestOneInput(input.data(), input.size());
-  }
-  std::printf("%ld inputs\n", runs);
-}
-#endif
