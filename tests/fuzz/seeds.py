@@ -78,7 +78,7 @@ def manifests() -> Seeds:
         seed=0,
         footprint=Footprint(2.0, 16.0, 48, 96, 500, 600, {"codes": 12}),
         parity=parity,
-        files={"model.onnx": StoredFile(500, "00")},
+        files={name: StoredFile(500, "00" * 32) for name in ("model.onnx", "b.onnx")},
     )
     further = FurtherModel("b.onnx", (), 5, 6, parity, (head,))
     fields = {name: getattr(plain, name) for name in plain.__dataclass_fields__}
