@@ -186,7 +186,14 @@ class ExportOptions:
     method: str = field(
         default=METHODS[0], metadata=_cli("Method of compression.", choices=METHODS)
     )
-    seed: int = field(default=0, metadata=_cli("Equal seeds give equal bytes.", whole=limits.SEED))
+    seed: int = field(
+        default=0,
+        metadata=_cli(
+            "Equal seeds give equal bytes, on one machine with as many threads; of --format ort the "
+            "model's file aside.",
+            whole=limits.SEED,
+        ),
+    )
     revision: str | None = field(default=None, metadata=_cli("Branch, tag or commit of a hub id."))
     trust_remote_code: bool = field(
         default=False,
