@@ -189,8 +189,8 @@ class ExportOptions:
     seed: int = field(
         default=0,
         metadata=_cli(
-            "Equal seeds give equal bytes, on one machine with as many threads; of --format ort the "
-            "model's file aside.",
+            "Equal seeds give equal bytes, on one machine with as many threads; not so the model's "
+            "file of --format ort.",
             whole=limits.SEED,
         ),
     )

@@ -10,7 +10,7 @@ from .components import Float32
 from .embedding import CompressedEmbedding
 from .matrix import row_blocks
 
-_TINY = 1e-30  # shortest product of lengths that is divided by
+_TINY = float(np.finfo(np.float64).tiny)  # least product of lengths that is divided by
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,14 @@ def compare(original: Float32, decoded: Float32 | CompressedEmbedding) -> TableQ
 
     ``decoded`` may still be packed. A constant table decoded exactly has error 0.
     """
-    mean = original.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean = original.mean(axis=0, dtype=np.float64)
     spread, error = 0.0, 0.0
     for rows, block in _blocks(original, decoded):
-        spread += float(((original[rows] - mean) ** 2).sum(dtype=np.float64))
-        error += float(((block - original[rows]) ** 2).sum(dtype=np.float64))
+        wide = original[rows].astype(
+            np.float64
+        )  # squares of small float32 numbers are 0 in float32
+        spread += float(((wide - mean) ** 2).sum())
+        error += float(((block - wide) ** 2).sum())
     relative = error / spread if spread > 0 else float(error > 0)
     return TableQuality(relative, mean_cosine(original, decoded, np.ones(len(original))))
 

@@ -43,3 +43,17 @@ def test_rows_count_by_their_weight():
     table = np.eye(2, dtype=np.float32)
     decoded = table * np.array([[1], [-1]], np.float32)
     assert mean_cosine(table, decoded, np.array([3.0, 1.0])) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-25, 1e15])
+def test_figures_do_not_depend_on_the_scale(scale):
+    """Denormal numbers included, whose squares float32 does not hold."""
+    table = np.random.default_rng(0).normal(size=(50, 8))
+    half = table * 0.5
+    found = compare((table * scale).astype(np.float32), (half * scale).astype(np.float32))
+    right = compare(table.astype(np.float32), half.astype(np.float32))
+    assert found.relative_error == pytest.approx(right.relative_error, rel=1e-3)
+    assert found.mean_cosine == pytest.approx(1, abs=1e-6)
+    nothing = compare((table * scale).astype(np.float32), np.zeros((50, 8), np.float32))
+    assert nothing.relative_error == pytest.approx(1, abs=0.1)
+    assert nothing.mean_cosine == 0
