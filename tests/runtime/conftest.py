@@ -19,6 +19,7 @@ from runtime import native
 from runtime.custom_op.build import TARGETS, BuildError, build, find_headers
 from toolkit import Budget, LightTokenConfig, compress
 from toolkit.bundle.manifest import (
+    BUNDLE_VERSION,
     MANIFEST_NAME,
     Footprint,
     Manifest,
@@ -26,6 +27,7 @@ from toolkit.bundle.manifest import (
     Pooling,
     Source,
     describe_files,
+    manifest_digest,
 )
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "green", "blue", "sea", "sky"]
@@ -153,7 +155,11 @@ def bundle(tmp_path: Path) -> Path:
 def rewrite_manifest() -> Callable[..., None]:
     def rewrite(folder: Path, **changes: Any) -> None:
         path = folder / MANIFEST_NAME
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        data = json.loads(path.read_text()) | changes
+        data.pop("digest", None)  # of a version that has one
+        if data["version"] >= BUNDLE_VERSION:
+            data["digest"] = manifest_digest(data)
+        path.write_text(json.dumps(data))
 
     return rewrite
 

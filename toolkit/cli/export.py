@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from exporters.options import ExportOptions
-from runtime.native import find as find_kernel
 from toolkit.bundle.manifest import Manifest, StoredTable
 from toolkit.errors import InputError
 from toolkit.extras import require
@@ -77,6 +76,7 @@ def command(
     require("export")
     from exporters import export
     from exporters.comparisons.originals import remember
+    from runtime.native import find as find_kernel
 
     notes: list[str] = []
     with progress("exporting") as report:

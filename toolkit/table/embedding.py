@@ -42,7 +42,7 @@ _MOST_ROWS = 2**31 - 1
 # A file may come from anyone, and rows that no stage covers cost it nothing. Whoever decodes the
 # table takes at most so many times its bytes; the papers' own tables have a ratio of about 100.
 _HIGHEST_RATIO = 10_000
-_SMALL = 1 << 24  # bytes that any table may decode to
+_SMALL = 1 << 28  # bytes that any table may decode to
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from exporters import export
 from runtime import open_pipeline
 from runtime.web.serve import open_server, open_site
 from toolkit import Budget
+from toolkit.bundle.manifest import manifest_digest
 from toolkit.files import sha256
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("need_browser")]
@@ -176,7 +177,9 @@ def with_template(folder, out, template=TEMPLATE):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": template}))
     manifest = json.loads((out / "lighttoken.json").read_text())
     manifest["files"][path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
-    (out / "lighttoken.json").write_text(json.dumps(manifest))
+    del manifest["digest"]
+    sealed = manifest | {"digest": manifest_digest(manifest)}
+    (out / "lighttoken.json").write_text(json.dumps(sealed))
     return out
 
 

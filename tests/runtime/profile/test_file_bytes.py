@@ -169,7 +169,7 @@ def test_a_bundles_table_is_the_one_that_its_ids_look_up(bundle):
 def test_no_model_and_no_data_are_told(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x08nothing of the kind")
-    with pytest.raises(FormatError, match="no ONNX file"):
+    with pytest.raises(FormatError, match="no ONNX model"):
         parts(path)
     onnx.save(
         build(table=TABLE, positions=PLACES, weight=WEIGHT),

@@ -58,5 +58,5 @@ def test_a_newer_bundle_asks_for_an_upgrade(fails, tiny_bundle: Path, tmp_path: 
     bundle = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, bundle)
     manifest = bundle / "lighttoken.json"
-    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 9'))
+    manifest.write_text(manifest.read_text().replace('"version": 4', '"version": 9'))
     assert "upgrade" in fails("run", bundle, "a cat")

@@ -124,7 +124,7 @@ def test_a_signal_ends_compressing(start, tmp_path, number):
 
 @each_signal
 def test_a_signal_ends_measuring(start, tiny_bundle, tmp_path, number):
-    known = ("--against", tiny_bundle, "--length", 8, "--runs", 10_000_000)
+    known = ("--against", tiny_bundle, "--length", 8, "--runs", 1_000_000)
     process = start(MAIN, "profile", tiny_bundle, *known)
 
     def measures():

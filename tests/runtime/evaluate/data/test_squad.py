@@ -241,5 +241,5 @@ def test_scores_as_transformers_has_them():
 def test_what_is_nested_too_deep_is_refused(tmp_path, name):
     path = tmp_path / name
     path.write_text('{"data":' * 100_000)
-    with pytest.raises(FormatError, match="nested too deep"):
+    with pytest.raises(FormatError, match="nested deeper"):
         read_squad(path)
