@@ -1,6 +1,6 @@
 """LightToken's compression: a token-embedding matrix in, a packed table out."""
 
-from . import telemetry  # first, as onnxruntime looks at the environment when it is imported
+from . import telemetry as _telemetry  # noqa: F401 (before onnxruntime is imported)
 from .allocate.budget import Budget
 from .errors import LightTokenError
 from .methods.compress import compress
@@ -14,5 +14,4 @@ __all__ = [
     "LightTokenError",
     "PaperConfig",
     "compress",
-    "telemetry",
 ]

@@ -24,6 +24,11 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
+def first_line(error: Exception) -> str:
+    """Of an error's own text; its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def reason(error: Exception) -> str:
     """The first line of the error at the root of the chain: exporters wrap it several times."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):

@@ -13,6 +13,7 @@ from toolkit.bundle.generation import CONFIG, GENERATION_CONFIG, ids_of
 from toolkit.errors import InputError
 from toolkit.json_files import load_json, read_json
 from toolkit.panics import panics_raised
+from toolkit.quiet import first_line
 
 # Rows that vocabularies keep in reserve: [unused12], <unused12>, <|reserved_special_token_3|>,
 # <extra_id_7>, <madeupword0000>.
@@ -189,8 +190,9 @@ def corpus_lines(
         with panics_raised():
             encoder = Tokenizer.from_file(str(tokenizer))
     except Exception as error:  # the library raises bare Exception
-        reason = (str(error).splitlines() or [""])[0]
-        raise InputError(f"{tokenizer} is damaged ({reason}); download the model again") from error
+        raise InputError(
+            f"{tokenizer} is damaged ({first_line(error)}); download the model again"
+        ) from error
     encoder.no_padding()
     if length is None:
         encoder.no_truncation()

@@ -60,19 +60,20 @@ def compress_tables(state: Export, report: Report) -> None:
         of_tokens = table.ids_input == state.ids_input  # positions and types have no tokenizer
         elsewhere = index == 0 and any(other.shared for other in state.others)
         heads = elsewhere or bool(packed_heads(table, options))
+        if options.packed is not None:
+            state.embeddings.append(_given(options.packed, table))
+            continue
+        make = functools.partial(
+            compress,
+            table_values(table),
+            method=options.method,
+            seed=options.seed,
+            config=for_heads(options) if heads else options.config,
+            progress=part(report, index / len(tables), (index + 1) / len(tables)),
+            **(_what_matters(state, table, heads) if of_tokens else {}),
+        )
         try:
-            make = functools.partial(
-                compress,
-                table_values(table),
-                method=options.method,
-                seed=options.seed,
-                config=for_heads(options) if heads else options.config,
-                progress=part(report, index / len(tables), (index + 1) / len(tables)),
-                **(_what_matters(state, table, heads) if of_tokens else {}),
-            )
-            embedding = _given(options.packed, table) or compress_within(
-                share, table.rows, table.width, make, heads=heads
-            )
+            embedding = compress_within(share, table.rows, table.width, make, heads=heads)
         except BudgetError as error:
             raise (out_of_reach(error, table) if len(tables) > 1 else error) from error
         state.embeddings.append(embedding)
@@ -127,10 +128,8 @@ def _importance(state: Export, table: TableUse) -> NDArray[np.float64] | None:
     return np.bincount(rows, tokens, minlength=table.rows).astype(np.float64)
 
 
-def _given(path: Path | None, table: TableUse) -> CompressedEmbedding | None:
-    """The packed table that was given, None without one."""
-    if path is None:
-        return None
+def _given(path: Path, table: TableUse) -> CompressedEmbedding:
+    """The packed table that was given."""
     embedding = CompressedEmbedding.load(path)
     if (embedding.rows, embedding.width) != (table.rows, table.width):
         raise InputError(

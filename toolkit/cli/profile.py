@@ -206,7 +206,7 @@ def command(
             original,
             Path(work),
             trust_remote_code=trust_remote_code,
-            tell=lambda line: err.print(line, markup=False),
+            tell=err.print,
         )
         if manifest is not None and not others:
             err.print("the original is not known on this machine; --original adds it")

@@ -7,6 +7,7 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from ..errors import FormatError
+from ..quiet import first_line
 from .external import Named, check_tensors
 
 
@@ -45,8 +46,9 @@ def load_proto(path: Path) -> onnx.ModelProto:
         # Always protobuf, as onnxruntime reads it: onnx would choose a text format by the name.
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except (DecodeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise FormatError(f"{path} is no ONNX model ({reason}); give an .onnx file") from error
+        raise FormatError(
+            f"{path} is no ONNX model ({first_line(error)}); give an .onnx file"
+        ) from error
     check_tensors(model_tensors(model), path)
     return model
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from ..errors import FormatError, InputError
+from ..quiet import first_line
 from .files import load_proto
 
 
@@ -43,8 +44,9 @@ def load_graph(path: Path) -> ir.Model:
     except FormatError as error:
         raise InputError(str(error)) from error
     except Exception as error:  # of a file from anyone, whatever onnx-ir makes of it
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is no ONNX model ({reason}); give an .onnx file") from error
+        raise InputError(
+            f"{path} is no ONNX model ({first_line(error)}); give an .onnx file"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from safetensors.numpy import save as serialize
 
 from ..errors import FormatError
 from ..json_files import JsonError, parse_json
+from ..quiet import first_line
 from .components import (
     ColumnDecoder,
     Decoder,
@@ -93,7 +94,7 @@ def read_fields(path: Path) -> dict[str, Any]:
             raise FormatError(f"{path} has a damaged header (no mapping); copy it again")
         return _build(record, tensors, path)
     except (SafetensorError, OSError, JsonError) as error:
-        raise FormatError(f"{path} cannot be read ({_first_line(error)}); copy it again") from error
+        raise FormatError(f"{path} cannot be read ({first_line(error)}); copy it again") from error
 
 
 def _build(record: dict[str, Any], tensors: dict[str, NDArray[Any]], path: Path) -> dict[str, Any]:
@@ -160,7 +161,3 @@ def _decoder(entry: dict[str, Any], prefix: str, take: Take, scale: TakeScale) -
             f"{prefix} says {latents} latent values and holds a decoder of {decoder.latents}"
         )
     return decoder
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

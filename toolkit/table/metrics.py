@@ -35,9 +35,7 @@ def compare(original: Float32, decoded: Float32 | CompressedEmbedding) -> TableQ
     mean = original.mean(axis=0, dtype=np.float64)
     spread, error = 0.0, 0.0
     for rows, block in _blocks(original, decoded):
-        wide = original[rows].astype(
-            np.float64
-        )  # squares of small float32 numbers are 0 in float32
+        wide = original[rows].astype(np.float64)  # float32 has no squares of small numbers
         spread += float(((wide - mean) ** 2).sum())
         error += float(((block - wide) ** 2).sum())
     relative = error / spread if spread > 0 else float(error > 0)

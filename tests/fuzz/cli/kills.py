@@ -25,7 +25,7 @@ from toolkit.errors import LightTokenError
 from toolkit.table.embedding import CompressedEmbedding
 
 from .material import make
-from .run import import_all
+from .run import import_all, settle
 
 _SIGNALS = (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL)
 _FAST = ("--ratio", "4", "--effort", "fast")
@@ -106,11 +106,7 @@ def _run(arguments: list[str], place: Path) -> None:
     """As the console script runs it; never returns."""
     code = 99
     try:
-        for number, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT, 0o600), number)
-        os.chdir(place / "here")
-        os.environ["TMPDIR"] = tempfile.tempdir = str(place / "tmp")
-        os.environ["XDG_CACHE_HOME"] = str(place / "cache")
+        settle(place)
         from toolkit.cli.app import main as console_script
 
         sys.argv = ["lighttoken", *arguments]

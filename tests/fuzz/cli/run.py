@@ -97,18 +97,21 @@ def _in_a_child(arguments: list[str], place: Path) -> int:
     return -signal.SIGALRM
 
 
+def settle(place: Path) -> None:
+    """Let this process write, work and keep its caches in ``place`` alone."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    os.chdir(place / "here")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(place / "tmp")
+    os.environ["XDG_CACHE_HOME"] = str(place / "cache")
+
+
 def _run(arguments: list[str], place: Path) -> None:
     """Never returns."""
     code = 99
     try:
-        for number, name in ((1, "stdout"), (2, "stderr")):
-            file = os.open(place / name, os.O_WRONLY | os.O_CREAT, 0o600)
-            os.dup2(file, number)
-        empty = os.open(place / "here/text.txt", os.O_RDONLY)
-        os.dup2(empty, 0)
-        os.chdir(place / "here")
-        os.environ["TMPDIR"] = tempfile.tempdir = str(place / "tmp")
-        os.environ["XDG_CACHE_HOME"] = str(place / "cache")
+        settle(place)
+        os.dup2(os.open(place / "here/text.txt", os.O_RDONLY), 0)
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
         from toolkit.cli.app import run
 
