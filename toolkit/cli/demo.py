@@ -141,8 +141,9 @@ def _print(
     out.print(examples)
     say()
     out.print(_costs(manifest, figures))
+    say()
     say(
-        f"\n{figures['sentences']} sentences: cosine to the original's vectors "
+        f"{figures['sentences']} sentences: cosine to the original's vectors "
         f"{figures['sentence_cosine']:.4f}; nearest neighbour right in "
         f"{figures['neighbours_found']['compressed']} "
         f"(original: {figures['neighbours_found']['original']})"

@@ -1,5 +1,6 @@
 """Text of others in lines, cells and titles, and standard output that fails."""
 
+import ast
 import io
 import math
 import os
@@ -89,3 +90,16 @@ def test_output_that_takes_no_more_is_told_from_other_files(monkeypatch, show):
         show("text")
     os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
     full.close()
+
+
+def test_no_line_of_ours_holds_a_line_end():
+    """It would be shown as its escape: an empty line is a ``say()`` of its own."""
+    found = [
+        f"{path.name}:{call.lineno}"
+        for path in sorted(Path(console.__file__).parent.glob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "say"
+        for each in ast.walk(call)
+        if isinstance(each, ast.Constant) and isinstance(each.value, str) and "\n" in each.value
+    ]
+    assert found == []
