@@ -9,7 +9,10 @@ printed with its seed and kept in ``build/fuzz/cli``; ``--seed N --runs 1`` runs
 
 import argparse
 import contextlib
+import gc
+import importlib
 import os
+import pkgutil
 import random
 import resource
 import shutil
@@ -156,13 +159,21 @@ def _may_appear(name: str) -> bool:
 
 def import_all() -> None:
     """Once, before the first child: most of a run's time is that of imports."""
-    import onnxruntime  # noqa: F401
     import scipy  # noqa: F401
     import tokenizers  # noqa: F401
     import torch  # noqa: F401
     import transformers  # noqa: F401
 
-    import toolkit.cli.app  # noqa: F401
+    import exporters
+    import runtime
+    import toolkit.cli
+
+    for package in (toolkit.cli, exporters, runtime):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            with contextlib.suppress(ImportError):  # a program that is carried elsewhere
+                importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()  # else a child's first collection copies every page of it
 
 
 if __name__ == "__main__":
