@@ -21,7 +21,9 @@ from .providers import CPU, provider_names
 
 Array = NDArray[Any]
 
-_ERRORS_ONLY = 3  # onnxruntime's log severity
+# onnxruntime's log severity. Errors come as exceptions and are told in our words; its log would
+# tell them once more, with names from the model as they are.
+_FATAL_ONLY = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +153,7 @@ def open_session(
 
 def _options(threads: int | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     if threads is not None:
         if threads < 1:
             raise InputError(f"threads must be at least 1, got {threads}")

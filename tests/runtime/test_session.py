@@ -1,4 +1,5 @@
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -212,3 +213,19 @@ def test_unregistered_operator_points_to_the_function_form(tmp_path, tiny):
     path = tmp_path / "m.onnx"
     with pytest.raises(LightTokenError, match="--decode function"):
         open_session(tiny.model(path, graph, tiny.table()))
+
+
+def test_what_the_model_does_wrong_is_told_once(tmp_path, tiny, capfd):
+    """onnxruntime's own log would tell it too, in colours and with raw names of nodes."""
+    graph = """
+        <ir_version: 9, opset_import: ["" : 18]>
+        g (int64[b,s] input_ids) => (float[b,s,4] y)
+        { y = Gather(table, input_ids) }"""
+    path = tiny.model(tmp_path / "m.onnx", graph, tiny.table())
+    model = onnx.load(path)
+    model.graph.node[0].name = "a\x1b[31mb"
+    onnx.save(model, path)
+    session = open_session(path)
+    with pytest.raises(LightTokenError):
+        session.run({"input_ids": np.full((1, 2), 1_000_000, np.int64)})
+    assert capfd.readouterr() == ("", "")

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ..errors import FormatError, InputError
 from ..quiet import first_line
 from .files import load_proto
+from .nodes import check_nodes
 
 
 def load_graph(path: Path) -> ir.Model:
@@ -35,9 +36,9 @@ def load_graph(path: Path) -> ir.Model:
         for value in model.graph.initializers.values():
             if isinstance(value.const_value, ir.ExternalTensor):
                 _check_external(value.const_value, path)
-        _check_made(model.graph, path)
         if "ai.onnx" in model.opset_imports:  # the long name of the same domain
             model.opset_imports[""] = model.opset_imports.pop("ai.onnx")
+        check_nodes(model, path)
         return model
     except InputError:
         raise
@@ -51,26 +52,13 @@ def load_graph(path: Path) -> ir.Model:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """onnx-ir logs what a graph lacks; :func:`_check_made` says it in one line."""
+    """onnx-ir logs what a graph lacks; :mod:`.nodes` says it in one line."""
     log = logging.getLogger("onnx_ir.serde")
     before, log.disabled = log.disabled, True
     try:
         yield
     finally:
         log.disabled = before
-
-
-def _check_made(graph: ir.Graph, model: Path) -> None:
-    """Builders have been seen to forget zero points that a node reads."""
-    for node in graph.all_nodes():
-        for value in node.inputs:
-            if value is None or value.producer() is not None:
-                continue
-            if not (value.is_graph_input() or value.is_initializer()):
-                raise InputError(
-                    f"{model} is no whole model: {node.op_type} {node.name} reads {value.name}, "
-                    "which is not in the file; export it again"
-                )
 
 
 def _check_external(tensor: ir.ExternalTensor, model: Path) -> None:

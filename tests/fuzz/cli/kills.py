@@ -8,6 +8,8 @@ the new; and every other file is as it was.
 """
 
 import argparse
+import contextlib
+import faulthandler
 import hashlib
 import os
 import random
@@ -84,7 +86,8 @@ def _one(seed: int, material: Path, place: Path) -> tuple[str, str]:
     status = _end_of(child)
     how = f"{arguments[0]} by {number.name}"
     if status is None:
-        return how, f"it goes on for {_END:g} s"
+        said = (place / "stderr").read_text("utf-8", "backslashreplace")
+        return how, f"it goes on for {_END:g} s\n{said}"
     if number == signal.SIGKILL:
         return how, _whole(place / "here", out, before)
     return how, _whole(place / "here", out, before) or _left(place, out, before)
@@ -97,7 +100,10 @@ def _end_of(child: int) -> int | None:
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.005)
-    os.killpg(child, signal.SIGKILL)
+    os.kill(child, signal.SIGABRT)  # on which it says where it is
+    time.sleep(1)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return None
 
@@ -107,6 +113,10 @@ def _run(arguments: list[str], place: Path) -> None:
     code = 99
     try:
         settle(place)
+        faulthandler.enable()
+        for number in _SIGNALS[:-1]:  # a run in the background, or by nohup, ignores some
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         from toolkit.cli.app import main as console_script
 
         sys.argv = ["lighttoken", *arguments]

@@ -14,7 +14,9 @@ from toolkit.errors import InputError
 
 from ..job import Job
 
-_ERRORS_ONLY = 3  # onnxruntime's log severity
+# onnxruntime's log severity. Errors come as exceptions and are told in our words; its log would
+# tell them once more, with names from the model as they are.
+_FATAL_ONLY = 4
 _CPU = "CPUExecutionProvider"
 
 
@@ -26,7 +28,7 @@ def runtime_name() -> str:
 def options_of(job: Job) -> ort.SessionOptions:
     """What every session of the job is opened with."""
     options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     options.intra_op_num_threads = job.threads
     options.inter_op_num_threads = 1
     for name, size in job.dimensions.items():
