@@ -5,7 +5,8 @@ Example:
     lighttoken setup xnnpack && lighttoken setup qnn && lighttoken setup web
     python benchmarks/footprint.py minilm --report footprint.html
 
-fp32 is the original in one file, as hubs hand it out; int8 and int4 are onnxruntime's own tools'
+fp32 is the original in one file, as hubs hand it out, and once more with its weights in a file
+beside it, which onnxruntime maps; int8 and int4 are onnxruntime's own tools'
 work on it (`quantize_dynamic`, each column its scale; `MatMulNBits` with `GatherBlockQuantized`, 32
 numbers to a scale). LightToken's table is at 25x, its other weights in the form named; the bundle
 is of the target of the place where that allows the form, else of the target cpu. Tables are trained
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import onnx
 from rich.console import Console
 
 from exporters import ExportOptions, export
@@ -100,6 +102,7 @@ def measure(
         if not named.exists():
             named.hardlink_to(made)
         others.append(named)
+    others.insert(1, weights_beside(others[0]))
     return profile(
         ours[0],
         [*ours[1:], *others],
@@ -109,6 +112,14 @@ def measure(
         warmup=1 if emulated else 5,
         repeats=1 if emulated else repeats,
     )
+
+
+def weights_beside(model: Path) -> Path:
+    """The same model, its weights in a file of their own."""
+    made = model.with_name("fp32, weights beside.onnx")
+    if not made.exists():
+        onnx.save(onnx.load(model), made, save_as_external_data=True, location=f"{made.stem}.data")
+    return made
 
 
 def join(reports: Sequence[ProfileReport]) -> ProfileReport:
