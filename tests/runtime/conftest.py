@@ -13,11 +13,7 @@ import pytest
 from onnx import numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from exporters.ops.head import head_model
-from exporters.ops.lookup import decode_model
-from runtime import native
-from runtime.custom_op.build import TARGETS, BuildError, build, find_headers
-from toolkit import Budget, LightTokenConfig, compress
+from tests.kernels import layer_models, library  # noqa: F401  # fixtures
 from toolkit.bundle.manifest import (
     BUNDLE_VERSION,
     MANIFEST_NAME,
@@ -73,16 +69,16 @@ def write_model(path: Path, graph: str, table: np.ndarray, external: bool = Fals
 
 
 def write_tokenizer(folder: Path) -> None:
-    library = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
-    library.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    library.post_processor = processors.TemplateProcessing(
+    made = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
-    library.add_special_tokens(WORDS[:5])
-    library.enable_padding(length=16, pad_id=9)  # the project must not take this over
-    library.save(str(folder / "tokenizer.json"))
+    made.add_special_tokens(WORDS[:5])
+    made.enable_padding(length=16, pad_id=9)  # the project must not take this over
+    made.save(str(folder / "tokenizer.json"))
     roles = {"pad_token": "[PAD]", "mask_token": {"content": "[MASK]", "lstrip": False}}
     (folder / "special_tokens_map.json").write_text(json.dumps(roles))
 
@@ -162,44 +158,3 @@ def rewrite_manifest() -> Callable[..., None]:
         path.write_text(json.dumps(data))
 
     return rewrite
-
-
-@pytest.fixture(scope="session")
-def layer_models(tmp_path_factory, small_table, small_embedding):
-    """Tables and heads of codebooks of both kinds, each beside what it is fed and should give.
-
-    As ``tests/integration/native/library_check.py`` reads them.
-    """
-    folder = tmp_path_factory.mktemp("models")
-    config = LightTokenConfig(rounds=1, additive=True)
-    ids = np.arange(len(small_table)).reshape(7, 101)
-    hidden = np.random.default_rng(0).normal(size=(2, 9, small_table.shape[1])).astype(np.float32)
-    for kind, embedding in (
-        ("whole", small_embedding),
-        ("split", compress(small_table, Budget(ratio=10), config=config)),
-    ):
-        logits = embedding.logits(hidden)
-        # Logits are near ones: test_native.py has the bound, which is narrower.
-        for name, model, feed, expected, tolerance in (
-            ("rows", decode_model(embedding), ids, embedding.lookup(ids), 0),
-            ("logits", head_model(embedding), hidden, logits, 0.01 * np.ptp(logits)),
-        ):
-            path = folder / f"{kind}-{name}.onnx"
-            path.write_bytes(model.SerializeToString())
-            np.savez(
-                path.with_suffix(".npz"),
-                feed=feed,
-                expected=expected,
-                tolerance=np.array(tolerance),
-            )
-    return sorted(folder.glob("*.onnx"))
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory):
-    """The kernel built from the sources here, aside from any that is installed."""
-    out = tmp_path_factory.mktemp("op") / native.LIBRARY.name
-    try:
-        return build(TARGETS["host"], find_headers(None), out)
-    except BuildError as error:
-        pytest.skip(str(error))
