@@ -21,6 +21,7 @@ from .projected import ProjectedModel
 from .several import ENCODER, MERGED, SPEECH
 from .text_towers import text_tower
 from .tied import keep_two
+from .whole import check_whole
 
 # The example that is traced: free dimensions must differ from each other, from 0 and from 1.
 _BATCH, _CHOICES, _LENGTH, _DECODER_LENGTH = 2, 3, 9, 7
@@ -78,7 +79,7 @@ def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -
     """The model of a folder in float32, with the head that its task has, for one pass a call.
 
     Raises:
-        InputError: as :func:`.tied.keep_two`.
+        InputError: as :func:`.whole.check_whole` and :func:`.tied.keep_two`.
     """
     tower = text_tower(facts.architecture) if facts.vector is not None else None
     name = (tower.name if tower else facts.architecture) or "AutoModel"
@@ -90,14 +91,17 @@ def load_model(folder: Path, facts: Facts, *, trust_remote_code: bool = False) -
         kind = getattr(transformers, name, auto)
     options = {} if tower is None or not tower.whole else {"config": _texts_config(folder)}
     attention = {"attn_implementation": "eager"} if facts.model_type in _EAGER else {}
-    model = kind.from_pretrained(
+    model, found = kind.from_pretrained(
         folder,
         dtype=torch.float32,
         **attention,
         **options,
         local_files_only=not trust_remote_code,  # the code may be in another repository
         trust_remote_code=trust_remote_code,
-    ).eval()
+        output_loading_info=True,
+    )
+    check_whole(folder, found["missing_keys"], facts.task)
+    model.eval()
     if hasattr(model.config, "use_cache"):
         model.config.use_cache = False
     keep_two(model, folder)

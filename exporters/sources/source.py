@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from toolkit.bundle.generation import GENAI_CONFIG
 from toolkit.bundle.manifest import Source
-from toolkit.errors import InputError
+from toolkit.errors import InputError, LightTokenError
 from toolkit.extras import require
 from toolkit.files import sha256
 from toolkit.graph.own_heads import find_own_heads, head_values
@@ -19,6 +19,7 @@ from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
 from toolkit.inside import check_links, leads_out
 from toolkit.links import without_links
+from toolkit.quiet import reason
 from toolkit.table.matrix import read_matrix
 
 from . import to_onnx as backends
@@ -30,6 +31,7 @@ from .graph_task import task_of, vector_of
 from .late_interaction import in_the_graph, of_graph, read_projection
 from .several import IMAGE_TEXT, find_several, takes_rows
 from .static import STATIC, StaticModel, read_static, write_static
+from .whole import check_whole
 
 
 @dataclass(frozen=True)
@@ -90,19 +92,23 @@ def _table_of(folder: Path, source: str) -> SourceTable:
 
             model = load_model(folder, facts)
         else:
-            model = transformers.AutoModel.from_pretrained(
+            model, loading = transformers.AutoModel.from_pretrained(
                 folder,
                 local_files_only=True,
                 trust_remote_code=False,  # where nothing is said, transformers asks on stdin
+                output_loading_info=True,
             )
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [""])[0]
+            check_whole(folder, loading["missing_keys"], None)
+        weight = model.get_input_embeddings().weight.detach().float().numpy()
+        head = model.get_output_embeddings()
+        matrix = None if head is None else head.weight.detach().float().numpy()
+    except LightTokenError:
+        raise
+    except Exception as error:  # whatever transformers makes of a folder from anyone
         raise InputError(
-            f"transformers cannot load {source} ({reason}); repair that, or give an .onnx file"
+            f"transformers cannot load {source} ({reason(error)}); repair that, or give an .onnx "
+            "file"
         ) from error
-    weight = model.get_input_embeddings().weight.detach().float().numpy()
-    head = model.get_output_embeddings()
-    matrix = None if head is None else head.weight.detach().float().numpy()
     untied = matrix is not None and not np.array_equal(matrix, weight)
     task = None if facts is None else facts.task
     return SourceTable(weight, folder / TOKENIZER, task, matrix if untied else None)

@@ -143,6 +143,8 @@ def _dynamo(job: Job) -> dict[str, ir.Model]:
                 folder, facts, trust_remote_code=job.trust, with_past=job.with_past
             )
             return {Path(_MODEL).stem: model}
+    except InputError:
+        raise
     except Exception as error:  # whatever the traced model raises
         other = "" if has_optimum() else ", or pip install 'lighttoken[optimum]' for another way"
         raise InputError(
@@ -153,6 +155,7 @@ def _dynamo(job: Job) -> dict[str, ir.Model]:
 
 def _run_optimum(job: Job, out: Path) -> None:
     _refuse_two(job.folder, job.facts)
+    _refuse_made_up(job)
     tower = text_tower(job.facts.architecture)
     if tower is not None and tower.whole:
         raise InputError(
@@ -199,6 +202,19 @@ def _refuse_two(folder: Path, facts: Facts) -> None:
                 "optimum would take one for both: leave --exporter optimum out, or set "
                 "tie_word_embeddings to false",
             )
+
+
+def _refuse_made_up(job: Job) -> None:
+    """Optimum loads the model itself, and lets transformers make up weights that the files lack."""
+    try:
+        with quiet():
+            from .dynamo import load_model
+
+            load_model(job.folder, job.facts, trust_remote_code=job.trust)
+    except InputError:
+        raise
+    except Exception:  # optimum may load what is not loaded here
+        return
 
 
 def _save(model: ir.Model, path: Path) -> None:

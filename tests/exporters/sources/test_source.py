@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from safetensors.torch import load_file, save_file
 
-from exporters.sources.source import load_source
+from exporters.sources.source import load_source, read_table
 from toolkit.errors import InputError
 from toolkit.files import sha256
 from toolkit.graph.load import load_graph
@@ -157,6 +158,55 @@ def test_damaged_weights_are_refused(tiny_folder, tmp_path):
     with pytest.raises(InputError, match=r"cannot take|cannot export") as error:
         load_source(str(folder), tmp_path / "w")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-100],
+        lambda data: data[:40],
+        lambda data: b"\0" * 64,
+    ],
+    ids=["cut", "header-cut", "zeros"],
+)
+def test_damaged_weights_have_no_table(tiny_folder, tmp_path, damage):
+    folder = shutil.copytree(tiny_folder("BertModel"), tmp_path / "model")
+    file = folder / "model.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(InputError, match="transformers cannot load") as info:
+        read_table(str(folder))
+    assert "\n" not in str(info.value)
+
+
+def test_a_weight_that_is_missing_is_not_made_up(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder("BertModel"), tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    gone = next(name for name in tensors if name.endswith("word_embeddings.weight"))
+    del tensors[gone]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    for read in (lambda: read_table(str(folder)), lambda: load_source(str(folder), tmp_path / "w")):
+        with pytest.raises(InputError, match=rf"lack weights .*: {gone}") as info:
+            read()
+        assert "\n" not in str(info.value)
+
+
+def test_a_pooler_may_be_missing_where_states_are_wanted(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder("BertModel"), tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
+    assert len(kept) < len(tensors)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load_source(str(folder), tmp_path / "w").path.is_file()
+
+
+@pytest.mark.parametrize("size", [2**62, -1, "many"])
+def test_settings_that_no_model_has(tiny_folder, tmp_path, size):
+    folder = shutil.copytree(tiny_folder("BertModel"), tmp_path / "model")
+    settings = json.loads((folder / "config.json").read_text()) | {"hidden_size": size}
+    (folder / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match="transformers cannot load") as info:
+        read_table(str(folder))
+    assert "\n" not in str(info.value)
 
 
 @pytest.mark.parametrize("name", ["no/such/model.onnx", "./no-such-folder", "/no/such/folder"])

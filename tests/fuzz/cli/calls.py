@@ -102,7 +102,7 @@ VERBS = [
         ("--runs", "1", "--repeats", "1"),
     ),
     Verb("doctor", (), {}, 1, ["--json"]),
-    Verb("op", (), {"--out": ["out/x"]}, 1),
+    Verb("op", (), {"--out": ["out/x"]}, 1, ["--json"], ("--print",)),
     Verb("setup", (["nothing", ""],), {}, 1),
     Verb("nothing", (), {}, 1),
 ]  # fmt: skip
