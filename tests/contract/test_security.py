@@ -1,7 +1,11 @@
 """SECURITY.md names tests that are there, and targets that make has."""
 
 import re
+import tomllib
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
@@ -26,3 +30,12 @@ def test_every_promise_has_one():
     )
     assert len(rows) > 8
     assert all("`" in tests for _, tests in rows)
+
+
+def test_the_oldest_libraries_check_names_of_external_files_too():
+    first = {"onnx": "1.21", "onnx-ir": "0.2.1", "onnxruntime": "1.24"}  # as their changes say
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {one.name: one for one in map(Requirement, project["dependencies"])}
+    for name, version in first.items():
+        (floor,) = (one.version for one in needed[name].specifier if one.operator == ">=")
+        assert Version(floor) >= Version(version)
