@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 
 from ..errors import InputError
-from .forms import MICROSOFT, is_op
+from .forms import MICROSOFT
 
 # Of onnxruntime's own operators onnx has no schemas: inputs that those read here always have.
 _NEEDED = {
@@ -49,7 +49,7 @@ def _problems(node: ir.Node, version: int | None) -> Iterator[str]:
             yield f"reads {value.name}, which is not in the file"
     if node.domain == MICROSOFT:
         yield from _missing(node, _NEEDED.get(node.op_type, ()))
-    elif is_op(node, node.op_type) and version is not None:
+    elif node.domain in ("", "ai.onnx") and version is not None:
         try:
             schema = onnx.defs.get_schema(node.op_type, version, "")
         except onnx.defs.SchemaError:  # such as those that onnxruntime's optimiser puts here
