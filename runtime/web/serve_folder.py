@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from file_server import Contents, FileServer  # type: ignore[import-not-found]  # beside this file
-
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # where an isolated Python does not look
+from file_server import Contents, FileServer  # type: ignore[import-not-found]  # noqa: E402
+
 PAGE = "measure.html"
 PORT = 8026
 HEADERS = {  # that threads and the page's memory need
