@@ -69,11 +69,11 @@ def draw(uncompressed: float, points: list[Point], path: Path) -> None:
         axis.axhline(uncompressed, color="#6b6b6b", lw=1, ls=":")
         axis.annotate(
             f"float32: {uncompressed:.2f}",
-            (0.99, uncompressed),
+            (0.01, uncompressed),
             (0, 4),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            ha="right",
+            ha="left",
             color="#6b6b6b",
             fontsize=9,
         )
