@@ -22,8 +22,9 @@ def check_order(model: ir.Model, path: Path) -> None:
         InputError: a node reads what is made of its own outputs, a function calls itself, or there
             would be more than :data:`MOST_NODES` without functions.
     """
-    for part in (model.graph, *model.functions.values()):
-        node = _in_a_circle(list(part.all_nodes()))
+    parts = [model.graph.all_nodes(), *(one.all_nodes() for one in model.functions.values())]
+    for nodes in parts:
+        node = _in_a_circle(list(nodes))
         if node is not None:
             raise InputError(
                 f"{path} is no whole model: {node.op_type} {node.name} reads what is made of its "

@@ -106,10 +106,11 @@ class _Tabs:
     """Fields between tabs; Python's csv would end a row at a carriage return in a text too."""
 
     def __init__(self, file: Iterable[str]) -> None:
-        self._file, self.line_num = iter(file), 0
+        self._file, self.line_num = file, 0
 
     def __iter__(self) -> Iterator[list[str]]:
-        for self.line_num, line in enumerate(self._file, start=1):
+        for line in self._file:
+            self.line_num += 1
             text = line.removesuffix("\n").removesuffix("\r")
             yield text.split("\t") if text else []
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from exporters.sources.prior import importance_of, token_importance
+from exporters.sources.prior import corpus_lines, importance_of, token_importance
 from toolkit.errors import InputError
 
 
@@ -181,3 +181,10 @@ def test_a_text_to_heal_on_ranks_what_it_has_and_flattens(save, tmp_path):
     the, of, cat, whisker = 4, 5, 6, 7
     assert healed[whisker] > healed[the] > healed[of] > healed[cat] > 0
     assert healed[whisker] / healed[cat] < counted[whisker] / counted[cat]
+
+
+def test_a_text_ends_at_a_line_feed_alone(save, tmp_path):
+    tokenizer = save(models.WordLevel({"the": 0, "cat": 1, "?": 2}, unk_token="?"))
+    text = tmp_path / "text.txt"
+    text.write_bytes("\ufeffthe\r\ncat\ncat\rthe\n\r\n the\u2028cat \n".encode())
+    assert [ids.tolist() for ids in corpus_lines(tokenizer, text)] == [[0], [1], [2], [2]]
