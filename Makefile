@@ -13,7 +13,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills coverage check format clean
+.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills attacks coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
@@ -64,6 +64,9 @@ fuzz-cli: $(INSTALLED)  ## run random command lines over damaged files, FUZZ_CLI
 
 kills: $(INSTALLED)  ## kill verbs at random moments, KILLS times, and look at what they leave
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.cli.kills --runs $(KILLS)
+
+attacks: $(INSTALLED)  ## try every known attack, and say of each whether it is held off
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.attacks.run
 
 test-arm64: arm64  ## run the kernel in an aarch64 onnxruntime under qemu
 	@$(BIN)/python -m pytest tests/integration/native/test_arm64.py -m slow -rs

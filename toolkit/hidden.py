@@ -142,7 +142,8 @@ def _tidy_one(folder: Path, out: Path, owned: Owned) -> None:
         if fcntl is None:
             return
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
-        if not {path.name for path in folder.iterdir()} <= _PARTS:
+        parts = list(folder.iterdir())
+        if not {path.name for path in parts} <= _PARTS or any(path.is_symlink() for path in parts):
             return
         if (folder / "old").is_dir() and not os.path.lexists(out):
             move_new(folder / "old", out)

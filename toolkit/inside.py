@@ -4,7 +4,7 @@ Manifests, models, indexes of shards and results may come from anyone. What they
 copied or served only where it is one of the folder's own files.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from .errors import InputError
@@ -31,6 +31,11 @@ def leads_out(name: str) -> bool:
     return longest > _LONGEST or Path(name).is_reserved()
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a name, or a folder in it, begins with a dot: nobody keeps a model there."""
+    return any(part.startswith(".") for part in PurePosixPath(name).parts)
+
+
 def is_in_folder(path: Path, folder: Path) -> bool:
     """Whether a file of ``folder`` is really there, or where the hub's cache keeps its content.
 
@@ -54,19 +59,31 @@ def check_links(folder: Path, names: Iterable[str] | None = None) -> None:
 
     Args:
         folder: of a model.
-        names: of the files that are read; None for all in it and in its folders, hidden ones left
-            out. Models keep nothing deeper.
+        names: of the files that are read; None for all below it, hidden ones left out.
 
     Raises:
         InputError: a link that leads out of the folder.
     """
-    if names is None:
-        every = [path for way in ("[!.]*", "[!.]*/[!.]*") for path in sorted(folder.glob(way))]
-    else:
-        every = [folder / name for name in names]
-    for path in every:
+    for path in _visible(folder) if names is None else (folder / name for name in names):
         if not is_in_folder(path, folder):
             raise InputError(
                 f"{path} is a link that leads out of {folder}, to {path.resolve()}; copy the file "
                 "itself there if it is the model's"
             )
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """All below ``folder``, at any depth; what is behind a link too, once it was looked at."""
+    seen, left = {folder.resolve()}, [folder]
+    while left:
+        try:
+            below = sorted(left.pop().iterdir())
+        except OSError:  # nobody reads a model there
+            continue
+        for path in below:
+            if path.name.startswith("."):
+                continue
+            yield path
+            if path.is_dir() and (real := path.resolve()) not in seen:
+                seen.add(real)
+                left.append(path)

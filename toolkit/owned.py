@@ -1,5 +1,10 @@
-"""Which files of a folder LightToken wrote: all else is the user's, and no option deletes it."""
+"""Which files of a folder LightToken wrote: all else is the user's, and no option deletes it.
 
+A name alone says little: a list of names may come from anyone, and a file may have been changed
+since. What counts is the content that LightToken wrote.
+"""
+
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +14,7 @@ from .errors import InputError
 from .json_files import load_json
 
 LISTING = ".lighttoken-files.json"
-"""Names of all that stands in a folder which has no manifest; the folder itself holds it."""
+"""All that stands in a folder which has no manifest, with its content; in the folder itself."""
 
 Owned = Callable[[Path], set[str]]
 """Of a folder: names of the entries that LightToken wrote, sub-folders too, with slashes. It may
@@ -26,28 +31,54 @@ def entries(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def write_listing(folder: Path) -> None:
-    """Note in ``folder`` all that is in it."""
-    names = [name for name, _ in entries(folder)]
-    (folder / LISTING).write_text(json.dumps(names) + "\n", encoding="utf-8")
+    """Note in ``folder`` all that is in it: of each file its size and sha256."""
+    held = {name: _content(entry) for name, entry in entries(folder) if name != LISTING}
+    (folder / LISTING).write_text(json.dumps(held) + "\n", encoding="utf-8")
 
 
 def listed(folder: Path) -> set[str]:
-    """What :func:`write_listing` noted, with what Python compiled since; empty without a list."""
+    """What :func:`write_listing` noted and is as it was then, with what Python compiled since;
+    empty without a list."""
     path = folder / LISTING
     try:
-        names = load_json(path) if not path.is_symlink() else []
+        told = load_json(path) if not path.is_symlink() else {}
     except (OSError, ValueError):
         return set()
-    if not isinstance(names, list):
+    if not isinstance(told, dict):
         return set()
-    ours = {LISTING, *(name for name in names if isinstance(name, str))}
-    for name, _ in entries(folder):
+    every = dict(entries(folder))
+    ours = {LISTING, *(name for name in told if _is_as_told(every.get(name), told[name]))}
+    for name in every:
         above, _, last = name.rpartition("/")
         if last == "__pycache__" and (above in ours or not above):
             ours.add(name)
         if above.rpartition("/")[2] == "__pycache__" and above in ours and last.endswith(".pyc"):
             ours.add(name)
     return ours
+
+
+def _content(entry: os.DirEntry[str]) -> list[int | str] | None:
+    if not entry.is_file(follow_symlinks=False):
+        return None
+    with Path(entry.path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return [entry.stat().st_size, digest]
+
+
+def _is_as_told(entry: os.DirEntry[str] | None, told: object) -> bool:
+    if entry is None or not isinstance(told, list):
+        return entry is not None and told is None and not entry.is_file(follow_symlinks=False)
+    return len(told) == 2 and is_file_of(entry, *told)
+
+
+def is_file_of(entry: os.DirEntry[str], size: object, sha256: object) -> bool:
+    """Whether an entry is a file, no link, of this content."""
+    try:
+        if not entry.is_file(follow_symlinks=False) or entry.stat().st_size != size:
+            return False
+        return _content(entry) == [size, sha256]
+    except OSError:  # nobody may read it, so nobody knows whose it is
+        return False
 
 
 def foreign(folder: Path, owned: Owned) -> str | None:
@@ -71,6 +102,6 @@ def check_owned(folder: Path, owned: Owned, *, called: Path, act: str = "replace
     name = foreign(folder, owned)
     if name is not None:
         raise InputError(
-            f"{called} holds {name}, which lighttoken did not write, so it is not {act}; "
+            f"{called} holds {name}, which lighttoken did not write as it is, so it is not {act}; "
             "move that away or choose another name"
         )

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from toolkit.inside import is_hidden
+
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -81,4 +83,4 @@ def tokenizer_files(folder: Path) -> list[str]:
 
 def _found(folder: Path, patterns: tuple[str, ...]) -> list[str]:
     names = {path.name for p in patterns for path in folder.glob(p) if path.is_file()}
-    return sorted(names)
+    return sorted(name for name in names if not is_hidden(name))

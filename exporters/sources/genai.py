@@ -83,7 +83,7 @@ def build_with_genai(
             "onnxruntime-genai is not installed; with transformers 4 "
             "`pip install --no-deps onnxruntime-genai==0.11.4`, with 5 a newer version"
         )
-    call = [sys.executable, "-m", "onnxruntime_genai.models.builder"]
+    call = [sys.executable, "-P", "-m", "onnxruntime_genai.models.builder"]
     call += ["-i", str(folder), "-o", str(out), "-p", "fp32", "-e", "cpu"]
     call += ["-c", str(out.with_name("builder")), "--extra_options", f"hf_remote={trust}"]
     done = run_program(call, env=os.environ | {"HF_HUB_OFFLINE": "1"})

@@ -199,7 +199,7 @@ def corpus_lines(
     else:
         encoder.enable_truncation(length)
     try:
-        with corpus.open(encoding="utf-8") as file:
+        with corpus.open(encoding="utf-8-sig", newline="\n") as file:  # see toolkit.lines
             while lines := file.readlines(_CORPUS_BYTES):
                 texts = [text for line in lines if (text := line.strip())]
                 with panics_raised():

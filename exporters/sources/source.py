@@ -17,8 +17,9 @@ from toolkit.graph.own_heads import find_own_heads, head_values
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
-from toolkit.inside import check_links, leads_out
+from toolkit.inside import check_links, is_hidden, leads_out
 from toolkit.links import without_links
+from toolkit.loaders import check_loading, check_tokenizer
 from toolkit.quiet import reason
 from toolkit.table.matrix import read_matrix
 
@@ -183,13 +184,14 @@ def load_source(
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise InputError where a folder's links or its index of shards lead out of it."""
+    """Raise InputError where links of a folder, its index of shards or settings lead out of it."""
     check_links(folder)
+    check_loading(folder)
     for index in sorted(folder.glob("*.index.json")):
         shards = read_json(index).get("weight_map")
         names = shards.values() if isinstance(shards, dict) else ()
         for name in names:
-            if not isinstance(name, str) or leads_out(name):
+            if not isinstance(name, str) or leads_out(name) or is_hidden(name):
                 raise InputError(
                     f"{index} names the file {name!r}, outside of its folder; download the model "
                     "again"
@@ -226,6 +228,7 @@ def _from_onnx(path: Path, work: Path, with_past: bool) -> LoadedModel:
     graph = load_plain(plain).graph
     outputs = {value.name for value in graph.outputs}
     folder = _settings_folder(path)
+    check_tokenizer(folder)
     facts = read_facts(folder, is_onnx=True)
     task = task_of(graph, facts.task, has_mask=facts.has_mask, labels=facts.labels)
     facts = replace(facts, task=task, vector=vector_of(graph, facts.vector))
@@ -298,6 +301,7 @@ def _from_folder(
         raise InputError(f"{folder} holds no config.json; give the folder save_pretrained wrote")
     require("export")
     facts = read_facts(folder)
+    check_links(folder, facts.assets)
     if facts.remote_code and not trust and not _is_known(facts):
         raise InputError(
             f"{source.name} needs Python code of its own (auto_map in its config.json); "

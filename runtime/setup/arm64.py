@@ -64,7 +64,7 @@ def _add_wheels(packages: Path, downloads: Path) -> None:
     installed = {"numpy": np.__version__, "onnxruntime": onnxruntime.__version__}
     call(
         [
-            *(sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check"),
+            *(sys.executable, "-P", "-m", "pip", "download", "-qq", "--disable-pip-version-check"),
             *("--no-deps", "--only-binary=:all:", "--implementation", "cp", "--abi", "cp311"),
             *("--python-version", "3.11", "-d", downloads),
             *(word for name in _WHEELS for word in ("--platform", name)),

@@ -16,7 +16,7 @@ def fill(folder: Path) -> None:
     """
     call(
         [
-            *(sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check"),
+            *(sys.executable, "-P", "-m", "pip", "install", "-qq", "--disable-pip-version-check"),
             *("--no-deps", "--target", folder, f"onnxruntime-qnn=={VERSION}"),
         ],
         f"pip cannot install onnxruntime-qnn {VERSION}; check the network, and whether there is "

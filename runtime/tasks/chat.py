@@ -1,5 +1,6 @@
 """A tokenizer's chat template: a user's message to the prompt that a chat model expects."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from toolkit.ort import one_line
 
 _FILE = "chat_template.jinja"
 _CONFIG = "tokenizer_config.json"
+_MOST = 1 << 20  # letters that a template may write around a message; usual ones write 10,000
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,6 @@ class ChatTemplate:
             MissingDependencyError: Jinja is not installed.
         """
         try:
-            from jinja2.exceptions import TemplateError
             from jinja2.sandbox import ImmutableSandboxedEnvironment
         except ImportError as error:
             raise MissingDependencyError(
@@ -42,14 +43,16 @@ class ChatTemplate:
             ) from error
         # A template is code that came with a model: the sandbox keeps it to text.
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        del environment.globals["lipsum"]  # makes as much text as it is asked for
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         messages = [{"role": "user", "content": text}]
         try:
-            return environment.from_string(self.source).render(
+            pieces = environment.from_string(self.source).generate(
                 messages=messages, add_generation_prompt=True, **self.tokens
             )
-        except (TemplateError, TypeError, ValueError) as error:
+            return _joined(pieces, len(text))
+        except Exception as error:  # of a program from anyone
             raise InputError(
                 f"the chat template refuses the prompt ({one_line(error)}); try --no-chat"
             ) from error
@@ -83,6 +86,17 @@ def _source(path: Path, told: Any) -> str | None:
         named = {each.get("name"): each.get("template") for each in told if isinstance(each, dict)}
         told = named.get("default")
     return told if isinstance(told, str) else None
+
+
+def _joined(pieces: Iterable[str], given: int) -> str:
+    """The text of a template, which may go on for ever."""
+    kept, length = [], 0
+    for piece in pieces:
+        length += len(piece)
+        if length > _MOST + 2 * given:
+            raise ValueError(f"it writes more than {_MOST:,} letters around it")
+        kept.append(piece)
+    return "".join(kept)
 
 
 def _refuse(message: str) -> None:

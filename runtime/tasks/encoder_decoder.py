@@ -16,6 +16,7 @@ from toolkit.bundle.generation import GENERATION_CONFIG
 from toolkit.bundle.manifest import Manifest
 from toolkit.errors import FormatError, InputError
 from toolkit.extras import require
+from toolkit.loaders import check_tokenizer
 from toolkit.quiet import quiet, reason
 
 from .. import native
@@ -206,6 +207,7 @@ def _generation_config(folder: Path) -> Any:
 
 
 def _part(kind: Any, folder: Path) -> Any:
+    check_tokenizer(folder)
     try:
         with quiet():
             return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest
 from toolkit.errors import FormatError, InputError, MissingDependencyError
 from toolkit.json_files import read_json
+from toolkit.loaders import check_tokenizer
 from toolkit.ort import one_line
 from toolkit.panics import panics_raised
 
@@ -236,6 +237,7 @@ class _Slow:
                 f"{folder} has no tokenizer.json, and other tokenizer files need transformers; "
                 "pip install 'lighttoken[export]', or add its tokenizer.json"
             ) from error
+        check_tokenizer(folder)
         try:
             library: Any = AutoTokenizer  # its methods have no types
             with panics_raised():

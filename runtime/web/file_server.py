@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 TYPES = {
@@ -88,6 +88,8 @@ class FileServer(socketserver.ThreadingMixIn, HTTPServer):
 
     def __init__(self, contents: Contents, host: str, port: int) -> None:
         self.contents, self.host = contents, host
+        # Where links lead is settled now: one that comes later is not followed.
+        self.places = {name: path.resolve() for name, path in contents.files.items()}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._open: dict[Any, _State] = {}
         self._lock = Lock()
@@ -277,12 +279,12 @@ class _Handler(BaseHTTPRequestHandler):
             if body:
                 self._send(iter([made]), len(made))
             return
-        path = self.server.contents.files.get(name)
+        path = self.server.places.get(name)
         try:
-            file = path.open("rb") if path is not None and path.is_file() else None
+            file = _open(path) if path is not None and path.is_file() else None
         except OSError:
             file = None
-        if path is None or file is None:
+        if file is None:
             self._head(HTTPStatus.NOT_FOUND, TYPES[".txt"], 0)
             return
         with file:
@@ -293,7 +295,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif self.headers.get("If-None-Match") == tag:
                 self._head(HTTPStatus.NOT_MODIFIED, None, None, tag)
             else:
-                self._head(HTTPStatus.OK, _type(path.name), status.st_size, tag)
+                kind = _type(self.server.contents.files[name].name)
+                self._head(HTTPStatus.OK, kind, status.st_size, tag)
                 if body:
                     self._send(iter(lambda: file.read(_PIECE), b""), status.st_size)
 
@@ -342,6 +345,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.settimeout(seconds)
                 got = len(self.connection.recv(1 << 16))
                 left -= got or left
+
+
+def _open(path: Path) -> BinaryIO:
+    """A file that is no link."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags), "rb")
 
 
 def _type(name: str) -> str:

@@ -1,4 +1,5 @@
-"""No library runs a model's own code, or asks a person whether to, unless the user said so."""
+"""No library runs a model's own code, or asks a person whether to, unless the user said so; and no
+process of ours runs what lies where it was started."""
 
 import ast
 from pathlib import Path
@@ -26,3 +27,36 @@ def test_every_loader_is_told_whether_to_trust(package):
         if "trust_remote_code" not in {keyword.arg for keyword in call.keywords}
     ]
     assert not silent, "transformers asks on standard input where trust_remote_code is not given"
+
+
+def packages():
+    for package in ("toolkit", "exporters", "runtime"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_no_process_imports_from_where_it_was_started():
+    """People work in folders that they downloaded. There may be a torch.py, or a pip.py."""
+    calls = []
+    for path, tree in packages():
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(tree):
+            words = [ast.unparse(one) for one in getattr(node, "elts", [])]
+            if "'-m'" in words:
+                safe = "'-P'" in words[: words.index("'-m'")] or '"PYTHONSAFEPATH": "1"' in text
+                calls.append((str(path.relative_to(ROOT)), safe or "cwd=HERE" in text))
+    assert len(calls) > 4
+    assert [path for path, safe in calls if not safe] == []
+
+
+def test_nothing_is_unpickled():
+    for path, tree in packages():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {one.name for one in node.names} | {getattr(node, "module", None)}
+                assert not names & {"pickle", "cloudpickle", "dill", "joblib", "marshal"}, path
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "np.load"):
+                word = {"torch.load": "weights_only", "np.load": "allow_pickle"}
+                wanted = word[ast.unparse(node.func)]
+                given = {one.arg: ast.unparse(one.value) for one in node.keywords}
+                assert given.get(wanted) == str(wanted == "weights_only"), f"{path}:{node.lineno}"

@@ -320,10 +320,14 @@ def test_an_out_that_exists_is_left_alone(onnx_file, quick, tmp_path):
 
 
 def manifest_of(out, names):
-    """Let the manifest name these files too."""
+    """Let the manifest name these files too, with their content where they are there."""
     path = out / "lighttoken.json"
     data = json.loads(path.read_text())
-    data["files"] |= {name: {"bytes": 1, "sha256": "0" * 64} for name in names}
+    for name in names:
+        here = (out / name).is_file()
+        size = (out / name).stat().st_size if here else 1
+        digest = sha256(out / name) if here else "0" * 64
+        data["files"][name] = {"bytes": size, "sha256": digest}
     del data["digest"]
     path.write_text(json.dumps(data | {"digest": manifest_digest(data)}))
 
@@ -404,6 +408,7 @@ def test_a_bundle_that_is_the_source_is_not_replaced(exported, onnx_file, tmp_pa
     out.mkdir()
     (out / "lighttoken.json").write_text(exported.manifest.to_json())
     onnx_file().rename(out / "model.onnx")
+    manifest_of(out, ["model.onnx"])
     for source in (out, out / "model.onnx"):
         with pytest.raises(InputError, match="which is read; choose another name"):
             export(str(source), out, Budget(ratio=5), force=True)
@@ -419,6 +424,26 @@ def test_a_manifest_cannot_call_a_users_file_its_own(exported, onnx_file, tmp_pa
     manifest_of(out, [way.format(out=out)])
     with pytest.raises(InputError, match="outside of the bundle"):
         export(str(onnx_file()), out, Budget(ratio=5), options=ExportOptions(), force=True)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_a_changed_file_of_a_bundle_is_the_users(onnx_file, quick, tmp_path):
+    """Whether they wrote into a card, or gave a file a name that a stranger's manifest has."""
+    source, out = str(onnx_file()), tmp_path / "out"
+    export(source, out, Budget(ratio=5), options=quick())
+    card = out / "README.md"
+    written = card.read_text()
+    card.write_text("mine")
+    with pytest.raises(
+        InputError, match=r"out holds README\.md, which lighttoken did not write as"
+    ):
+        export(source, out, Budget(ratio=5), options=quick(), force=True)
+    assert card.read_text() == "mine"
+    card.write_text(written)
+    manifest_of(out, ["notes.txt"])
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"out holds notes\.txt, which lighttoken did not write"):
+        export(source, out, Budget(ratio=5), options=quick(), force=True)
     assert (out / "notes.txt").read_text() == "mine"
 
 

@@ -1,5 +1,7 @@
 """What each target decides, and that a bundle for it runs with the values it should have."""
 
+import dataclasses
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -164,6 +166,13 @@ def test_ort_format_says_what_a_minimal_build_needs(encoder_folder, quick, tmp_p
     assert profile(out, lengths=(5,), runs=1, warmup=0, repeats=1).measurements[0].figures
     with pytest.raises(InputError, match="onnxruntime's own format"):
         load_graph(out / manifest.model)
+
+
+def test_nobody_is_promised_equal_bytes_of_a_file_that_onnxruntime_writes():
+    (seed,) = [field for field in dataclasses.fields(ExportOptions) if field.name == "seed"]
+    (option,) = seed.metadata.values()
+    assert "Equal seeds give equal bytes" in option.help
+    assert "not so the model's file of --format ort" in option.help
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx.external_data_helper import set_external_data
 
 from runtime import session as session_module
 from runtime.providers import PROVIDERS, available, provider_names
@@ -229,3 +230,26 @@ def test_what_the_model_does_wrong_is_told_once(tmp_path, tiny, capfd):
     with pytest.raises(LightTokenError):
         session.run({"input_ids": np.full((1, 2), 1_000_000, np.int64)})
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("location", ["../private", "/etc/hostname", "link"])
+def test_values_outside_of_a_models_folder_are_refused_before_onnxruntime_sees_them(
+    tmp_path, monkeypatch, location
+):
+    """By our own check: versions of onnxruntime and onnx-ir that are allowed read them."""
+    (tmp_path / "private").write_bytes(bytes(40))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "private")
+    tensor = onnx.helper.make_tensor("t", onnx.TensorProto.FLOAT, [10, 1], bytes(40), raw=True)
+    set_external_data(tensor, location)
+    tensor.ClearField("raw_data")
+    ids = onnx.helper.make_tensor_value_info("input_ids", onnx.TensorProto.INT64, ["n"])
+    rows = onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["n", 1])
+    node = onnx.helper.make_node("Gather", ["t", "input_ids"], ["rows"])
+    graph = onnx.helper.make_graph([node], "g", [ids], [rows], [tensor])
+    (folder / "model.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    monkeypatch.setattr("runtime.session._load", None)
+    for verify in (True, False):
+        with pytest.raises(FormatError, match="of the model's folder; copy or export it again"):
+            open_session(folder / "model.onnx", verify=verify)

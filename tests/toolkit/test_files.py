@@ -240,12 +240,36 @@ def test_a_list_that_names_files_outside_widens_nothing(tmp_path):
     make_folder(tmp_path / "out", "old")
     write(tmp_path / "mine")
     listing = tmp_path / "out" / LISTING
-    listing.write_text(json.dumps(["a", "../mine", str(tmp_path / "mine")]))
+    told = json.loads(listing.read_text())
+    outside = ("../mine", str(tmp_path / "mine"))
+    told |= {name: [4, sha256(tmp_path / "mine")] for name in outside}
+    listing.write_text(json.dumps(told))
     make_folder(tmp_path / "out", "new", force=True)
     assert tree(tmp_path) == {"out/a": "new", "mine": "mine"}
     (tmp_path / "out" / LISTING).write_text("5")
     with pytest.raises(InputError, match=r"out holds .*, which lighttoken did not write"):
         make_folder(tmp_path / "out", "newer", force=True)
+
+
+def test_a_list_of_names_makes_no_file_lighttokens(tmp_path):
+    """A stranger's folder may bring a list with names that its user gives to files later."""
+    make_folder(tmp_path / "out", "old")
+    listing = tmp_path / "out" / LISTING
+    told = json.loads(listing.read_text())
+    write(tmp_path / "out/notes.txt")
+    for forged in (["a", "notes.txt"], told | {"notes.txt": None}, told | {"notes.txt": [4, "0"]}):
+        listing.write_text(json.dumps(forged))
+        with pytest.raises(InputError, match=r"out holds .*, which lighttoken did not write"):
+            make_folder(tmp_path / "out", "new", force=True)
+        assert (tmp_path / "out/notes.txt").read_text() == "mine"
+
+
+def test_a_file_that_was_changed_is_the_users(tmp_path):
+    make_folder(tmp_path / "out", "old")
+    write(tmp_path / "out/a", "mine")
+    with pytest.raises(InputError, match="out holds a, which lighttoken did not write as it is"):
+        make_folder(tmp_path / "out", "new", force=True)
+    assert tree(tmp_path) == {"out/a": "mine"}
 
 
 NO_FOLDERS = {

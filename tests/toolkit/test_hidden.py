@@ -162,6 +162,22 @@ def test_an_old_output_that_is_replaced_stays_where_it_holds_more(tmp_path):
     assert (dead / "old" / "notes.txt").read_text() == "mine"
 
 
+def test_planted_leftovers_lead_to_no_other_folder(tmp_path):
+    """An archive from anyone may hold them: nothing that they link to is touched."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    planted = tmp_path / ".out.lighttoken-evil"
+    planted.mkdir()
+    (planted / "lock").touch()
+    for part in ("new", "trash", "ready", "old"):
+        (planted / part).symlink_to(tmp_path / "mine")
+    (tmp_path / ".out.lighttoken-link").symlink_to(tmp_path / "mine")
+    make(tmp_path / "out", "new")
+    make(tmp_path / "out", "newer", force=True)
+    assert not (tmp_path / "out").is_symlink()
+    assert (tmp_path / "mine" / "notes.txt").read_text() == "mine"
+
+
 def test_an_empty_leftover_goes_once_it_is_old(tmp_path):
     left = tmp_path / ".out.lighttoken-none"
     left.mkdir()

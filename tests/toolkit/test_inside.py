@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.errors import InputError
-from toolkit.inside import check_links, is_in_folder, leads_out
+from toolkit.inside import check_links, is_hidden, is_in_folder, leads_out
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "onnx/model.onnx", "a b.txt", "größe.txt", "..a"])
@@ -64,7 +64,9 @@ def test_the_hubs_cache_has_folders_in_its_snapshots(hub_cache, tmp_path):
     assert is_in_folder(snapshot / "onnx/model.onnx", snapshot / "onnx")
 
 
-@pytest.mark.parametrize("place", ["chat_template.jinja", "1_Pooling/config.json"])
+@pytest.mark.parametrize(
+    "place", ["chat_template.jinja", "1_Pooling/config.json", "a/b/c/d/config.json"]
+)
 def test_a_link_that_leads_out_is_named(tmp_path, place):
     private = tmp_path / "private"
     private.write_text("secret")
@@ -92,3 +94,21 @@ def test_hidden_folders_and_links_within_are_left_alone(tmp_path):
     (tmp_path / "vocab.txt").write_text("a")
     (tmp_path / "same.txt").symlink_to("vocab.txt")
     check_links(tmp_path)
+
+
+def test_a_link_to_a_hidden_folder_is_looked_behind(tmp_path):
+    (tmp_path / "private").write_text("secret")
+    (tmp_path / "model/.below").mkdir(parents=True)
+    (tmp_path / "model/.below/config.json").symlink_to(tmp_path / "private")
+    (tmp_path / "model/circle").symlink_to(".")
+    check_links(tmp_path / "model")
+    (tmp_path / "model/1_Pooling").symlink_to(".below")
+    with pytest.raises(InputError, match=r"1_Pooling/config\.json is a link"):
+        check_links(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", [".a", "a/.b", ".a/b"])
+def test_hidden_names(name):
+    assert is_hidden(name)
+    assert not is_hidden(name.replace(".", "_"))
+    assert not is_hidden(f"./{name}".replace("/.", "/_"))

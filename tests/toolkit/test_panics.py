@@ -1,5 +1,6 @@
 import base64
 import json
+import os
 
 import pytest
 from tokenizers import Tokenizer
@@ -32,3 +33,26 @@ def test_all_else_passes():
         raise KeyboardInterrupt
     with panics_raised():
         pass
+
+
+def test_what_rust_writes_is_held_back_and_nothing_else(capfd):
+    with pytest.raises(RuntimeError), panics_raised():
+        Tokenizer.from_str(json.dumps(DAMAGED)).encode("a")
+    assert capfd.readouterr().err == ""
+    with panics_raised(), panics_raised():
+        os.write(2, b"a warning\n")
+    with pytest.raises(ZeroDivisionError), panics_raised():
+        print(1 / os.write(2, b"another\n") / 0)
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == "a warning\nanother\nlater\n"
+
+
+def test_stderr_may_be_closed():
+    kept = os.dup(2)
+    os.close(2)
+    try:
+        with panics_raised():
+            pass
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

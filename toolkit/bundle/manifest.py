@@ -7,7 +7,9 @@ the two may import the other.
 import dataclasses
 import hashlib
 import json
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +18,7 @@ from ..errors import FormatError, InputError
 from ..files import sha256
 from ..inside import leads_out
 from ..json_files import JsonError, load_json, to_dataclass
-from ..owned import entries
+from ..owned import entries, is_file_of
 
 BUNDLE_VERSION = 4
 _VERSION_OF_DIGEST = 4  # from this on a manifest holds the digest of what it says
@@ -268,10 +270,32 @@ class Manifest:
     version: int = BUNDLE_VERSION
 
     def to_json(self) -> str:
-        """The file's text; keys sorted, with the digest of all of it."""
+        """The file's text; keys sorted, with the digest of all of it.
+
+        Raises:
+            InputError: a figure that is no number, which JSON has no word for.
+        """
         data = dataclasses.asdict(self)
+        name = next(_no_numbers(data), None)
+        if name is not None:
+            raise InputError(
+                f"{name} of this bundle is no finite number, so nothing would be known of it; "
+                "check what the model gives before it is compressed"
+            )
         data[_DIGEST] = manifest_digest(data)
         return json.dumps(data, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _no_numbers(data: Any, name: str = "") -> Iterator[str]:
+    """Names of the figures that are NaN or infinite."""
+    if isinstance(data, float) and not math.isfinite(data):
+        yield name
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from _no_numbers(value, f"{name}.{key}".strip("."))
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from _no_numbers(value, name)
 
 
 def describe_files(folder: Path) -> dict[str, StoredFile]:
@@ -385,9 +409,11 @@ def _check_values(manifest: Manifest) -> None:
 
 
 def bundle_entries(folder: Path) -> set[str]:
-    """All that belongs to the bundle in ``folder``: what its manifest names, and sub-folders of it.
+    """All that belongs to the bundle in ``folder``: files as its manifest describes them, and the
+    sub-folders of these.
 
-    A link does not: bundles are written without.
+    A link does not: bundles are written without. Nor does a file that was changed, or whose name a
+    manifest of somebody else has.
 
     Raises:
         InputError: no bundle, or a manifest that cannot be read.
@@ -399,13 +425,19 @@ def bundle_entries(folder: Path) -> set[str]:
             f"{next(iter(every))}); choose another name"
         )
     try:
-        named = {MANIFEST_NAME, *read_manifest(folder).files}
+        stored = read_manifest(folder).files
     except FormatError as error:
         reason = str(error).rpartition(";")[0]
         raise InputError(
             f"{reason}, so --force cannot tell which files are the bundle's; choose another name"
         ) from error
-    files = {name for name in named if name in every and every[name].is_file(follow_symlinks=False)}
+    files = {
+        name
+        for name, each in stored.items()
+        if name in every and is_file_of(every[name], each.bytes, each.sha256)
+    }
+    if every[MANIFEST_NAME].is_file(follow_symlinks=False):
+        files.add(MANIFEST_NAME)
     return files | {
         above.as_posix() for name in files for above in PurePosixPath(name).parents if above.name
     }

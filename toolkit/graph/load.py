@@ -11,6 +11,7 @@ from ..errors import FormatError, InputError
 from ..quiet import first_line
 from .files import load_proto
 from .nodes import check_nodes
+from .order import check_order
 
 
 def load_graph(path: Path) -> ir.Model:
@@ -38,6 +39,7 @@ def load_graph(path: Path) -> ir.Model:
                 _check_external(value.const_value, path)
         if "ai.onnx" in model.opset_imports:  # the long name of the same domain
             model.opset_imports[""] = model.opset_imports.pop("ai.onnx")
+        check_order(model, path)
         check_nodes(model, path)
         return model
     except InputError:

@@ -62,7 +62,8 @@ def _is_nowhere(value: ir.Value) -> bool:
 
 
 def _unlike(node: ir.Node, schema: onnx.defs.OpSchema) -> Iterator[str]:
-    yield from _missing(node, [at for at, one in enumerate(schema.inputs) if one.option == _SINGLE])
+    needed = [at for at, one in enumerate(schema.inputs) if one.option == _SINGLE]
+    yield from _missing(node, tuple(needed))
     if len(node.inputs) < schema.min_input:
         yield f"has {len(node.inputs)} inputs and needs {schema.min_input}"
     if len(node.outputs) < schema.min_output:

@@ -7,6 +7,7 @@ Reads ``plan.json``, writes ``results.json``. Needs numpy and onnxruntime, for t
 
 import contextlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -40,7 +41,7 @@ def main() -> int:
         "answers": answers,
     }
     aside = HERE / ".results.json"
-    aside.write_text(json.dumps(results) + "\n")
+    aside.write_text(json.dumps(finite(results), allow_nan=False) + "\n")
     aside.replace(HERE / "results.json")
     print(f"wrote {HERE / 'results.json'}")
     return 0
@@ -71,6 +72,15 @@ def run(module: str, job: dict[str, Any]) -> dict[str, Any]:
         why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return {"error": f"the process ended with status {done.returncode}: {why}"}
     return dict(told)
+
+
+def finite(data: Any) -> Any:
+    """``data`` with null for numbers that are none: JSON has no word for them."""
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {name: finite(value) for name, value in data.items()}
+    return [finite(one) for one in data] if isinstance(data, (list, tuple)) else data
 
 
 def drop(files: list[Path]) -> None:

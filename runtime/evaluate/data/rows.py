@@ -93,14 +93,26 @@ def draw(count: int, limit: int | None, seed: int) -> list[int]:
 
 
 def _read_csv(path: Path, columns: Sequence[Columns]) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="\n") as file:  # see toolkit.lines
         yield from _separated(path, csv.reader(file), columns)
 
 
 def _read_tsv(path: Path, columns: Sequence[Columns]) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        yield from _separated(path, reader, columns)
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        yield from _separated(path, _Tabs(file), columns)
+
+
+class _Tabs:
+    """Fields between tabs; Python's csv would end a row at a carriage return in a text too."""
+
+    def __init__(self, file: Iterable[str]) -> None:
+        self._file, self.line_num = file, 0
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for line in self._file:
+            self.line_num += 1
+            text = line.removesuffix("\n").removesuffix("\r")
+            yield text.split("\t") if text else []
 
 
 def _separated(path: Path, reader: Any, columns: Sequence[Columns]) -> Iterator[Row]:

@@ -88,3 +88,15 @@ def test_a_digest_that_is_a_path_leads_nowhere(cache, tmp_path):
     assert recall(SimpleNamespace(source=there)) is None
     remember(there, str(tmp_path))
     assert not list((cache / "originals").iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["here", "/etc", "../here", "a/b/c", ".", "a b", "\x1b[31m", "a" * 99]
+)
+def test_a_bundle_of_somebody_else_names_one_of_the_hub_and_nothing_here(
+    cache, tmp_path, monkeypatch, name
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert recall(SimpleNamespace(source=Source(name, "hub", "0" * 64))) is None
+    assert recall(SimpleNamespace(source=Source("who/what", "hub", "0" * 64))) == "who/what"

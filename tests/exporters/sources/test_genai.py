@@ -226,3 +226,24 @@ def test_what_the_builder_says_is_told_in_one_line(tiny_folder, tmp_path, monkey
         load_source(
             str(tiny_folder("LlamaForCausalLM")), tmp_path, exporter="genai", with_past=True
         )
+
+
+def test_a_builder_in_the_folder_that_one_is_in_does_not_run(tiny_folder, tmp_path, monkeypatch):
+    """People work in folders that they downloaded: Python would look for modules there first."""
+    planted = tmp_path / "onnxruntime_genai/models"
+    planted.mkdir(parents=True)
+    (planted / "builder.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("exporters.sources.genai.has_builder", lambda: True)
+    folder = str(tiny_folder("LlamaForCausalLM"))
+    with pytest.raises(InputError, match="builder cannot take"):
+        load_source(folder, tmp_path / "w", exporter="genai", with_past=True)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["../other/model.onnx", "/a/model.onnx"])
+def test_the_model_that_the_config_names_is_in_the_folder(tmp_path, name):
+    told = {"model": {"decoder": {"filename": name}}}
+    (tmp_path / "genai_config.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match="which leads out of its folder"):
+        load_source(str(tmp_path), tmp_path / "w")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from exporters.sources.prior import importance_of, token_importance
+from exporters.sources.prior import corpus_lines, importance_of, token_importance
 from toolkit.errors import InputError
 
 
@@ -181,3 +181,36 @@ def test_a_text_to_heal_on_ranks_what_it_has_and_flattens(save, tmp_path):
     the, of, cat, whisker = 4, 5, 6, 7
     assert healed[whisker] > healed[the] > healed[of] > healed[cat] > 0
     assert healed[whisker] / healed[cat] < counted[whisker] / counted[cat]
+
+
+def test_a_text_ends_at_a_line_feed_alone(save, tmp_path):
+    tokenizer = save(models.WordLevel({"the": 0, "cat": 1, "?": 2}, unk_token="?"))
+    text = tmp_path / "text.txt"
+    text.write_bytes("\ufeffthe\r\ncat\ncat\rthe\n\r\n the\u2028cat \n".encode())
+    assert [ids.tolist() for ids in corpus_lines(tokenizer, text)] == [[0], [1], [2], [2]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        '{"model": {"type": "WordLevel"}}',
+        '{"model": {"type": "BPE", "vocab": {}, "merges": 3}}',
+    ],
+)
+def test_a_damaged_tokenizer_of_a_corpus_is_one_line(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_text(content)
+    (tmp_path / "text.txt").write_text("a\n")
+    with pytest.raises(InputError, match=r"tokenizer\.json is damaged .*; download") as error:
+        list(corpus_lines(tmp_path / "tokenizer.json", tmp_path / "text.txt"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_tokenizer_that_panics_over_a_corpus_is_one_line(tmp_path):
+    model = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}
+    normalizer = {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": "x"}
+    told = {"version": "1.0", "normalizer": normalizer, "model": model}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(told))
+    (tmp_path / "text.txt").write_text("a" * 60 + "!\n")
+    with pytest.raises(InputError, match=r"cannot split .*text\.txt"):
+        list(corpus_lines(tmp_path / "tokenizer.json", tmp_path / "text.txt"))

@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 from safetensors.torch import load_file, save_file
 
+from exporters.sources.facts import read_facts
 from exporters.sources.source import load_source, read_table
 from toolkit.errors import InputError
 from toolkit.files import sha256
@@ -284,7 +285,68 @@ def test_a_private_file_beside_an_onnx_file_is_no_part_of_it(save, tmp_path):
     refused(path, tmp_path / "w", r"tokenizer\.json is a link that leads out of")
 
 
-@pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "a\\b", 3])
+def modules(folder, place, kind="Pooling"):
+    told = [{"path": place, "type": f"sentence_transformers.models.{kind}"}]
+    (folder / "modules.json").write_text(json.dumps(told))
+    (folder / place).mkdir(parents=True)
+
+
+@pytest.mark.parametrize(("place", "why"), [("a/b/c", "is a link that"), (".a", "leads out")])
+@pytest.mark.parametrize("kind", ["Pooling", "StaticEmbedding"])
+def test_a_private_file_deep_in_a_model_or_hidden_is_no_part_of_it(
+    tiny_folder, tmp_path, place, why, kind
+):
+    (tmp_path / "private").write_text("{}")
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder("BertModel"), folder)
+    modules(folder, place, kind)
+    (folder / place / "config.json").symlink_to(tmp_path / "private")
+    (folder / place / "tokenizer.json").symlink_to(tmp_path / "private")
+    refused(folder, tmp_path / "w", why)
+
+
+def test_hidden_files_do_not_travel(tiny_folder, tmp_path):
+    (tmp_path / "private").write_text("secret")
+    shutil.copytree(tiny_folder("BertModel"), tmp_path / "model")
+    for name in (".x.model", ".x.spm", ".x.tiktoken"):
+        (tmp_path / "model" / name).symlink_to(tmp_path / "private")
+    (tmp_path / "model/vocab.txt").write_text("a")
+    assert set(read_facts(tmp_path / "model").assets) == {
+        "config.json",
+        "vocab.txt",
+    }
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"transformers_weights": "../private/model.safetensors"}, "names the weights"),
+        ({"_attn_implementation": "evil/kernel"}, "asks for code of 'evil/kernel'"),
+    ],
+)
+def test_settings_that_reach_out_are_refused(tiny_folder, tmp_path, settings, why):
+    """Either would be obeyed by transformers, whose model is then another, or runs that code."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder("BertModel"), folder)
+    shutil.copytree(folder, tmp_path / "private")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    refused(folder, tmp_path / "w", why)
+    with pytest.raises(InputError, match=why):
+        read_table(str(folder))
+
+
+def test_a_tokenizer_beside_an_onnx_file_reads_its_own_files(save, tmp_path):
+    (tmp_path / "private").write_text("secret")
+    path = save(tmp_path / "model/m.onnx")
+    told = {"vocab_file": str(tmp_path / "private")}
+    (tmp_path / "model/tokenizer_config.json").write_text(json.dumps(told))
+    refused(path, tmp_path / "w", "as vocab_file, outside of its folder")
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.safetensors", "/etc/passwd", "a\\b", ".a.safetensors", 3]
+)
 def test_an_index_of_shards_that_leads_out_is_refused(tiny_folder, tmp_path, name):
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder("BertModel"), folder)

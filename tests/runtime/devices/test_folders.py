@@ -1,7 +1,9 @@
 """Folders for boards and phones; what runs in them runs here with stand-ins for the device."""
 
 import base64
+import importlib.util
 import json
+import math
 import os
 import platform
 import shutil
@@ -228,6 +230,20 @@ def test_a_board_folder_on_another_machine_says_so(bundle, tmp_path, job):
     done = run(tmp_path / "out", PYTHON=sys.executable)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: this machine is {platform.machine()}, not aarch64")
+
+
+def test_figures_of_a_board_are_json_that_every_reader_takes(bundle, tmp_path, job, monkeypatch):
+    """A process that measures may tell NaN, and hours of measuring would then not be read."""
+    emit_linux_arm64(bundle, tmp_path / "out", job)
+    spec = importlib.util.spec_from_file_location("measure", tmp_path / "out/measure_here.py")
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    answer = {"runtime": "x", "figures": {"first_ms": math.nan, "cold_load_ms": 1.5}}
+    monkeypatch.setattr(program, "run", lambda *_: {"answer": answer})
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert program.main() == 0
+    told = read_results(tmp_path / "out/results.json")
+    assert told.answers[0].answer.figures == {"cold_load_ms": 1.5}
 
 
 @pytest.mark.slow

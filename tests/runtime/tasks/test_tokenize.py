@@ -143,3 +143,27 @@ def test_files_that_their_library_cannot_read(tmp_path):
     with pytest.raises(InputError, match="no tokenizer that can be read") as error:
         open_tokenizer(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_vocabulary_elsewhere_is_not_read(tmp_path):
+    pytest.importorskip("transformers")
+    (tmp_path / "private").write_text("\n".join([*WORDS, "secret"]))
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    settings = {"tokenizer_class": "BertTokenizer", "vocab_file": str(tmp_path / "private")}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match="as vocab_file, outside of its folder"):
+        open_tokenizer(folder)
+
+
+def test_an_expression_that_takes_for_ever_ends_in_one_line(tmp_path, capfd):
+    """Its library gives up, and panics."""
+    model = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}
+    normalizer = {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": "x"}
+    told = {"version": "1.0", "normalizer": normalizer, "model": model}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match="refuses these texts") as error:
+        open_tokenizer(tmp_path).split(["a" * 60 + "!"])
+    assert "\n" not in str(error.value)
+    assert capfd.readouterr() == ("", "")

@@ -307,6 +307,20 @@ def test_a_file_that_went_away(server, tmp_path):
     assert status(send(server, "GET /large.bin HTTP/1.1")) == 404
 
 
+def test_a_file_that_becomes_a_link_is_not_followed(tmp_path):
+    """But one that is a link from the beginning, as in the hub's cache, is served."""
+    (tmp_path / "private").write_text("secret")
+    (tmp_path / "blob").write_bytes(PAGE)
+    (tmp_path / "page.html").symlink_to("blob")
+    with serving(tmp_path) as server:
+        (tmp_path / "large.bin").unlink()
+        (tmp_path / "large.bin").symlink_to("private")
+        assert status(send(server, "GET /large.bin HTTP/1.1")) == 404
+        answer = send(server, "GET / HTTP/1.1")
+        assert answer.endswith(PAGE)
+        assert b"Content-Type: text/html" in answer
+
+
 def test_an_error_of_our_own_is_a_line_without_the_clients_bytes(server, capfd, monkeypatch):
     monkeypatch.setattr(FileServer, "answers_for", lambda *_: 1 / 0)
     assert send(server, "GET /\x1b[31m HTTP/1.1") == b""

@@ -24,7 +24,7 @@ from toolkit.bundle.manifest import (
     read_manifest,
     verify_files,
 )
-from toolkit.errors import FormatError
+from toolkit.errors import FormatError, InputError
 
 MANIFEST = Manifest(
     source=Source("some/model", "hub", "ab" * 32, revision="main"),
@@ -68,6 +68,17 @@ def test_equal_manifests_give_equal_text():
         MANIFEST.to_json()
     )
     assert MANIFEST.to_json().endswith("}\n")
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf"), float("-inf")])
+def test_a_figure_that_is_no_number_is_told_in_one_line(figure):
+    with pytest.raises(
+        InputError, match=r"parity\.compression of this bundle is no finite"
+    ) as error:
+        replace(MANIFEST, parity=Parity(1e-6, 2e-5, figure)).to_json()
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=r"tables\.bytes of this"):
+        replace(MANIFEST, tables=(StoredTable("t", 1, 1, figure, 1, 1, "float"),)).to_json()
 
 
 def test_a_folder_without_manifest_is_no_bundle(tmp_path):

@@ -102,6 +102,22 @@ def test_the_original_is_remembered(lighttoken, tiny_model: Path, pairs: Path, t
     assert " MB" in outcome.out
 
 
+def test_another_original_is_told(lighttoken, tiny_bundle, tiny_model, pairs, tmp_path: Path):
+    other = tmp_path / "other"
+    shutil.copytree(tiny_model, other)
+    torch.manual_seed(9)
+    config = transformers.BertConfig.from_pretrained(tiny_model)
+    transformers.BertModel(config).save_pretrained(other)
+    outcome = lighttoken("evaluate", tiny_bundle, "--pairs", pairs, "--original", other, *FEW)
+    assert outcome.code == 0, outcome.err
+    told = [
+        note for note in outcome.json["notes"] if "is not what the bundle was made from" in note
+    ]
+    assert len(told) == 1
+    right = lighttoken("evaluate", tiny_bundle, "--pairs", pairs, "--original", tiny_model, *FEW)
+    assert not any("is not what" in note for note in right.json["notes"])
+
+
 def test_an_unknown_original_is_asked_for(fails, tiny_bundle: Path, pairs: Path):
     line = fails("evaluate", tiny_bundle, "--pairs", pairs, "--against", "int8")
     assert "give it with --original" in line

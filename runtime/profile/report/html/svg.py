@@ -57,7 +57,10 @@ def new_figure(height: float) -> "Iterator[Figure]":
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+    with mpl.rc_context(), warnings.catch_warnings():
+        # A matplotlibrc in the folder that this runs in would else decide, and may start TeX.
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
         # The browser has other fonts than the one measured with.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="constrained")

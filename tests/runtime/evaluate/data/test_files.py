@@ -358,7 +358,7 @@ def test_a_limit_of_one():
         read_files(Files(text="t"), "fill-mask", limit=1)
 
 
-_LINE = "one\u2028line\x0b\x0c\x85still"
+_LINE = "one\u2028line\x0b\x0c\x85\rstill"
 
 
 def test_lines_of_plain_text_end_at_line_feeds_alone(tmp_path):
@@ -371,6 +371,14 @@ def test_lines_of_jsonl_too(tmp_path):
     line = json.dumps({"text": _LINE, "label": "x"}, ensure_ascii=False)
     path = write(tmp_path, "a.jsonl", f"{line}\r\n{line}\n")
     assert read_labelled(path).texts == (_LINE, _LINE)
+
+
+def test_lines_of_tables_too(tmp_path):
+    pairs = read_pairs(write(tmp_path, "a.tsv", f"{_LINE}\tb\t1\r\nc\td\t2\n"))
+    assert (pairs.left, pairs.right) == ((_LINE, "c"), ("b", "d"))
+    assert read_pairs(write(tmp_path, "a.csv", f'"{_LINE}",b,1\r\nc,d,2\r\n')).left == (_LINE, "c")
+    with pytest.raises(FormatError, match=r"line 1: new-line character seen .*; check its quotes"):
+        read_pairs(write(tmp_path, "a.csv", "a\rb,c,1\nd,e,2\n"))
 
 
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"a":' * 100_000, "[NaN, 1, 2]", "9" * 5000])

@@ -4,8 +4,10 @@ import dataclasses
 import html as markup
 import json
 import math
+import os
 import random
 import re
+import subprocess
 import sys
 import unicodedata
 from html.parser import HTMLParser
@@ -541,6 +543,25 @@ def test_a_line_is_to_scale():
 
 def test_a_page_is_the_same_each_time(report, page):
     assert to_html(report) == page
+
+
+def test_a_matplotlibrc_in_the_folder_changes_nothing(tmp_path):
+    """Not that of a folder which somebody downloaded: it may even start TeX."""
+    program = (
+        "from runtime.profile.report.html.bars import Bar, BarGroup, draw_bars\n"
+        "bars = (Bar('a', 0, '1 ms', 1.0, 1.0, 1.0),)\n"
+        "print(draw_bars('key', 'title', [BarGroup('b', '', bars)]))"
+    )
+    told = []
+    settings = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])}
+    for content in ("", "text.usetex: True\nfont.size: 40\naxes.labelsize: 90\n"):
+        (tmp_path / "matplotlibrc").write_text(content)
+        command = [sys.executable, "-P", "-c", program]
+        done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        told.append(done.stdout)
+    assert told[0] == told[1]
+    assert "<svg" in told[0]
 
 
 def test_names_are_drawn_as_they_are():
