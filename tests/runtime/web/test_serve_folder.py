@@ -1,29 +1,51 @@
-"""The server that goes into a folder: two files, and Python alone."""
+"""``python serve.py`` in a folder that measures elsewhere, with Python alone."""
 
+import http.client
 import shutil
 import subprocess
 import sys
-from pathlib import Path
-from urllib.request import urlopen
+from urllib.parse import urlsplit
 
-import runtime.web
+import pytest
 
-HERE = Path(runtime.web.__path__[0])
+from runtime.devices.web import _AS_THEY_ARE
+from runtime.web.files import WEB
 
 
-def test_it_serves_its_folder_by_itself(tmp_path):
-    shutil.copy(HERE / "serve_folder.py", tmp_path / "serve.py")
-    shutil.copy(HERE / "file_server.py", tmp_path)
-    (tmp_path / "measure.html").write_text("a page")
-    command = [sys.executable, "-I", str(tmp_path / "serve.py"), "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+@pytest.fixture
+def folder(tmp_path):
+    """As it is written, without a bundle."""
+    made = tmp_path / "device"
+    made.mkdir()
+    for name, kept in _AS_THEY_ARE.items():
+        shutil.copyfile(WEB / kept, made / name)
+    (tmp_path / "secret.txt").write_text("outside")
+    (made / "link.txt").symlink_to(tmp_path / "secret.txt")
+    return made
+
+
+def test_what_is_in_the_folder_and_nothing_else(folder):
+    command = [sys.executable, "-I", "-S", "serve.py", "0"]  # no packages, nothing of a checkout
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as run:
         try:
-            address = server.stdout.readline().strip()
-            assert address.endswith("/measure.html")
-            with urlopen(address) as page:
-                assert page.read() == b"a page"
-                assert page.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
-            with urlopen(address.removesuffix("measure.html")) as page:
-                assert page.read() == b"a page"
+            address = urlsplit(run.stdout.readline().strip())
+            assert address.path == "/measure.html"
+            asked = {
+                "/measure.html": 200,
+                "/": 200,
+                "/file_server.py": 200,
+                "/link.txt": 404,
+                "/../secret.txt": 404,
+                "/nowhere/": 404,
+            }
+            for target, wanted in asked.items():
+                client = http.client.HTTPConnection(address.netloc, timeout=10)
+                client.request("GET", target)
+                answer = client.getresponse()
+                assert answer.status == wanted, target
+                assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+            client = http.client.HTTPConnection(address.netloc, timeout=10)
+            client.request("GET", "/", headers={"Host": f"evil.example:{address.port}"})
+            assert client.getresponse().status == 421
         finally:
-            server.terminate()
+            run.kill()
