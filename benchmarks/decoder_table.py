@@ -9,6 +9,7 @@ Beside LightToken's tables stand roundings to the nearest, with a minimum and a 
 precision for each group of 32 numbers, as onnxruntime and GGUF store them. Tables are compressed on
 text that the model writes itself, as `lighttoken export` does it, with its codebooks for heads.
 `--gguf TYPE` adds what llama.cpp's package `gguf` makes of the table in that type.
+`--further TEXT` adds a column for another text, such as one of another language.
 `--heal STEPS` heals each of them too, with the model's norms, as `lighttoken export --heal own`.
 """
 
@@ -16,7 +17,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,10 @@ _CHARACTERS = 20  # of the text that are read for each token that is wanted: eno
 
 @dataclass(frozen=True)
 class Row:
-    """One table: bits a parameter, perplexities, share of tokens that both models expect most."""
+    """One table: bits a parameter, perplexities, share of tokens that both models expect most.
+
+    ``further``: the perplexities of further texts, the table both looked up and the head.
+    """
 
     name: str
     bits: float
@@ -58,33 +62,35 @@ class Row:
     both: float
     agreement: float
     seconds: float
+    further: tuple[float, ...] = ()
 
 
 class Judge:
-    """A decoder over windows of text, with one table or another."""
+    """A decoder over windows of text, with one table or another; and over ``further`` texts."""
 
     @torch.no_grad()
-    def __init__(self, model: Any, windows: Tensor) -> None:
-        self._model, self._windows = model, windows
+    def __init__(self, model: Any, windows: Tensor, further: Sequence[Tensor] = ()) -> None:
+        self._model, self._windows, self._further = model, windows, further
         self.table: Tensor = model.get_input_embeddings().weight.detach().clone()
-        self._states = self._hidden(self.table)
+        self._states = self._hidden(self.table, windows)
         self._teacher: Teacher | None = None
         self._tops = [self._logits(states, self.table).argmax(-1) for states in self._states]
 
     @torch.no_grad()
     def row(self, name: str, bits: float, table: Tensor, seconds: float = 0.0) -> Row:
         """All figures of ``table`` float32 [V, d]."""
-        states = self._hidden(table)
+        states = self._hidden(table, self._windows)
         tops = [self._logits(each, table).argmax(-1) for each in states]
         same = [(one == two).float().mean() for one, two in zip(tops, self._tops, strict=True)]
         return Row(
             name,
             bits,
-            self._perplexity(states, self.table),
-            self._perplexity(self._states, table),
-            self._perplexity(states, table),
+            self._perplexity(states, self.table, self._windows),
+            self._perplexity(self._states, table, self._windows),
+            self._perplexity(states, table, self._windows),
             100 * float(torch.stack(same).mean()),
             seconds,
+            tuple(self._perplexity(self._hidden(table, w), table, w) for w in self._further),
         )
 
     def healed(self, name: str, packed: CompressedEmbedding, texts: Tensor, steps: int) -> Row:
@@ -102,12 +108,12 @@ class Judge:
         # With other norms the original table is not looked up, and no original state comes in.
         return replace(row, looked_up=math.nan, head=math.nan)
 
-    def _hidden(self, table: Tensor) -> list[Tensor]:
+    def _hidden(self, table: Tensor, windows: Tensor) -> list[Tensor]:
         weight = self._model.get_input_embeddings().weight
         own, weight.data = weight.data, table
         try:
             body = self._model.get_decoder()
-            return [body(input_ids=window[None]).last_hidden_state[0] for window in self._windows]
+            return [body(input_ids=window[None]).last_hidden_state[0] for window in windows]
         finally:
             weight.data = own
 
@@ -115,10 +121,10 @@ class Judge:
     def _logits(states: Tensor, table: Tensor) -> Tensor:
         return states[:-1] @ table.T
 
-    def _perplexity(self, states: list[Tensor], table: Tensor) -> float:
+    def _perplexity(self, states: list[Tensor], table: Tensor, windows: Tensor) -> float:
         losses = [
             torch.nn.functional.cross_entropy(self._logits(each, table), window[1:])
-            for each, window in zip(states, self._windows, strict=True)
+            for each, window in zip(states, windows, strict=True)
         ]
         return math.exp(float(torch.stack(losses).mean()))
 
@@ -226,6 +232,13 @@ def read_windows(
 @click.option("--heal", default=0, metavar="STEPS", help="Heal each table too, in so many steps.")
 @click.option("--gguf", multiple=True, metavar="TYPE", help="Types of GGUF too, such as Q4_0.")
 @click.option("--corpus", type=click.Path(path_type=Path), help="In place of the model's own text.")
+@click.option(
+    "--further",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="TEXT",
+    help="Texts whose perplexity is measured too, such as one in each language.",
+)
 def command(
     folder: Path,
     text: Path,
@@ -235,15 +248,20 @@ def command(
     heal: int,
     gguf: tuple[str, ...],
     corpus: Path | None,
+    further: tuple[Path, ...],
 ) -> None:
     """Perplexity of the decoder in FOLDER over TEXT with its table in several forms."""
     facts = read_facts(folder)
     model = load_model(folder, facts)
     start = model.config.bos_token_id if model.config.bos_token_id is not None else 0
-    read = read_windows(folder / TOKENIZER, text, start, windows, length)
-    judge = Judge(model, torch.from_numpy(read))
-    click.echo("| table | bits a parameter | input | head | both | top-1 | seconds |")
-    click.echo("|---|--:|--:|--:|--:|--:|--:|")
+    read = [
+        torch.from_numpy(read_windows(folder / TOKENIZER, each, start, windows, length))
+        for each in (text, *further)
+    ]
+    judge = Judge(model, read[0], read[1:])
+    names = "".join(f" {each.stem} |" for each in further)
+    click.echo(f"| table | bits a parameter | input | head | both | top-1 | seconds |{names}")
+    click.echo(f"|---|{'--:|' * (6 + len(further))}")
     for row in rows(judge, Asked(folder, ratios, corpus, heal, gguf)):
         figures = (row.looked_up, row.head, row.both)
         perplexities = " | ".join(
@@ -251,7 +269,7 @@ def command(
         )
         click.echo(
             f"| {row.name} | {row.bits:.2f} | {perplexities} | {row.agreement:.1f}% | "
-            f"{row.seconds:.0f} |"
+            f"{row.seconds:.0f} |" + "".join(f" {figure:.2f} |" for figure in row.further)
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     click.echo(f"peak memory of all of it: {peak:.2f} GB", err=True)
