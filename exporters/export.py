@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from toolkit.files import folder_aside
 from toolkit.owned import check_owned, listed, write_listing
 from toolkit.progress import Progress, part
 from toolkit.signals import uninterrupted
+from toolkit.temporary import temporary_folder
 
 from .options import ExportOptions, decided
 from .sources.source import ORIGINAL
@@ -106,14 +106,14 @@ def export(
     chosen, out = decided(options or ExportOptions()), Path(out)
     given = Path(source).expanduser()
     aside = folder_aside(out, force=force, owned=bundle_entries, inputs=[given])
-    with aside as folder, tempfile.TemporaryDirectory() as work, _kept(keep_original):
+    with aside as folder, temporary_folder() as work, _kept(keep_original):
         state = Export(
             source=source,
             budget=budget,
             options=chosen,
             folder=folder,
-            work=Path(work),
-            original_folder=keep_original or Path(work),
+            work=work,
+            original_folder=keep_original or work,
             kernel=kernel,
         )
         _run(state, progress or _tell_nobody)

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .signals import uninterrupted
+from .temporary import temporary_folder
 
 _WITH_PARENT = 1  # prctl's PR_SET_PDEATHSIG
 
@@ -32,14 +32,14 @@ def run_program(
         folder: where it runs.
         env: its environment; by default this process's. Its temporary folder is one of its own.
     """
-    with tempfile.TemporaryDirectory(prefix="lighttoken-") as temporary:
+    with temporary_folder("lighttoken-") as temporary:
         process: subprocess.Popen[str] | None = None
         try:
             with uninterrupted():
                 process = subprocess.Popen(
                     command,
                     cwd=folder,
-                    env={**(os.environ if env is None else env), "TMPDIR": temporary},
+                    env={**(os.environ if env is None else env), "TMPDIR": str(temporary)},
                     stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

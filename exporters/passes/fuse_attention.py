@@ -1,13 +1,13 @@
 """Fewer nodes with the same values: onnxruntime holds each one, with its names and shapes, in
 memory, and sets it up at load."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
 from toolkit.graph.forms import MICROSOFT, is_op
+from toolkit.temporary import temporary_folder
 
 from ..verify.check import check_fused
 from ..verify.differences import CheckError
@@ -57,8 +57,8 @@ def find_fusible(path: Path, *, grouped: bool = False) -> Fusible:
         if not attentions.count:
             return Fusible()
         if groups.count or not way:
-            with tempfile.TemporaryDirectory() as folder:
-                fused = Path(folder) / "fused.onnx"
+            with temporary_folder() as folder:
+                fused = folder / "fused.onnx"
                 ir.save(model, fused, external_data=f"{fused.name}.data")
                 try:
                     check_fused(fused, path)

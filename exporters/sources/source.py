@@ -1,7 +1,6 @@
 """What the user gave (a hub id, a folder, an .onnx file) -> an ONNX graph and facts about it."""
 
 import hashlib
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from toolkit.links import without_links
 from toolkit.loaders import check_loading, check_tokenizer
 from toolkit.quiet import reason
 from toolkit.table.matrix import read_matrix
+from toolkit.temporary import temporary_folder
 
 from . import to_onnx as backends
 from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts, read_json
@@ -62,19 +62,19 @@ def read_table(source: str, revision: str | None = None) -> SourceTable:
     if path.suffix in (".npy", ".safetensors"):
         return SourceTable(read_matrix(path), path.parent / TOKENIZER)
     if path.suffix == ".onnx":
-        with tempfile.TemporaryDirectory() as work:
-            graph = load_plain(without_links(path, Path(work))).graph
+        with temporary_folder() as work:
+            graph = load_plain(without_links(path, work)).graph
             values = np.array(table_values(find_token_table(graph)))  # no map of a file that goes
             heads = [np.array(head_values(own)) for own in find_own_heads(graph)]
         return SourceTable(values, path.parent / TOKENIZER, head=next(iter(heads), None))
     require("export")
-    with tempfile.TemporaryDirectory() as work:
+    with temporary_folder() as work:
         folder = find_folder(source, revision)
         _check_folder(folder)
         static = read_static(folder)
         if static is not None:
             return SourceTable(static.vectors, static.tokenizer)
-        found = _table_of(in_floats(folder, Path(work) / "floats"), source)
+        found = _table_of(in_floats(folder, work / "floats"), source)
     return replace(found, tokenizer=folder / TOKENIZER)
 
 

@@ -1,6 +1,5 @@
 """What is proved after every export, on the files as written."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
 from toolkit.graph.tables import TableUse, find_tables
 from toolkit.ort import ORT_ERRORS, cpu_session, quiet_options
+from toolkit.temporary import temporary_folder
 
 from ..tables import PackedTable
 from .differences import CheckError, difference_of, try_out
@@ -114,10 +114,10 @@ def _check(
         lookup, decoded[table.name] = max(lookup, difference), values
     ids_input = uses[tables[0].name].ids_input if tables else ""
     rows = _valid_ids(uses.values())
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         # With the rows that the file decodes, to the bit: where weights are quantised, the last
         # bit of a row may decide how an activation is rounded.
-        replaced = Path(folder) / "replaced.onnx"
+        replaced = folder / "replaced.onnx"
         shared = {table.name for table in tables if table.heads}
         own = {head.name: head.embedding.dense() for head in heads}
         save_replaced(original, decoded, shared, replaced, own_heads=own)
@@ -302,8 +302,8 @@ def _entries(path: Path) -> list[tuple[str, int]]:
 
 def _optimized_entries(path: Path) -> list[tuple[str, int]]:
     """The same of the graph that onnxruntime makes of a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        optimized = Path(folder) / _OPTIMIZED
+    with temporary_folder() as folder:
+        optimized = folder / _OPTIMIZED
         options = quiet_options()
         options.optimized_model_filepath = str(optimized)
         options.add_session_config_entry(

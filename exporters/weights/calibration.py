@@ -1,6 +1,5 @@
 """What a model's products are fed with: second moments of their inputs."""
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from toolkit.bundle.feeds import build_feeds, lay_out, text_shape
 from toolkit.bundle.tensors import describe
 from toolkit.ort import cpu_session
+from toolkit.temporary import temporary_folder
 
 SecondMoments = dict[str, NDArray[np.float64]]
 
@@ -68,8 +68,8 @@ def _run(
     moments = {name: np.zeros((k, k)) for name, k in widths.items()}
     rng = np.random.default_rng(seed)
     weights = importance / importance.sum()
-    with tempfile.TemporaryDirectory() as folder:
-        session = _open(path, list(widths), Path(folder))
+    with temporary_folder() as folder:
+        session = _open(path, list(widths), folder)
         inputs = describe(session.get_inputs())
         for _ in range(_CALLS):
             feeds: dict[str, NDArray[Any]] = {}

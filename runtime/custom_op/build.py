@@ -12,6 +12,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.temporary import temporary_folder
+
 SOURCES = Path(__file__).parent
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LIBRARY = SOURCES / f"lighttoken_op{_SUFFIX}"
@@ -115,10 +117,10 @@ def build(target: Target, headers: Path, out: Path) -> Path:
         raise BuildError(
             f"{target.needs} is not set; name the folder of the NDK in it (--print shows the calls)"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        _run(cmake_call(target, str(headers), folder))
-        _run(["cmake", "--build", folder, "--config", "Release", "--parallel"])
-        made = next(iter(Path(folder).rglob(target.library)), None)
+    with temporary_folder() as folder:
+        _run(cmake_call(target, str(headers), str(folder)))
+        _run(["cmake", "--build", str(folder), "--config", "Release", "--parallel"])
+        made = next(iter(folder.rglob(target.library)), None)
         if made is None:
             raise BuildError(f"the build made no {target.library}; please report this as a bug")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -141,13 +143,13 @@ def _put(made: Path, out: Path) -> None:
 
 def _call(command: list[str]) -> "subprocess.CompletedProcess[str]":
     """Run it; an exception on the way, as of Ctrl-C, ends it and all that it started."""
-    with tempfile.TemporaryDirectory() as temporary:
+    with temporary_folder() as temporary:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TMPDIR": temporary},
+            env={**os.environ, "TMPDIR": str(temporary)},
             start_new_session=True,
         )
         try:

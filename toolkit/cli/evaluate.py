@@ -1,12 +1,12 @@
 """``lighttoken evaluate``: what compression costs, on a user's own task or text."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from toolkit import limits
+from toolkit.temporary import temporary_folder
 
 from .console import json_option, no_op_option, original_option, out, print_json, progress, whole
 from .derived import export_option
@@ -117,8 +117,8 @@ def command(
     from runtime.evaluate.render import render
 
     files = Files(pairs, probe, classify, text, qa, exact=pseudo_perplexity)
-    with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
-        asked = Comparison(packed, model, original, against, Path(work), trust=trust_remote_code)
+    with temporary_folder() as work, progress("opening the models") as report:
+        asked = Comparison(packed, model, original, against, work, trust=trust_remote_code)
         task = asked.task()
         files.check(task, str(packed))
         data = read_files(files, task, limit=limit, seed=seed)

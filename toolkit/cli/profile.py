@@ -1,6 +1,5 @@
 """``lighttoken profile``: bytes, memory, time and where nodes run, beside other models."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from toolkit.errors import InputError
 from toolkit.extras import require
 from toolkit.files import complete
 from toolkit.lines import read_lines
+from toolkit.temporary import temporary_folder
 
 from .console import (
     err,
@@ -199,12 +199,12 @@ def command(
     devices = [read_results(path) for path in sent_back]
     lines = () if texts is None else tuple(read_lines(texts))
     manifest = None if bundle.is_file() else read_manifest(bundle)
-    with tempfile.TemporaryDirectory() as work, progress("opening the models") as report:
+    with temporary_folder() as work, progress("opening the models") as report:
         others = files_beside(
             manifest,
             against,
             original,
-            Path(work),
+            work,
             trust_remote_code=trust_remote_code,
             tell=err.print,
         )

@@ -1,6 +1,5 @@
 """A part of a graph as a model of its own: the rows that ids look up, what a matrix stands for."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..ort import cpu_session
+from ..temporary import temporary_folder
 from .contract import HEAD, LOOKUP, is_head, is_lookup, packed_head_tensors
 from .forms import FLOATS, constant
 from .load import load_graph
@@ -47,8 +47,8 @@ def stored_matrix(graph: ir.Graph, value: ir.Value) -> NDArray[np.floating]:
     tensor = constant(value)
     if tensor is not None:
         return tensor.numpy()
-    with tempfile.TemporaryDirectory() as folder:
-        session = cpu_session(_save_part(graph, [], value, (), Path(folder)))
+    with temporary_folder() as folder:
+        session = cpu_session(_save_part(graph, [], value, (), folder))
         values: NDArray[np.float32] = session.run(None, {})[0]
     return values
 
@@ -122,8 +122,8 @@ def row_reader(
 ) -> Iterator[RowReader]:
     """What gives ``rows`` float32 [n, d] of the graph for ``ids`` int64 [n], under onnxruntime."""
     given = ir.val(ids.name, dtype=ir.DataType.INT64, shape=["n"])
-    with tempfile.TemporaryDirectory() as folder:
-        session = cpu_session(_save_part(graph, [(ids, given)], rows, functions, Path(folder)))
+    with temporary_folder() as folder:
+        session = cpu_session(_save_part(graph, [(ids, given)], rows, functions, folder))
         name = session.get_inputs()[0].name
 
         def read(some: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -142,8 +142,8 @@ def computed(
 ) -> NDArray[np.float32]:
     """``end`` of the graph, as float32, where ``start`` is ``values`` [n, d]."""
     given = ir.val(start.name, dtype=ir.DataType.from_numpy(values.dtype), shape=["n", "d"])
-    with tempfile.TemporaryDirectory() as folder:
-        session = cpu_session(_save_part(graph, [(start, given)], end, functions, Path(folder)))
+    with temporary_folder() as folder:
+        session = cpu_session(_save_part(graph, [(start, given)], end, functions, folder))
         found: NDArray[np.float32] = session.run(None, {str(start.name): values})[0]
     return found
 

@@ -37,8 +37,10 @@ class Launcher:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._folder = tempfile.TemporaryDirectory(prefix="lighttoken-")
-        self._temporary = tempfile.TemporaryDirectory(prefix="lighttoken-")  # the processes' own
+        with uninterrupted():  # else a folder whose name nobody knows yet may stay
+            self._folder = tempfile.TemporaryDirectory(prefix="lighttoken-")
+            # The processes' own.
+            self._temporary = tempfile.TemporaryDirectory(prefix="lighttoken-")
         self._references: dict[str, Answer] = {}
 
     def __enter__(self) -> "Launcher":

@@ -6,7 +6,6 @@ graph here is onnxruntime's own copy after these steps (the basic level), with i
 
 import contextlib
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from toolkit.errors import FormatError, InputError
 from toolkit.graph.forms import constant
 from toolkit.graph.load import load_graph
 from toolkit.ort import ORT_ERRORS, one_line
+from toolkit.temporary import temporary_folder
 
 from ...native import register
 from ...providers import CPU
@@ -54,8 +54,8 @@ def partitioned_graph(
             f"{model} is an .ort file, whose graph cannot be read; give the .onnx file that it "
             "was made from"
         )
-    with tempfile.TemporaryDirectory(prefix="lighttoken-") as folder:
-        copy = Path(folder) / "model.onnx"
+    with temporary_folder("lighttoken-") as folder:
+        copy = folder / "model.onnx"
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
