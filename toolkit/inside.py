@@ -36,6 +36,11 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in PurePosixPath(name).parts)
 
 
+def is_no_part(name: str) -> bool:
+    """Whether a model's own files may not have this name: it leads out, or is hidden."""
+    return leads_out(name) or is_hidden(name)
+
+
 def is_in_folder(path: Path, folder: Path) -> bool:
     """Whether a file of ``folder`` is really there, or where the hub's cache keeps its content.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .inside import is_hidden, is_in_folder, leads_out
+from .inside import is_in_folder, is_no_part
 from .json_files import JsonError, load_json
 
 _CONFIG, _ADAPTER = "config.json", "adapter_config.json"
@@ -36,7 +36,7 @@ def check_loading(folder: Path) -> None:
             "two first (PEFT's merge_and_unload)"
         )
     for key, value in _strings(folder / _CONFIG):
-        outside = leads_out(value) or is_hidden(value) or "/" in value
+        outside = is_no_part(value) or "/" in value
         if key == _WEIGHTS and outside:
             raise InputError(
                 f"{folder / _CONFIG} names the weights {value[:80]!r}, outside of its folder; "

@@ -7,7 +7,7 @@ from toolkit.bundle.dense import WEIGHTS
 from toolkit.bundle.late_interaction import ARCHITECTURE, COLBERT, is_late_interaction
 from toolkit.bundle.manifest import Pooling
 from toolkit.errors import InputError
-from toolkit.inside import is_hidden, leads_out
+from toolkit.inside import is_no_part
 
 from .folder_files import CONFIG, MODULES
 from .settings import Settings
@@ -67,7 +67,7 @@ def read_modules(settings: Settings) -> SentenceModules:
         return _without_modules(settings)
     folders = [folder for kind, folder in modules if kind != "Transformer" and folder]
     for folder in folders:
-        if leads_out(folder) or is_hidden(folder):
+        if is_no_part(folder):
             raise InputError(
                 f"{settings.folder / MODULES} leads out of its folder, to {folder}; download the "
                 "model again"

@@ -16,7 +16,7 @@ from toolkit.graph.own_heads import find_own_heads, head_values
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_token_table
-from toolkit.inside import check_links, is_hidden, leads_out
+from toolkit.inside import check_links, is_no_part
 from toolkit.links import without_links
 from toolkit.loaders import check_loading, check_tokenizer
 from toolkit.quiet import reason
@@ -191,7 +191,7 @@ def _check_folder(folder: Path) -> None:
         shards = read_json(index).get("weight_map")
         names = shards.values() if isinstance(shards, dict) else ()
         for name in names:
-            if not isinstance(name, str) or leads_out(name) or is_hidden(name):
+            if not isinstance(name, str) or is_no_part(name):
                 raise InputError(
                     f"{index} names the file {name!r}, outside of its folder; download the model "
                     "again"

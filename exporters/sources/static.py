@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from toolkit.bundle.dense import WEIGHTS, read_tensors
 from toolkit.errors import InputError
-from toolkit.inside import is_hidden, leads_out
+from toolkit.inside import is_no_part
 
 from .facts import CONFIG, TOKENIZER, Facts, read_json
 from .folder_files import MODULES
@@ -95,7 +95,7 @@ def read_static(folder: Path) -> StaticModel | None:
         place, own = folder, True
     elif _MODULE in kinds:
         place, own = folder / kinds[_MODULE], False
-        if leads_out(kinds[_MODULE]) or is_hidden(kinds[_MODULE]):
+        if is_no_part(kinds[_MODULE]):
             raise InputError(
                 f"{folder / MODULES} leads out of its folder; download the model again"
             )

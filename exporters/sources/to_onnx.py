@@ -155,7 +155,6 @@ def _dynamo(job: Job) -> dict[str, ir.Model]:
 
 def _run_optimum(job: Job, out: Path) -> None:
     _refuse_two(job.folder, job.facts)
-    _refuse_made_up(job)
     tower = text_tower(job.facts.architecture)
     if tower is not None and tower.whole:
         raise InputError(
@@ -167,6 +166,7 @@ def _run_optimum(job: Job, out: Path) -> None:
             f"optimum exports {job.facts.architecture} without its projection; "
             "leave --exporter optimum out"
         )
+    _refuse_made_up(job)  # last, as it loads the model
     try:
         with quiet():
             from optimum.exporters.onnx import main_export

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..inside import is_hidden, leads_out
+from ..inside import is_no_part
 from ..json_files import read_json_list
 from .dense import Dense, dense_size, read_dense
 
@@ -22,7 +22,7 @@ def dense_folders(modules: Sequence[Any]) -> tuple[str, ...]:
             if isinstance(module, dict)
             else ("", "")
         )
-        if kind.rsplit(".", 1)[-1] == "Dense" and not (leads_out(folder) or is_hidden(folder)):
+        if kind.rsplit(".", 1)[-1] == "Dense" and not is_no_part(folder):
             found.append(folder)
     return tuple(found)
 

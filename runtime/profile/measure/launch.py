@@ -3,15 +3,15 @@
 import os
 import signal
 import subprocess
-import tempfile
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from toolkit.errors import InputError
 from toolkit.json_files import last_json
 from toolkit.processes import end_group
 from toolkit.signals import uninterrupted
+from toolkit.temporary import temporary_folder
 
 from ..browser import run_in_browser
 from ..places import Place, find_place
@@ -37,19 +37,18 @@ class Launcher:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        with uninterrupted():  # else a folder whose name nobody knows yet may stay
-            self._folder = tempfile.TemporaryDirectory(prefix="lighttoken-")
-            # The processes' own.
-            self._temporary = tempfile.TemporaryDirectory(prefix="lighttoken-")
         self._references: dict[str, Answer] = {}
 
     def __enter__(self) -> "Launcher":
-        carry(Path(self._folder.name))
+        with ExitStack() as folders:
+            self._folder = folders.enter_context(temporary_folder("lighttoken-"))
+            self._temporary = folders.enter_context(temporary_folder("lighttoken-"))  # processes'
+            carry(self._folder)
+            self._folders = folders.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
-        self._temporary.cleanup()
+        self._folders.close()
 
     def reference(self, job: Job) -> Answer:
         """What the job's file gives for its ids on the CPU, by standard operators; asked once.
@@ -98,7 +97,7 @@ class Launcher:
         )
 
     def _start(self, place: Place) -> "subprocess.Popen[str]":
-        folder = self._folder.name
+        folder = str(self._folder)
         try:
             return subprocess.Popen(
                 [place.python, "-P", "-m", MODULE],
@@ -112,7 +111,7 @@ class Launcher:
                 env={
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join([folder, *place.path]),
-                    "TMPDIR": self._temporary.name,
+                    "TMPDIR": str(self._temporary),
                 },
                 start_new_session=True,
             )

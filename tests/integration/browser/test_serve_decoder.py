@@ -18,6 +18,7 @@ from toolkit.files import sha256
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("need_browser")]
 
 PROMPT = "w7 w9 w11 w200"
+VARIED = "w20 w30 w40 w50"  # these models write many tokens after it
 LIMIT, MOST = 40, 24
 TEMPLATE = (
     "{{ bos_token }} w5 {{ messages[0]['content'] }}\n{% if add_generation_prompt %} w6{% endif %}"
@@ -95,12 +96,12 @@ def write(look, folder, provider="wasm", before="", flags=(), **values):
 )
 def test_greedy_text_is_that_of_run(look, decoder, architecture, target):
     folder = decoder(architecture, target)
-    wanted = open_pipeline(folder, op=False)(PROMPT, max_tokens=MOST)
-    assert len(set(wanted.tokens)) > 1
-    found = write(look, folder, prompt=PROMPT, max_tokens=MOST)
+    wanted = open_pipeline(folder, op=False)(VARIED, max_tokens=MOST)
+    assert len(set(wanted.tokens)) > 5
+    found = write(look, folder, prompt=VARIED, max_tokens=MOST)
     assert found["status"] == ""
     assert found["written"] == wanted.text
-    assert found["asked"] == PROMPT
+    assert found["asked"] == VARIED
     told = f"{wanted.prompt_tokens} tokens read, {len(wanted.tokens)} written:"
     assert found["summary"].startswith(told)
     assert re.fullmatch(r"[\d.]+", found["rate"])
