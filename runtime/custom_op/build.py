@@ -12,8 +12,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.temporary import temporary_folder
-
 SOURCES = Path(__file__).parent
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 LIBRARY = SOURCES / f"lighttoken_op{_SUFFIX}"
@@ -78,8 +76,12 @@ def cmake_call(target: Target, headers: str, build: str) -> list[str]:
     ]
 
 
-def find_headers(named: Path | None) -> Path:
+def find_headers(named: Path | None, scratch: Path | None = None) -> Path:
     """The folder of onnxruntime's headers: the one named, the environment's, or Debian's.
+
+    Args:
+        named: a folder to take them from.
+        scratch: a folder for temporary files, None for the system's.
 
     Raises:
         BuildError: no headers in the folder that is named, or none at all.
@@ -93,7 +95,7 @@ def find_headers(named: Path | None) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "lighttoken" / "onnxruntime-headers"
     if not (folder / _API).is_file():
-        done = _call(["sh", str(SOURCES / "headers.sh"), str(folder)])
+        done = _call(["sh", str(SOURCES / "headers.sh"), str(folder)], scratch)
         if done.returncode or not (folder / _API).is_file():
             why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise BuildError(
@@ -103,8 +105,14 @@ def find_headers(named: Path | None) -> Path:
     return folder
 
 
-def build(target: Target, headers: Path, out: Path) -> Path:
+def build(target: Target, headers: Path, out: Path, scratch: Path | None = None) -> Path:
     """Build for ``target`` and put the library at ``out``; the path of the library.
+
+    Args:
+        target: one of :data:`TARGETS`.
+        headers: the folder of onnxruntime's headers.
+        out: the library's path.
+        scratch: a folder for temporary files, None for the system's.
 
     Raises:
         BuildError: CMake, the compiler or the NDK is missing, or the build failed; then the first
@@ -117,10 +125,10 @@ def build(target: Target, headers: Path, out: Path) -> Path:
         raise BuildError(
             f"{target.needs} is not set; name the folder of the NDK in it (--print shows the calls)"
         )
-    with temporary_folder() as folder:
-        _run(cmake_call(target, str(headers), str(folder)))
-        _run(["cmake", "--build", str(folder), "--config", "Release", "--parallel"])
-        made = next(iter(folder.rglob(target.library)), None)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        _run(cmake_call(target, str(headers), folder), scratch)
+        _run(["cmake", "--build", folder, "--config", "Release", "--parallel"], scratch)
+        made = next(iter(Path(folder).rglob(target.library)), None)
         if made is None:
             raise BuildError(f"the build made no {target.library}; please report this as a bug")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -141,15 +149,15 @@ def _put(made: Path, out: Path) -> None:
         Path(name).unlink(missing_ok=True)
 
 
-def _call(command: list[str]) -> "subprocess.CompletedProcess[str]":
+def _call(command: list[str], scratch: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """Run it; an exception on the way, as of Ctrl-C, ends it and all that it started."""
-    with temporary_folder() as temporary:
+    with tempfile.TemporaryDirectory(dir=scratch) as temporary:
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "TMPDIR": str(temporary)},
+            env={**os.environ, "TMPDIR": temporary},
             start_new_session=True,
         )
         try:
@@ -163,8 +171,8 @@ def _call(command: list[str]) -> "subprocess.CompletedProcess[str]":
         return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
-def _run(command: list[str]) -> None:
-    done = _call(command)
+def _run(command: list[str], scratch: Path | None) -> None:
+    done = _call(command, scratch)
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         errors = [line for line in lines if "error" in line.lower()]

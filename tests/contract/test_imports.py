@@ -60,6 +60,14 @@ def test_no_module_imports_across_a_border():
     assert offences(ROOT) == []
 
 
+def test_what_builds_the_wheel_needs_the_standard_library_alone():
+    """pip builds it in an environment of hatchling and nothing else; hatch_build.py loads this."""
+    module = "runtime.custom_op.build"
+    source = (ROOT / "runtime" / "custom_op" / "build.py").read_text(encoding="utf-8")
+    imports = imported_modules(source, module, is_package=False)
+    assert {name.split(".")[0] for name in imports} <= sys.stdlib_module_names
+
+
 @pytest.mark.parametrize(
     ("where", "source", "offence"),
     [

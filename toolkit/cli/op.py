@@ -7,6 +7,7 @@ import click
 
 from toolkit.errors import InputError
 from toolkit.files import complete
+from toolkit.temporary import temporary_folder
 
 from .console import json_option, print_json, progress, say
 
@@ -70,8 +71,9 @@ def command(
         return
     folder = out or (LIBRARY.parent if target == "host" else Path.cwd())
     try:
-        with progress("building the kernel"):
-            path = build(chosen, find_headers(headers), folder / chosen.library)
+        with temporary_folder() as scratch, progress("building the kernel"):
+            found = find_headers(headers, scratch)
+            path = build(chosen, found, folder / chosen.library, scratch)
         complete.append(path)
     except BuildError as error:
         raise InputError(str(error)) from error
