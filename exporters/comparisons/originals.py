@@ -21,7 +21,6 @@ from toolkit.links import without_links
 from ..sources.source import load_source
 
 _DIGEST = re.compile("[0-9a-f]{1,128}")
-_HUB_ID = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?")
 _NO_CACHE = (OSError, ValueError, RuntimeError)  # unreadable, no JSON, and no home folder
 
 
@@ -39,15 +38,16 @@ def remember(source: Source, given: str) -> None:
 
 
 def recall(manifest: Manifest) -> str | None:
-    """The source of a bundle, if it was exported here or comes from the hub."""
+    """The source of a bundle, if it was exported here.
+
+    Never what the manifest alone names: whoever made the bundle chose that, and nothing is fetched
+    at a stranger's word.
+    """
     found = _read(manifest.source.sha256)
     with contextlib.suppress(*_NO_CACHE):
         if found is not None and (Path(found).exists() or manifest.source.kind == "hub"):
             return found
-    name = manifest.source.name
-    # Whoever made the bundle chose the name: it may be one of the hub, not of a folder here.
-    is_one = manifest.source.kind == "hub" and _HUB_ID.fullmatch(name) and not Path(name).exists()
-    return name if is_one else None
+    return None
 
 
 def find_original(manifest: Manifest, *named: str | None) -> str:

@@ -32,6 +32,7 @@ def test_what_was_given_comes_back_while_it_is_there(cache, tmp_path):
     assert recalled() == str(model)
     model.rmdir()
     assert recalled() is None
+    assert recalled(1, "hub") is None  # what a manifest names is not fetched from the hub
     remember(source(1, "hub"), "who/what")
     assert recalled(1, "hub") == "who/what"
 
@@ -91,12 +92,11 @@ def test_a_digest_that_is_a_path_leads_nowhere(cache, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["here", "/etc", "../here", "a/b/c", ".", "a b", "\x1b[31m", "a" * 99]
+    "name", ["who/what", "here", "/etc", "../here", "a/b/c", ".", "a b", "\x1b[31m", "a" * 99]
 )
-def test_a_bundle_of_somebody_else_names_one_of_the_hub_and_nothing_here(
+def test_a_bundle_of_somebody_else_names_nothing_that_is_opened_or_fetched(
     cache, tmp_path, monkeypatch, name
 ):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
     assert recall(SimpleNamespace(source=Source(name, "hub", "0" * 64))) is None
-    assert recall(SimpleNamespace(source=Source("who/what", "hub", "0" * 64))) == "who/what"
