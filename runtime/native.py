@@ -10,6 +10,7 @@ from pathlib import Path
 
 import onnxruntime
 
+from toolkit.errors import InputError
 from toolkit.ort import ORT_ERRORS, one_line
 
 from .custom_op.build import LIBRARY
@@ -42,6 +43,21 @@ def find() -> Native:
         named = os.environ.get(VARIABLE)
         return Native(None, f"{VARIABLE}={named} is not there" if named else None)
     return Native(path, _register(onnxruntime.SessionOptions(), path))
+
+
+def get_library_path() -> str:
+    """The kernel's library, as ``SessionOptions.register_custom_ops_library`` takes it.
+
+    In any language that has onnxruntime: C# and Java call it RegisterCustomOpLibrary and
+    registerCustomOpLibrary, onnxruntime-genai ``custom_ops_library``.
+
+    Raises:
+        InputError: it is not there.
+    """
+    path = _path()
+    if not path.is_file():
+        raise InputError(f"the kernel's library is not at {path}; build it with `lighttoken op`")
+    return str(path)
 
 
 def register(options: onnxruntime.SessionOptions) -> bool:

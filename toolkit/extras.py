@@ -11,12 +11,17 @@ from .errors import MissingDependencyError
 # Packages by import name, for each extra of pyproject.toml that code of this project imports.
 EXTRAS = {
     "export": ("torch", "transformers", "onnxscript", "scipy", "huggingface_hub"),
-    "optimum": ("torch", "transformers", "optimum"),
-    "speech": ("torch", "transformers", "optimum", "soundfile", "scipy"),
+    "optimum": ("torch", "transformers", "optimum.exporters.onnx"),
+    "speech": ("torch", "transformers", "optimum.exporters.onnx", "soundfile", "scipy"),
     "probe": ("sklearn",),
     "report": ("jinja2", "markupsafe", "matplotlib"),
 }
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "huggingface_hub": "huggingface-hub"}
+# optimum's packages share a folder, in which a command of ours lies too: it is there without them.
+_DISTRIBUTIONS = {
+    "sklearn": "scikit-learn",
+    "huggingface_hub": "huggingface-hub",
+    "optimum.exporters.onnx": "optimum-onnx",
+}
 
 
 def require(extra: str) -> None:
@@ -26,16 +31,25 @@ def require(extra: str) -> None:
         MissingDependencyError: one is not; the message names it and the extra.
     """
     for package in EXTRAS[extra]:
-        if find_spec(package) is None:
+        if not installed(package):
             raise MissingDependencyError(_line(package, extra))
+
+
+def installed(package: str) -> bool:
+    """Whether ``package``, such as ``torch`` or ``optimum.exporters.onnx``, can be imported."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # not even what holds it
+        return False
 
 
 def explain(error: ModuleNotFoundError) -> str | None:
     """The same line for an import that failed; None if no extra brings the package."""
-    package = (error.name or "").split(".")[0]
+    missing = (error.name or "").split(".")[0]
     for extra, packages in EXTRAS.items():
-        if package in packages:
-            return _line(package, extra)
+        for package in packages:
+            if package.split(".")[0] == missing:
+                return _line(package, extra)
     return None
 
 

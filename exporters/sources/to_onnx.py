@@ -7,13 +7,13 @@ only taken when asked for: it makes decoders of onnxruntime's own operators.
 """
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 
 from toolkit.errors import InputError, MissingDependencyError
+from toolkit.extras import installed
 from toolkit.quiet import quiet, reason
 
 from .apart import Job, in_own_process
@@ -127,7 +127,7 @@ def _past_task(facts: Facts) -> str:
 
 def has_optimum() -> bool:
     """Whether optimum's ONNX exporter is installed."""
-    return find_spec("optimum") is not None and find_spec("optimum.exporters.onnx") is not None
+    return installed("optimum.exporters.onnx")
 
 
 def _dynamo(job: Job) -> dict[str, ir.Model]:

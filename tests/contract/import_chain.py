@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("toolkit", "exporters", "runtime")
+PACKAGES = ("toolkit", "exporters", "runtime", "lighttoken")
 Graph = dict[str, set[str]]
 
 

@@ -18,7 +18,7 @@ def calls_of(path):
                 yield node
 
 
-@pytest.mark.parametrize("package", ["toolkit", "exporters", "runtime"])
+@pytest.mark.parametrize("package", ["toolkit", "exporters", "runtime", "lighttoken"])
 def test_every_loader_is_told_whether_to_trust(package):
     silent = [
         f"{path.relative_to(ROOT)}:{call.lineno}"
@@ -30,7 +30,7 @@ def test_every_loader_is_told_whether_to_trust(package):
 
 
 def packages():
-    for package in ("toolkit", "exporters", "runtime"):
+    for package in ("toolkit", "exporters", "runtime", "lighttoken"):
         for path in sorted((ROOT / package).rglob("*.py")):
             yield path, ast.parse(path.read_text(encoding="utf-8"))
 

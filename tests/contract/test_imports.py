@@ -10,13 +10,14 @@ import pytest
 from tests.contract.import_chain import circles, longest_chain, name_of, read_graph, resolve
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("toolkit", "exporters", "runtime")
+PACKAGES = ("toolkit", "exporters", "runtime", "lighttoken")
 CLI = "toolkit.cli"
 ALLOWED = {  # what a module of each package may import of the three
     CLI: {"toolkit", CLI, "exporters", "runtime"},
     "toolkit": {"toolkit"},
     "exporters": {"exporters", "toolkit"},
     "runtime": {"runtime", "toolkit"},
+    "lighttoken": {"lighttoken", CLI, "toolkit", "exporters", "runtime"},  # their names, outside
 }
 
 
@@ -78,6 +79,7 @@ def test_what_builds_the_wheel_needs_the_standard_library_alone():
         ("exporters/a.py", "def f():\n    import runtime", "exporters.a imports runtime"),
         ("exporters/a.py", "from toolkit.cli import x", "exporters.a imports toolkit.cli"),
         ("runtime/a/b.py", "from exporters.x import y", "runtime.a.b imports exporters.x"),
+        ("toolkit/a.py", "from lighttoken import x", "toolkit.a imports lighttoken"),
     ],
 )
 def test_the_checker_finds_an_offender(tmp_path, where, source, offence):

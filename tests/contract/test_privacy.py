@@ -35,7 +35,9 @@ def databases(home):
     return [path for path in home.rglob("*") if "microsoft" in path.name.lower()]
 
 
-@pytest.mark.parametrize("first", ["toolkit", "exporters", "runtime", "runtime.session"])
+@pytest.mark.parametrize(
+    "first", ["toolkit", "exporters", "runtime", "runtime.session", "lighttoken"]
+)
 def test_onnxruntime_keeps_no_database_of_the_device(tmp_path, first):
     done = python(f"import {first}, onnxruntime\n{RUN}", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -61,8 +61,16 @@ def app() -> None:
     """Make a language model's token table 25 times smaller, packed on disk and in memory."""
 
 
-def main() -> NoReturn:
-    """Entry point of the console script."""
+def main(
+    arguments: list[str] | None = None, command: click.Command = app, name: str = "lighttoken"
+) -> NoReturn:
+    """Entry point of the console script.
+
+    Args:
+        arguments: the words after the name, None for those of the process.
+        command: one verb alone, for another program that has it as its own.
+        name: what the help calls it.
+    """
     # OpenMP threads that wait by spinning make training several times slower as soon as anything
     # else runs on the machine. Read once, when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -70,16 +78,16 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # one that knows ASCII alone, say, still works
             stream.reconfigure(errors="backslashreplace")
     raise_on_signals()
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:] if arguments is None else arguments, command, name)
     ignore_signals()
     sys.exit(code)
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], command: click.Command = app, name: str = "lighttoken") -> int:
     """Run the command line; returns its exit code."""
     complete.clear()
     try:
-        outcome: Any = app.main(arguments, prog_name="lighttoken", standalone_mode=False)
+        outcome: Any = command.main(arguments, prog_name=name, standalone_mode=False)
     except LightTokenError as error:
         return _fail(str(error))
     except click.ClickException as error:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SOURCES = (
-    "toolkit", "exporters", "runtime", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE",
+    "toolkit", "exporters", "runtime", "lighttoken", "pyproject.toml", "hatch_build.py",
+    "README.md", "LICENSE",
 )  # fmt: skip
 EXTRA = ("torch", "transformers", "onnxscript", "scipy", "sklearn", "matplotlib")
 EXTRA_DISTRIBUTIONS = {"torch", "transformers", "onnxscript", "scipy", "scikit-learn", "matplotlib"}
@@ -132,6 +134,33 @@ def test_the_base_brings_no_package_of_an_extra(base):
     listed = subprocess.run([base, "-c", LISTED], capture_output=True, text=True, check=True)
     assert "onnxruntime" in listed.stdout.split()
     assert EXTRA_DISTRIBUTIONS & set(listed.stdout.split()) == set()
+
+
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+PUBLIC = """
+import lighttoken, sys
+assert not {"torch", "onnxruntime", "onnx"} & set(sys.modules), sorted(sys.modules)
+print(lighttoken.__version__, lighttoken.open_session.__name__, lighttoken.get_library_path())
+from optimum.commands.register import register_lighttoken
+"""
+
+
+@pytest.mark.slow
+def test_the_wheel_has_our_name_our_kernel_and_a_command_for_optimum(base, tmp_path):
+    """Which needs optimum, as its only reason to fail."""
+    done = subprocess.run(
+        [base, "-c", PUBLIC], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    *_, last = done.stderr.splitlines()
+    assert last == "ModuleNotFoundError: No module named 'optimum.commands.base'"
+    version, name, library = done.stdout.split()
+    assert (version, name, Path(library).parent.name) == (VERSION, "open_session", "custom_op")
+
+
+@pytest.mark.slow
+def test_an_extra_that_shares_a_folder_with_us_is_still_missing(base, call, tmp_path):
+    outcome = call(base, "export", tmp_path, "out", "--exporter", "optimum")
+    assert (outcome.code, len(outcome.errors)) == (2, 1)
 
 
 @pytest.mark.slow

@@ -1,0 +1,5 @@
+"""``python -m lighttoken``: the command."""
+
+from toolkit.cli import main
+
+main()

@@ -1,0 +1,1 @@
+from tests.kernels import library  # noqa: F401  # a fixture
