@@ -16,7 +16,7 @@ _CARD = """\
 library_name: {library}
 pipeline_tag: {task}
 tags: [onnx, lighttoken, edge]
----
+{origin}---
 # {name}, token table {ratio:.1f} times smaller
 
 The token-embedding table of **{name}** ({rows:,} x {width}) is held in {bits:.2f} bits a parameter
@@ -159,12 +159,14 @@ def model_card(
     genai: str | None = None,
     notes: Sequence[str] = (),
     vector: str | None = None,
+    licence: str | None = None,
 ) -> str:
     """The card's text.
 
     ``genai``: why onnxruntime-genai cannot write with the bundle; "" where it can, None of models
     that it is not for. ``notes``: what was left out, a line each.
     ``vector``: the output that is one vector a text, of a model that pools by itself.
+    ``licence``: the hub's word for that of the original.
     """
     footprint, parity = manifest.footprint, manifest.parity
     structure = structure_of(manifest)
@@ -176,6 +178,7 @@ def model_card(
         library="transformers.js" if structure.settings else "onnxruntime",
         # The hub's word for sparse encoders; their graph fills masks.
         task=yaml("feature-extraction" if weighs_terms(manifest) else manifest.task),
+        origin=_origin(manifest, licence),
         rows=manifest.rows,
         width=manifest.width,
         bits=footprint.bits_per_parameter,
@@ -202,6 +205,14 @@ def model_card(
         snippets="\n".join(snippets(manifest, vector)),
         genai=_NO_GENAI.format(reason=sentence(genai)) if genai else "",
     )
+
+
+def _origin(manifest: Manifest, licence: str | None) -> str:
+    """What the hub reads of where a model comes from; the licence of the original goes on."""
+    lines = [f"license: {yaml(licence)}"] if licence else []
+    if manifest.source.kind == "hub":
+        lines += [f"base_model: {yaml(manifest.source.name)}", "base_model_relation: quantized"]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _vectors(manifest: Manifest, vector: str | None) -> str:

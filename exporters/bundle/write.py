@@ -36,7 +36,11 @@ def write_bundle(
     facts = loaded.facts
     card.write_text(
         model_card(
-            replace(manifest, files=files), genai=genai, notes=facts.notes, vector=facts.vector
+            replace(manifest, files=files),
+            genai=genai,
+            notes=facts.notes,
+            vector=facts.vector,
+            licence=facts.licence,
         ),
         encoding="utf-8",
     )

@@ -19,6 +19,7 @@ from .folder_files import (
     setting_files,
     tokenizer_files,
 )
+from .licence import licence_files, licence_name
 from .sentence_modules import read_modules
 from .settings import Settings
 from .several import IMAGE_TEXT, SPEECH, TEXT_TO_TEXT
@@ -107,6 +108,7 @@ class Facts:
         projection: of a ColBERT model the folders of what projects its token vectors, in order;
             ``""`` for the model's own, whose weights hold the projection too.
         notes: what a user should know of what was not read, and of what does not travel.
+        licence: the hub's word for it, where the model's card names one.
     """
 
     task: str
@@ -122,6 +124,7 @@ class Facts:
     left_out: tuple[str, ...] = ()
     projection: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    licence: str | None = None
 
     @property
     def weighs_terms(self) -> bool:
@@ -173,7 +176,7 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         architecture=architecture,
         pooling=modules.pooling if encodes or task == "fill-mask" else None,
         max_length=max_length,
-        assets=(*own, *tokenizer, *modules.files),
+        assets=(*own, *tokenizer, *modules.files, *licence_files(folder)),
         remote_code=bool(config.get("auto_map")),
         model_type=model_type if isinstance(model_type, str) else None,
         has_mask=any(settings.read(name).get("mask_token") for name in _NAME_TOKENS),
@@ -182,6 +185,7 @@ def read_facts(folder: Path, *, is_onnx: bool = False) -> Facts:
         left_out=modules.left_out,
         projection=modules.projection,
         notes=tuple(settings.notes),
+        licence=licence_name(folder),
     )
 
 

@@ -74,13 +74,14 @@ def setting_files(folder: Path) -> list[str]:
 
 def tokenizer_files(folder: Path) -> list[str]:
     """Names of the files that a tokenizer is read from; [] where there is no tokenizer."""
-    slow = _found(folder, _SLOW_ALONE)
+    slow = found_by(folder, _SLOW_ALONE)
     if (folder / TOKENIZER).is_file() and not slow:
         return [TOKENIZER]
     fast = [TOKENIZER] if (folder / TOKENIZER).is_file() else []
-    return [*fast, *_found(folder, _IN_TOKENIZER_JSON), *slow]
+    return [*fast, *found_by(folder, _IN_TOKENIZER_JSON), *slow]
 
 
-def _found(folder: Path, patterns: tuple[str, ...]) -> list[str]:
+def found_by(folder: Path, patterns: tuple[str, ...]) -> list[str]:
+    """Names of files in ``folder`` itself that any of ``patterns`` fits, in order."""
     names = {path.name for p in patterns for path in folder.glob(p) if path.is_file()}
     return sorted(name for name in names if not is_hidden(name))

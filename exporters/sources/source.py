@@ -30,6 +30,7 @@ from .folder_files import HUB_PATTERNS, tokenizer_files
 from .genai import genai_facts, genai_model
 from .graph_task import task_of, vector_of
 from .late_interaction import in_the_graph, of_graph, read_projection
+from .licence import CARD, LICENCE_FILES
 from .several import IMAGE_TEXT, find_several, takes_rows
 from .static import STATIC, StaticModel, read_static, write_static
 from .whole import check_whole
@@ -116,7 +117,9 @@ def _table_of(folder: Path, source: str) -> SourceTable:
 
 
 ORIGINAL = "original"  # the folder of what is exported, below the one that is given
-_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*/config.json", *HUB_PATTERNS]
+_HUB_FILES = [
+    "*.json", "*.txt", "*.model", "*.jinja", "*/config.json", *HUB_PATTERNS, CARD, *LICENCE_FILES
+]  # fmt: skip
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack")
 _OTHER_FORMATS = {

@@ -5,7 +5,8 @@ StaticEmbedding. No exporter knows them; the graph is written here, with the mea
 """
 
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from toolkit.inside import is_no_part
 
 from .facts import CONFIG, TOKENIZER, Facts, read_json
 from .folder_files import MODULES
+from .licence import licence_files, licence_name
 from .settings import Settings
 
 STATIC = "static"
@@ -150,8 +152,12 @@ def write_static(model: StaticModel, out: Path) -> tuple[Path, Path, Facts]:
         graph.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
     path = out / "model.onnx"
     ir.save(ir.from_proto(graph), path, external_data="model.onnx.data")
-    task, assets = "feature-extraction", (TOKENIZER,)
-    return path, out, Facts(task, None, None, model.max_length, assets, notes=model.notes)
+    folder = model.tokenizer.parent
+    texts = licence_files(folder)
+    for name in texts:
+        shutil.copyfile(folder / name, out / name)
+    facts = Facts("feature-extraction", None, None, model.max_length, (TOKENIZER, *texts))
+    return path, out, replace(facts, notes=model.notes, licence=licence_name(folder))
 
 
 def _text(model: StaticModel, unknown: int | None) -> str:

@@ -31,6 +31,22 @@ def test_the_card_starts_with_what_the_hub_reads(exported):
     assert "pipeline_tag: feature-extraction" in lines[1:end]
 
 
+def test_the_hub_reads_which_model_it_was_made_from_and_under_which_licence(exported):
+    manifest = exported.manifest
+    hub = replace(manifest, source=replace(manifest.source, kind="hub", name="who/what"))
+    head = yaml.safe_load(model_card(hub, licence="apache-2.0").split("---\n")[1])
+    assert head == {
+        "library_name": "onnxruntime",
+        "pipeline_tag": "feature-extraction",
+        "tags": ["onnx", "lighttoken", "edge"],
+        "license": "apache-2.0",
+        "base_model": "who/what",
+        "base_model_relation": "quantized",
+    }
+    # A folder's name is no model of the hub.
+    assert "base_model" not in model_card(manifest)
+
+
 def test_no_placeholder_is_left(exported):
     card = model_card(exported.manifest)
     assert "{{" not in card
@@ -110,11 +126,11 @@ def test_names_of_the_model_break_out_of_nothing(exported):
     evil = replace(
         manifest,
         task="feature-extraction",
-        source=replace(manifest.source, name=_EVIL),
+        source=replace(manifest.source, name=_EVIL, kind="hub"),
         ids_input=_EVIL,
         tables=(table, replace(table, name="other")),
     )
-    card = model_card(evil, genai=_EVIL, notes=[_EVIL], vector=None)
+    card = model_card(evil, genai=_EVIL, notes=[_EVIL], vector=None, licence=_EVIL)
     plain = replace(manifest, tables=(table, table), ids_input="tokens")
     usual = model_card(plain, genai="x", notes=["x"])
     assert outline(card) == outline(usual)
@@ -123,6 +139,9 @@ def test_names_of_the_model_break_out_of_nothing(exported):
         "library_name",
         "pipeline_tag",
         "tags",
+        "license",
+        "base_model",
+        "base_model_relation",
     }
     assert "\x1b" not in card
     programs = re.findall(r"```python\n(.*?)\n```", card, re.DOTALL)
