@@ -26,6 +26,7 @@ _VERBS = (
     "export",
     "run",
     "serve",
+    "push",
     "evaluate",
     "profile",
     "inspect",

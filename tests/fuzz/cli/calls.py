@@ -101,6 +101,13 @@ VERBS = [
         ["--json"],
         ("--runs", "1", "--repeats", "1"),
     ),
+    Verb(
+        "push",
+        (BUNDLES, ["me/small", "small", "a/b/c", "", "\x1b[31m", "-"]),
+        {"--message": _TEXTS},
+        3,
+        ["--json", "--private", "--force"],
+    ),
     Verb("doctor", (), {}, 1, ["--json"]),
     Verb("op", (), {"--out": ["out/x"]}, 1, ["--json"], ("--print",)),
     Verb("setup", (["nothing", ""],), {}, 1),

@@ -111,6 +111,7 @@ def settle(place: Path) -> None:
     os.chdir(place / "here")
     os.environ["TMPDIR"] = tempfile.tempdir = str(place / "tmp")
     os.environ["XDG_CACHE_HOME"] = str(place / "cache")
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _run(arguments: list[str], place: Path) -> None:
