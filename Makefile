@@ -13,7 +13,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills attacks coverage check format clean
+.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-olive test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills attacks coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
@@ -70,6 +70,12 @@ attacks: $(INSTALLED)  ## try every known attack, and say of each whether it is 
 
 test-arm64: arm64  ## run the kernel in an aarch64 onnxruntime under qemu
 	@$(BIN)/python -m pytest tests/integration/native/test_arm64.py -m slow -rs
+
+# An environment on top of .venv: Olive's own packages come into it, all others are there.
+test-olive: $(INSTALLED)  ## run the pass inside Olive
+	@test -d build/olive || sh tests/integration/olive/setup.sh $(PYTHON) $(BIN) build/olive \
+		$(PIP_FLAGS) -c constraints.txt
+	@build/olive/bin/python -m pytest tests/integration/olive -rs
 
 test-versions: $(INSTALLED)  ## run the kernel in other versions of onnxruntime
 	@for version in $(ONNXRUNTIMES); do \
