@@ -57,7 +57,7 @@ class Decoder:
         self, texts: int, length: int, seed: int, progress: Progress | None = None
     ) -> "Tensor":
         """Texts that it draws from itself, int64 [texts, length], or as long as it can read."""
-        from toolkit.finetune.decoder_statistics import TextConfig, own_text, writer
+        from toolkit.finetune.own_text import TextConfig, own_text, writer
 
         config = TextConfig(texts, min(length, self.longest), seed)
         fast = writer(self.model)
@@ -123,13 +123,18 @@ def decoder_statistics(
     Raises:
         InputError: a corpus of too little text.
     """
-    from toolkit.finetune.decoder_statistics import TextConfig, measure_decoder, measure_own_text
+    from toolkit.finetune.decoder_statistics import measure_decoder, measure_own_text
+    from toolkit.finetune.own_text import TextConfig
 
     decoder = open_decoder(loaded, trust_remote_code=trust_remote_code)
     if corpus is not None:
         texts = decoder.read(corpus, _CORPUS_TOKENS, _CORPUS_LENGTH)
         return measure_decoder(decoder.model, texts, progress=progress)
-    text = TextConfig(length=min(TextConfig.length, decoder.longest), seed=seed)
+    text = TextConfig(
+        length=min(TextConfig.length, decoder.longest),
+        seed=seed,
+        opening=min(TextConfig.opening, decoder.longest),
+    )
     return measure_own_text(
         decoder.model, decoder.start, text, forbidden=decoder.ends, progress=progress
     )

@@ -107,7 +107,9 @@ def test_what_is_measured_is_what_moves_the_decoder(loaded):
         logits = model(**given, decoder_input_ids=ids[None]).logits[0, :-1]
     handle.remove()
     hidden = states[0][0, :-1].double()
-    np.testing.assert_allclose(found.hidden, (hidden.T @ hidden / 3).numpy(), rtol=1e-5)
+    unsure = 1 - logits.softmax(-1).square().sum(-1, keepdim=True).double()
+    wanted = (unsure * hidden).T @ hidden / 3
+    np.testing.assert_allclose(found.hidden, wanted.numpy(), rtol=1e-5)
     shares = logits.softmax(-1).double().mean(0).numpy()
     np.testing.assert_allclose(found.probabilities, shares / shares.sum(), rtol=1e-5)
     assert found.tokens == 3

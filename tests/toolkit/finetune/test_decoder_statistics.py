@@ -5,13 +5,13 @@ import torch
 from toolkit.errors import InputError
 from toolkit.finetune.decoder_statistics import (
     DecoderStatistics,
-    TextConfig,
+    _Moments,
     measure_decoder,
     measure_own_text,
-    own_text,
 )
+from toolkit.finetune.own_text import TextConfig, own_openings, own_text
 
-TEXT = TextConfig(texts=6, length=12)
+TEXT = TextConfig(texts=6, length=12, openings=40)
 ARCHITECTURES = ("LlamaForCausalLM", "GPT2LMHeadModel", "Gemma3ForCausalLM")
 
 
@@ -20,7 +20,7 @@ def decoder(request, tiny_model):
     return tiny_model(request.param)
 
 
-def by_hand(model, texts):
+def by_hand(model, texts, given=1):
     """The same figures, a text at a time, with rows put in by the model's own argument."""
     table = model.get_input_embeddings()
     factor = float(getattr(table, "embed_scale", 1.0))
@@ -28,29 +28,71 @@ def by_hand(model, texts):
     for text in texts:
         rows = (table.weight[text[None]] * factor).detach().requires_grad_(True)
         found = model(inputs_embeds=rows, output_hidden_states=True)
-        logits = found.logits[0, :-1]
-        log_shares = logits.log_softmax(-1)
-        log_shares.gather(1, text[1:, None]).sum().backward()
+        log_shares = found.logits[0, given - 1 : -1].log_softmax(-1)
+        log_shares.gather(1, text[given:, None]).sum().backward()
         shares.append(log_shares.exp().detach())
-        hidden.append(found.hidden_states[-1][0, :-1].detach())
-        looked_up.append(rows.grad[0, 1:] * factor)
-    hidden, looked_up = torch.cat(hidden).double(), torch.cat(looked_up).double()
-    return (
-        torch.cat(shares).mean(0).double(),
-        hidden.T @ hidden / len(hidden),
-        looked_up.T @ looked_up / len(looked_up),
-    )
+        states = found.hidden_states[-1][0, given - 1 : -1].detach().double()
+        unsure = 1 - (shares[-1].double() ** 2).sum(-1, keepdim=True)
+        hidden.append((unsure * states).T @ states / len(states))
+        pulls = rows.grad[0, 1:].double() * factor
+        looked_up.append(pulls.T @ pulls / len(pulls))
+    return torch.cat(shares).mean(0).double(), alike(hidden), alike(looked_up)
 
 
-def test_figures_are_those_of_each_text_alone(decoder):
+def alike(moments):
+    """Their mean, each brought to the median of their traces."""
+    traces = np.array([float(moment.trace()) for moment in moments])
+    scaled = [moment / trace for moment, trace in zip(moments, traces, strict=True)]
+    return np.median(traces) * torch.stack(scaled).mean(0)
+
+
+@pytest.mark.parametrize("given", [1, 2])
+def test_figures_are_those_of_each_text_alone(decoder, given):
     texts = own_text(decoder, 1, TEXT)
-    found = measure_decoder(decoder, texts)
-    shares, hidden, looked_up = by_hand(decoder, texts)
+    found = measure_decoder(decoder, texts, given=given)
+    shares, hidden, looked_up = by_hand(decoder, texts, given)
     assert np.allclose(found.probabilities, shares, atol=1e-7)
     assert np.allclose(found.hidden, hidden, rtol=1e-3, atol=1e-4)
     assert np.allclose(found.looked_up, looked_up, rtol=1e-3, atol=1e-6)
-    assert found.tokens == 6 * 11
+    assert found.tokens == 6 * (12 - given)
     assert found.starts == (1,)
+
+
+def test_a_text_of_large_states_does_not_decide_alone():
+    """The metric of a set of texts and one of huge states is near the metric without it."""
+    moments = _Moments()
+    ordinary, huge = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([[[0.0, 1000.0]]])
+    for states in (ordinary, huge, torch.zeros(1, 1, 2)):
+        moments.add(states, states)
+    assert np.allclose(moments.mean(), np.diag([1, 2]) / 4)  # the median trace is 1, of 4 tokens
+
+
+def test_openings_begin_with_any_token_and_go_on_as_the_model_does(decoder):
+    rows = decoder.get_input_embeddings().weight.shape[0]
+    config = TextConfig(openings=rows, opening=5)
+    found = own_openings(decoder, 1, config, forbidden=[2, 3])
+    assert found.shape == (rows - 3, 5)
+    assert set(found[:, 0].tolist()) == {1}
+    assert sorted(found[:, 1].tolist()) == [id_ for id_ in range(rows) if id_ not in (1, 2, 3)]
+    assert not set(found[:, 2:].unique().tolist()) & {2, 3}
+    assert torch.equal(found, own_openings(decoder, 1, config, forbidden=[2, 3]))
+    with torch.no_grad():
+        logits = decoder(input_ids=found[:, :4], use_cache=False).logits
+    logits[..., [2, 3]] = -torch.inf
+    drawn = logits[:, 1:].log_softmax(-1).gather(2, found[:, 2:, None])
+    assert (drawn > -25).all()
+
+
+def test_openings_are_a_fifth_of_what_is_measured(decoder):
+    found = measure_own_text(decoder, 1, TEXT)
+    long = measure_decoder(decoder, own_text(decoder, 1, TEXT))
+    openings = measure_decoder(decoder, own_openings(decoder, 1, TEXT), given=2)
+    for name in ("probabilities", "hidden", "looked_up"):
+        wanted = 0.8 * getattr(long, name) + 0.2 * getattr(openings, name)
+        assert np.allclose(getattr(found, name), wanted)
+    assert found.tokens == long.tokens + openings.tokens == 6 * 11 + 40 * 5
+    assert np.array_equal(found.texts, long.texts)
+    assert found.own
 
 
 def test_text_is_drawn_from_the_models_own_distribution(decoder):
@@ -125,14 +167,14 @@ def test_special_tokens_count_though_no_text_holds_them():
 
 def test_a_metric_is_of_what_the_table_is_for():
     found = statistics([1.0])
-    assert np.diag(found.metric(head=False)) == pytest.approx([0.06, 8.06, 0.06, 0.06])
-    assert np.diag(found.metric(head=True)) == pytest.approx([4.09, 8.09, 0.09, 0.09])
-    assert np.diag(found.metric(head=True, lookup=False)) == pytest.approx([4.03, 0.03, 0.03, 0.03])
+    assert np.diag(found.metric(head=False)) == pytest.approx([0.4, 8.4, 0.4, 0.4])
+    assert np.diag(found.metric(head=True)) == pytest.approx([4.6, 8.6, 0.6, 0.6])
+    assert np.diag(found.metric(head=True, lookup=False)) == pytest.approx([4.2, 0.2, 0.2, 0.2])
 
 
 def test_directions_count_alike_where_few_tokens_tell():
     hidden = np.diag([4.0, 0, 0, 0])
-    for tokens, share in ((0, 0.03), (8, 1.0), (4, 4.0), (1, 4.0), (40, 0.04), (10_000, 0.03)):
+    for tokens, share in ((0, 0.2), (8, 1.0), (4, 4.0), (1, 4.0), (16, 0.25), (40, 0.2)):
         found = DecoderStatistics(np.ones(1), hidden, hidden, tokens).metric(
             head=True, lookup=False
         )
@@ -160,8 +202,8 @@ def test_rows_matter_for_what_they_are_read_for():
     assert np.allclose(table, wanted / wanted.sum())
     own = DecoderStatistics(probabilities, eye, 2 * eye, starts=(0,), texts=texts, own=True)
     assert np.allclose(own.importance(head=False), own.importance())  # counts are chance
-    assert np.allclose(own.metric(head=True, lookup=False), 1.03 * eye)
-    assert np.allclose(own.metric(head=False), 2.06 * eye)
+    assert np.allclose(own.metric(head=True, lookup=False), 1.2 * eye)
+    assert np.allclose(own.metric(head=False), 2.4 * eye)
 
 
 def test_a_head_may_be_wider_than_the_table(tiny_model):

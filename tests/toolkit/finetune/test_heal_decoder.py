@@ -5,8 +5,8 @@ import torch
 from toolkit import Budget, compress
 from toolkit.errors import InputError
 from toolkit.finetune import heal_decoder as module
-from toolkit.finetune.decoder_statistics import TextConfig, own_text
 from toolkit.finetune.heal_decoder import DecoderHealConfig, heal_decoder
+from toolkit.finetune.own_text import TextConfig, own_text
 from toolkit.finetune.training import Rates
 from toolkit.rounding import round_to_nearest
 
