@@ -67,6 +67,18 @@ def test_a_text_of_large_states_does_not_decide_alone():
     assert np.allclose(moments.mean(), np.diag([1, 2]) / 4)  # the median trace is 1, of 4 tokens
 
 
+def test_a_model_that_is_sure_of_everything_still_has_a_metric(tiny_model):
+    model = tiny_model("LlamaForCausalLM")
+    weights = model.lm_head.weight.data.clone()
+    try:
+        model.lm_head.weight.data *= 1e4
+        found = measure_decoder(model, own_text(model, 1, TEXT))
+    finally:
+        model.lm_head.weight.data.copy_(weights)
+    assert np.trace(found.hidden) > 0
+    assert np.linalg.eigvalsh(found.metric(head=True)).min() > 0
+
+
 def test_openings_begin_with_any_token_and_go_on_as_the_model_does(decoder):
     rows = decoder.get_input_embeddings().weight.shape[0]
     config = TextConfig(openings=rows, opening=5)
