@@ -21,6 +21,9 @@ _CODE = re.compile("(attn|experts)_implementation")
 # What tokenizers call the files that they are made from; a list of values without names too.
 _FILES = re.compile("(file|spm|vocab|init_inputs)$")
 _LONGEST = 4096  # letters of a path
+# transformers makes every layer before it looks at the weights: a few letters take all memory.
+_LAYERS = re.compile(r"(^|(?<!per)_)layers?$")
+_MOST_LAYERS = 10_000
 
 
 def check_loading(folder: Path) -> None:
@@ -28,14 +31,22 @@ def check_loading(folder: Path) -> None:
 
     Raises:
         InputError: config.json names weights elsewhere, or code of a repository that computes
-            attention; a file of a tokenizer is elsewhere; the weights are another model's adapter.
+            attention, or more layers than any model has; a file of a tokenizer is elsewhere; the
+            weights are another model's adapter.
     """
     if (folder / _ADAPTER).is_file():
         raise InputError(
             f"{folder} is an adapter (it holds {_ADAPTER}), whose model is elsewhere; merge the "
             "two first (PEFT's merge_and_unload)"
         )
-    for key, value in _strings(folder / _CONFIG):
+    for key, value in _leaves(folder / _CONFIG):
+        if isinstance(value, int):
+            if _LAYERS.search(key) and value > _MOST_LAYERS:
+                raise InputError(
+                    f"{folder / _CONFIG} says {key} {value:,}, more than any model has "
+                    f"({_MOST_LAYERS:,} at most here); download the model again"
+                )
+            continue
         outside = is_no_part(value) or "/" in value
         if key == _WEIGHTS and outside:
             raise InputError(
@@ -59,8 +70,10 @@ def check_tokenizer(folder: Path) -> None:
         InputError: its settings name a file that is elsewhere.
     """
     for name in _TOKENIZERS:
-        for key, value in _strings(folder / name):
-            if _FILES.search(key) and _is_file(value) and not is_in_folder(Path(value), folder):
+        for key, value in _leaves(folder / name):
+            if isinstance(value, int) or not _FILES.search(key) or not _is_file(value):
+                continue
+            if not is_in_folder(Path(value), folder):
                 raise InputError(
                     f"{folder / name} names the file {value!r} as {key}, outside of its folder; "
                     "remove that line if the model is yours"
@@ -76,9 +89,9 @@ def _is_file(name: str) -> bool:
         return False
 
 
-def _strings(path: Path) -> Iterator[tuple[str, str]]:
-    """Each string in a JSON file, at any depth, with the outermost key that it is below of those
-    that matter here, else its own."""
+def _leaves(path: Path) -> Iterator[tuple[str, str | int]]:
+    """Each string and whole number in a JSON file, at any depth, with the outermost key that it is
+    below of those that matter here, else its own."""
     try:
         data = load_json(path) if path.is_file() else None
     except (JsonError, OSError):
@@ -86,8 +99,8 @@ def _strings(path: Path) -> Iterator[tuple[str, str]]:
     yield from _below(data, "")
 
 
-def _below(data: Any, key: str) -> Iterator[tuple[str, str]]:
-    if isinstance(data, str):
+def _below(data: Any, key: str) -> Iterator[tuple[str, str | int]]:
+    if isinstance(data, str | int):
         yield key, data
     elif isinstance(data, list):
         for value in data:

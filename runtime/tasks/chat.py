@@ -1,10 +1,14 @@
 """A tokenizer's chat template: a user's message to the prompt that a chat model expects."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from toolkit.errors import FormatError, InputError, MissingDependencyError
 from toolkit.json_files import read_json
@@ -12,6 +16,7 @@ from toolkit.ort import one_line
 
 _FILE = "chat_template.jinja"
 _CONFIG = "tokenizer_config.json"
+_ROOM = 1 << 30  # bytes that a template may take
 _MOST = 1 << 20  # letters that a template may write around a message; usual ones write 10,000
 
 
@@ -48,10 +53,11 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         messages = [{"role": "user", "content": text}]
         try:
-            pieces = environment.from_string(self.source).generate(
-                messages=messages, add_generation_prompt=True, **self.tokens
-            )
-            return _joined(pieces, len(text))
+            with _little_memory():
+                pieces = environment.from_string(self.source).generate(
+                    messages=messages, add_generation_prompt=True, **self.tokens
+                )
+                return _joined(pieces, len(text))
         except Exception as error:  # of a program from anyone
             raise InputError(
                 f"the chat template refuses the prompt ({one_line(error)}); try --no-chat"
@@ -97,6 +103,29 @@ def _joined(pieces: Iterable[str], given: int) -> str:
             raise ValueError(f"it writes more than {_MOST:,} letters around it")
         kept.append(piece)
     return "".join(kept)
+
+
+@contextmanager
+def _little_memory() -> Iterator[None]:
+    """Where Linux can limit it, a template that doubles a text again and again soon has none left.
+
+    It is a limit of the process, so other threads are under it for that moment too.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    held = psutil.Process().memory_info().vms
+    if resource.RLIM_INFINITY != soft < held + _ROOM:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (held + _ROOM, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _refuse(message: str) -> None:

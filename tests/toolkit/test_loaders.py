@@ -33,6 +33,26 @@ def test_no_code_is_fetched_for_attention(tmp_path, config):
 
 
 @pytest.mark.parametrize(
+    "config",
+    [
+        {"num_hidden_layers": 10_001},
+        {"n_layer": 10**12},
+        {"encoder_layers": 20_000},
+        {"text_config": {"num_layers": 10**7}},
+    ],
+)
+def test_a_model_has_no_million_layers(tmp_path, config):
+    with pytest.raises(InputError, match=r"says \w+ [\d,]+, more than any model has \(10,000"):
+        check_loading(folder_of(tmp_path, config=config))
+
+
+def test_other_numbers_are_as_large_as_they_are(tmp_path):
+    config = {"num_hidden_layers": 10_000, "hidden_size_per_layer": 65_536, "vocab_size": 10**6,
+              "vision_feature_layer": -2, "sparse_layers": [1, 2], "tie": True}  # fmt: skip
+    check_loading(folder_of(tmp_path, config=config))
+
+
+@pytest.mark.parametrize(
     "name", ["../other/model.safetensors", "/a/model.safetensors", "a/b.safetensors.index.json",
              ".hidden.safetensors"]
 )  # fmt: skip

@@ -1,7 +1,10 @@
 """A chat template is a program from anyone: it makes a text of some length, or is refused."""
 
 import json
+import resource
+import sys
 
+import psutil
 import pytest
 
 from runtime.tasks.chat import ChatTemplate, chat_template
@@ -53,3 +56,25 @@ def test_what_is_refused(source):
 
 def test_functions_do_not_give_what_is_behind_them():
     assert ChatTemplate("{{ strftime_now.__globals__ }}").user_turn("hi") == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited there alone")
+@pytest.mark.parametrize(
+    "doubles",
+    [
+        "{% set n.x = n.x ~ n.x %}",
+        "{% set n.x = n.x + n.x %}",
+        "{% set n.x = [n.x, n.x] | join %}",
+        "{% set n.x = n.x * 2 %}",
+    ],
+)
+def test_a_template_that_doubles_a_text_has_no_memory_left(doubles):
+    """Forty times: a terabyte."""
+    source = f"{{% set n = namespace(x='ab') %}}{{% for _ in range(40) %}}{doubles}{{% endfor %}}"
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(
+        InputError, match=r"the chat template refuses the prompt \(.*; try --no-chat"
+    ):
+        ChatTemplate(source).user_turn("hi")
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+    assert psutil.Process().memory_info().rss < 4 << 30
