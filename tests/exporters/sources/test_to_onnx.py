@@ -1,7 +1,6 @@
 """Architectures export, and the graph gives what torch gives at sizes that were not traced."""
 
 import json
-from importlib.util import find_spec
 
 import numpy as np
 import onnx_ir as ir
@@ -91,10 +90,7 @@ def failing_dynamo(monkeypatch):
 
 @pytest.fixture
 def without_optimum(monkeypatch):
-    def find(name, package=None):
-        return None if name.startswith("optimum") else find_spec(name, package)
-
-    monkeypatch.setattr(backends, "find_spec", find)
+    monkeypatch.setattr(backends, "installed", lambda name: not name.startswith("optimum"))
 
 
 @needs_optimum

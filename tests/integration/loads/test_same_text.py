@@ -70,22 +70,25 @@ BUILT = {
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def decoder(request, tmp_path_factory):
-    """A bundle with a cache, its prompt's ids, and the greedy tokens that PyTorch writes."""
+    """A bundle with a cache and its prompt's ids; of random models one that writes many tokens."""
     folder = tmp_path_factory.mktemp("decoder") / "model"
     save_tokenizer(folder)
     kind = getattr(transformers, request.param)
-    torch.manual_seed(0)
-    model = kind(kind.config_class(**ARCHITECTURES[request.param])).eval()
-    with torch.no_grad():  # weights as small as they are drawn write one token over and over
-        for name, weight in model.named_parameters():
-            weight.mul_(6 if weight.ndim > 1 and "embed" not in name else 1)
-    model.save_pretrained(folder)
-    bundle = folder.with_name("bundle")
-    options = ExportOptions(with_past=True, config=LightTokenConfig(rounds=1))
-    export(str(folder), bundle, Budget(ratio=5), options=options)
     ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(PROMPT).ids
     assert ids[0] == 2
-    return SimpleNamespace(folder=folder, bundle=bundle, ids=ids)
+    made = SimpleNamespace(folder=folder, bundle=folder.with_name("bundle"), ids=ids)
+    options = ExportOptions(with_past=True, config=LightTokenConfig(rounds=1))
+    for seed in range(9):
+        torch.manual_seed(seed)
+        model = kind(kind.config_class(**ARCHITECTURES[request.param])).eval()
+        with torch.no_grad():  # weights as small as they are drawn write one token over and over
+            for name, weight in model.named_parameters():
+                weight.mul_(6 if weight.ndim > 1 and "embed" not in name else 1)
+        model.save_pretrained(folder)
+        export(str(folder), made.bundle, Budget(ratio=5), options=options, force=True)
+        if len(set(by_reading_again(made, made.bundle))) > 4:
+            return made
+    raise AssertionError("a text of few tokens says little, and no seed gave another")
 
 
 def save_tokenizer(folder):
@@ -158,7 +161,6 @@ def by_reading_again(decoder, bundle):
 def test_every_runtime_writes_the_same(decoder, same_text):
     told, code = same_text(decoder.bundle)
     wanted = by_reading_again(decoder, decoder.bundle)
-    assert len(set(wanted)) > 4, "a text of few tokens says little"
     ran = {name: ids for name, ids in told["ids"].items() if ids != wanted}
     assert ran == {}
     assert told["failed"] == {}
