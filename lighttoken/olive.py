@@ -16,19 +16,13 @@ from olive.passes import Pass
 from olive.passes.pass_config import BasePassConfig, PassConfigParam
 
 from exporters.options import ExportOptions, cli_options
+from exporters.targets import TARGETS
+from runtime.providers import PROVIDERS
 from toolkit.errors import InputError
 from toolkit.files import write_aside
 from toolkit.json_text import json_text
 
-_TARGETS = {
-    "CPUExecutionProvider": "cpu",
-    "CUDAExecutionProvider": "cuda",
-    "QNNExecutionProvider": "qnn",
-    "WebGpuExecutionProvider": "webgpu",
-    "XnnpackExecutionProvider": "xnnpack",
-    "NnapiExecutionProvider": "nnapi",
-    "CoreMLExecutionProvider": "coreml",
-}
+_TARGETS = {name: word for word, name in PROVIDERS.items() if word in TARGETS}
 _BUDGETS = {
     "ratio": (float, "Times smaller than in float32; by default 25, and 12 of decoders."),
     "max_bytes": (int, "Bytes of the packed table, at most."),

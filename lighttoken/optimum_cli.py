@@ -1,8 +1,8 @@
 """``optimum-cli export lighttoken``: our export in the command line of Hugging Face's optimum.
 
 Everything behind these two words is what ``lighttoken export`` takes. optimum's own exports name
-the model by ``--model``, so that is taken for SOURCE too. Loaded at every start of ``optimum-cli``:
-nothing but optimum's own base class is imported here.
+the model by ``--model``, so that is taken for SOURCE too. Loaded at every start of ``optimum-cli``,
+so the command itself is imported when it runs.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..progress import Progress, part
 from .attach import row_factor
 from .batches import has_bfloat16
-from .own_text import TextConfig, own_openings, own_text
+from .own_text import LOGITS, TextConfig, own_openings, own_text
 
 _EQUAL = 0.1  # share of the importance that all rows have alike: texts differ
 _PLAIN = 0.2  # of the mean eigenvalue: no direction is free
@@ -37,7 +37,6 @@ _OPENINGS = 0.2  # share of the figures that texts begun with any token have
 # loses least (0.059 of divergence, 0.128 with the share above) where the share is 1.
 _FEW, _MOST_PLAIN = 4.0, 4.0
 _SURE = 1e-6  # float32 may round what a model leaves open to nothing, or below
-_LOGITS = 1 << 27  # held at a time, numbers
 # Shares of the time.
 _WRITING, _MEASURING = 0.5, 0.75
 
@@ -130,7 +129,7 @@ def measure_decoder(
     if head is None:
         raise InputError("the model has no output head; only a decoder has what is measured here")
     measured = _Measured(model, model.get_input_embeddings(), head)
-    at_once = max(1, _LOGITS // max(measured.rows * texts.shape[1], measured.width**2))
+    at_once = max(1, LOGITS // max(measured.rows * texts.shape[1], measured.width**2))
     for start in range(0, len(texts), at_once):
         batch = texts[start : start + at_once]
         measured.add(batch, given, input_ids=batch)

@@ -12,7 +12,8 @@ from ..progress import Progress
 from .batches import has_bfloat16
 
 _BLOCK = 256  # tokens of a large vocabulary that are drawn from together
-_LOGITS = 1 << 27  # held at a time, numbers
+LOGITS = 1 << 27
+"""Numbers of logits that are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def own_openings(
     drawn = torch.randperm(rows, generator=generator)
     drawn = drawn[~torch.isin(drawn, torch.tensor([start, *forbidden]))][: config.openings]
     begun = torch.stack([torch.full_like(drawn, start), drawn], dim=1)
-    blocks = torch.split(begun, max(1, _LOGITS // (2 * rows)))
+    blocks = torch.split(begun, max(1, LOGITS // (2 * rows)))
     length = config.opening
     return torch.cat(
         [_continued(model, block, length, generator, forbidden, None) for block in blocks]
