@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from toolkit import Budget
 from toolkit.errors import BudgetError, InputError
 
+from .options import SPECIAL
 from .sources.prior import special_tokens
 
 MOST = 256
 """Exact rows of a table: each id that is looked up is compared with all of them."""
-_SPECIAL = "special"
-_FORMS = f"ids and ranges such as 0,2,100-110, or {_SPECIAL}"
+_FORMS = f"ids and ranges such as 0,2,100-110, or {SPECIAL}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +56,14 @@ def exact_rows(asked: str, values: NDArray[np.floating], tokenizer: Path) -> Exa
             tokenizer that names some.
     """
     rows = len(values)
-    ids = special_tokens(tokenizer) if asked.strip() == _SPECIAL else _parsed(asked)
+    ids = special_tokens(tokenizer) if asked.strip() == SPECIAL else _parsed(asked)
     ids = sorted(set(ids))
     if not ids:
         raise InputError(
             f"exact_rows {asked!r}: {tokenizer.name} names no special token; give {_FORMS}"
         )
     outside = [each for each in ids if each >= rows]
-    if outside and asked.strip() != _SPECIAL:
+    if outside and asked.strip() != SPECIAL:
         raise InputError(
             f"exact_rows {outside[0]} is outside the table's {rows} rows; give {_FORMS}"
         )

@@ -26,6 +26,7 @@ WEIGHTS = ("fp32", "fp16", "int8", "int4")
 GROUP_SIZES = (16, 32, 64, 128, 256)
 DECODER_GROUP, GROUP = 32, 128  # by default
 STRUCTURES = ("flat", "transformers-js")
+SPECIAL = "special"  # what exact_rows calls the tokenizer's special tokens
 OWN_TEXT = "own"  # what heal calls text that a decoder writes itself
 _STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
 _CLI = "cli"  # key of a field's metadata
@@ -206,6 +207,18 @@ class ExportOptions:
             "the order of the tokenizer]; of a speech model a folder of recordings."
         ),
     )
+    languages: str | None = field(
+        default=None,
+        metadata=_cli(
+            "Languages to keep, such as de,en: tokens that these do not use leave the model and "
+            "its tokenizer. Needs wordfreq, whose lists of words say what a language uses.",
+            metavar="CODES",
+        ),
+    )
+    vocabulary: Path | None = field(
+        default=None,
+        metadata=_cli("Text file whose tokens are kept, in place of --languages or beside them."),
+    )
     exact_rows: str | None = field(
         default=None,
         metadata=_cli(
@@ -285,12 +298,31 @@ class ExportOptions:
                 f"head_ratio ({self.head_ratio:g}) and head_bytes ({self.head_bytes}) exclude each "
                 "other; give one of them"
             )
+        if self.language_codes and not all(self.language_codes):
+            raise InputError(f"languages {self.languages!r} is no list; write codes as in de,en")
+        if self.cuts and self.exact_rows not in (None, SPECIAL):
+            raise InputError(
+                f"exact_rows {self.exact_rows!r} are ids of the whole vocabulary, which languages "
+                "and vocabulary number anew; name special, or leave one of them out"
+            )
         self._head_budget()  # refuses what is none
 
     @property
     def heal_text(self) -> Path | None:
         """The file to heal on; None without one, also where a decoder writes the text itself."""
         return None if self.heal is None or str(self.heal) == OWN_TEXT else self.heal
+
+    @property
+    def language_codes(self) -> tuple[str, ...]:
+        """The languages to keep, in lower case, each once; () for all."""
+        if self.languages is None:
+            return ()
+        return tuple(dict.fromkeys(code.strip().lower() for code in self.languages.split(",")))
+
+    @property
+    def cuts(self) -> bool:
+        """Whether tokens leave the vocabulary."""
+        return self.languages is not None or self.vocabulary is not None
 
     @property
     def shrinks(self) -> bool:

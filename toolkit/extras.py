@@ -13,6 +13,7 @@ EXTRAS = {
     "export": ("torch", "transformers", "onnxscript", "scipy", "huggingface_hub"),
     "optimum": ("torch", "transformers", "optimum.exporters.onnx"),
     "speech": ("torch", "transformers", "optimum.exporters.onnx", "soundfile", "scipy"),
+    "languages": ("wordfreq",),
     "probe": ("sklearn",),
     "report": ("jinja2", "markupsafe", "matplotlib"),
 }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from toolkit.bundle.late_interaction import TOKEN_VECTORS, keeps_token_vectors
-from toolkit.bundle.manifest import Manifest, Parity, StoredHead
+from toolkit.bundle.manifest import Manifest, Parity, StoredHead, StoredVocabulary
 from toolkit.markdown import code, javascript, kotlin, prose, sentence, yaml
 
 from ..ops.float_types import CAST_LIKE_OPSET
@@ -233,9 +233,17 @@ def _made(manifest: Manifest) -> str:
             f"nearer to the original:\non texts held out, {_distance(manifest)} fell from "
             f"{healed.before:.3g} to {healed.after:.3g}"
         )
+    if manifest.vocabulary is not None and manifest.method != "given":
+        return f"without labels, {_vocabulary(manifest.vocabulary)}"
     if manifest.method == "given":
         return "from a table that was packed before"
     return "without labels and without text"
+
+
+def _vocabulary(vocabulary: StoredVocabulary) -> str:
+    """What the tokens of a cut vocabulary are for."""
+    kept = f"for {', '.join(vocabulary.languages)}" if vocabulary.languages else "for a text"
+    return f"{kept}: of {vocabulary.rows:,} tokens the others have left the model and its tokenizer"
 
 
 def _after(manifest: Manifest) -> str:

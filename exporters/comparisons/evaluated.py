@@ -146,15 +146,15 @@ def _find_original(asked: Comparison) -> _Original:
     named = next((word for word in asked.against if _is_model(word)), None)
     given = find_original(manifest, asked.original, recall(manifest), named)
     notes: list[str] = []
-    path = original_onnx(manifest, given, work, trust_remote_code=asked.trust, tell=notes.append)
+    found = original_onnx(manifest, given, work, trust_remote_code=asked.trust, tell=notes.append)
     files = ModelFiles(
-        path,
+        found.path,
         ORIGINAL,
-        asked.packed,
+        found.folder or asked.packed,
         manifest.task,
         manifest.pooling,
         manifest.max_length,
-        _nbytes(path),
+        _nbytes(found.path),
         verify=False,
     )
     return _Original(given, files, manifest.source.sha256, tuple(notes))
@@ -182,6 +182,9 @@ class _Models:
         """
         manifest = read_manifest(folder)
         several = with_parts and (manifest.packed_heads > 0 or bool(manifest.heads))
+        if several and manifest.vocabulary is not None:
+            self.notes.append("table and head alone are not measured: the vocabulary was cut")
+            several = False
         name = folder.name or folder.resolve().name
         self._add(ModelFiles(folder, f"{name}: input table and head" if several else name))
         if not several:

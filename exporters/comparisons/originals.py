@@ -9,6 +9,7 @@ means that exports at the same time do not undo each other's.
 import contextlib
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Source, read_manifest
@@ -65,6 +66,20 @@ def find_original(manifest: Manifest, *named: str | None) -> str:
     )
 
 
+@dataclass(frozen=True)
+class OriginalModel:
+    """The model that a bundle was made from: an .onnx file, and what reads texts for it.
+
+    Attributes:
+        path: of the file.
+        folder: where its tokenizer is; None for the bundle's own, which is the same unless the
+            bundle's vocabulary was cut.
+    """
+
+    path: Path
+    folder: Path | None = None
+
+
 def original_onnx(
     manifest: Manifest,
     given: str,
@@ -73,7 +88,7 @@ def original_onnx(
     trust_remote_code: bool = False,
     with_past: bool = False,
     tell: Callable[[str], None] | None = None,
-) -> Path:
+) -> OriginalModel:
     """The model ``given`` as an .onnx file, exported under ``work`` as the bundle's was.
 
     Args:
@@ -89,7 +104,9 @@ def original_onnx(
     """
     path = Path(given).expanduser()
     if (path / MANIFEST_NAME).is_file():
-        return without_links(path / read_manifest(path).model, work)
+        other = read_manifest(path)
+        same = other.vocabulary == manifest.vocabulary
+        return OriginalModel(without_links(path / other.model, work), None if same else path)
     is_onnx = path.is_file() or manifest.exporter == "none"
     exporter = manifest.exporter if manifest.exporter != "none" else "auto"
     loaded = load_source(
@@ -107,7 +124,7 @@ def original_onnx(
             f"{manifest.source.name}): if it is another model, differences are not the price of "
             "compression"
         )
-    return loaded.path
+    return OriginalModel(loaded.path, None if manifest.vocabulary is None else loaded.folder)
 
 
 def _file(sha256: str) -> Path | None:

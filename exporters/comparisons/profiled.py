@@ -108,7 +108,7 @@ def _original(
     """
     path = original_onnx(
         manifest, given, work, trust_remote_code=trust, with_past=manifest.cached, tell=tell
-    )
+    ).path
     if not manifest.cached or path.suffix != ".onnx" or work not in path.parents:
         return path
     model = ir.load(path)

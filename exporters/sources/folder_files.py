@@ -74,11 +74,21 @@ def setting_files(folder: Path) -> list[str]:
 
 def tokenizer_files(folder: Path) -> list[str]:
     """Names of the files that a tokenizer is read from; [] where there is no tokenizer."""
-    slow = found_by(folder, _SLOW_ALONE)
+    slow = slow_files(folder)
     if (folder / TOKENIZER).is_file() and not slow:
         return [TOKENIZER]
     fast = [TOKENIZER] if (folder / TOKENIZER).is_file() else []
-    return [*fast, *found_by(folder, _IN_TOKENIZER_JSON), *slow]
+    return [*fast, *replaced_files(folder), *slow]
+
+
+def slow_files(folder: Path) -> list[str]:
+    """Names of the files of a tokenizer that has no form in tokenizer.json."""
+    return found_by(folder, _SLOW_ALONE)
+
+
+def replaced_files(folder: Path) -> list[str]:
+    """Names of the files whose tokens are all in tokenizer.json too."""
+    return found_by(folder, _IN_TOKENIZER_JSON)
 
 
 def found_by(folder: Path, patterns: tuple[str, ...]) -> list[str]:

@@ -53,7 +53,7 @@ def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] |
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         raise InputError(f"{tokenizer} is damaged ({error}); download the model again") from error
     ids = np.array([id_ for id_ in sorted(names) if id_ < rows], dtype=np.int64)
-    real = np.array([id_ for id_ in ids if not _RESERVED.search(names[id_])], dtype=np.int64)
+    real = np.array([id_ for id_ in ids if not is_reserved(names[id_])], dtype=np.int64)
     if not real.size:
         return None
     if scores:  # tokens that were added later have no score and count as the rarest
@@ -68,6 +68,11 @@ def token_importance(tokenizer: Path | None, rows: int) -> NDArray[np.float64] |
     framing = [id_ for id_ in framing_tokens(tokenizer.parent) if id_ < rows]
     weights[framing] = most * _SPECIAL_FACTOR
     return weights
+
+
+def is_reserved(token: str) -> bool:
+    """Whether a token's name says that a vocabulary keeps it in reserve."""
+    return _RESERVED.search(token) is not None
 
 
 def framing_tokens(folder: Path) -> list[int]:
@@ -99,7 +104,7 @@ def special_tokens(tokenizer: Path) -> list[int]:
         found = [
             int(token["id"])
             for token in added
-            if token.get("special") and not _RESERVED.search(str(token["content"]))
+            if token.get("special") and not is_reserved(str(token["content"]))
         ]
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise InputError(f"{tokenizer} is damaged ({error}); download the model again") from error
@@ -131,19 +136,28 @@ def corpus_importance(
 
 
 def importance_of(
-    tokenizer: Path, rows: int, corpus: Path | None, heal: Path | None = None
+    tokenizer: Path,
+    rows: int,
+    corpus: Path | None,
+    heal: Path | None = None,
+    *,
+    shares: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64] | None:
     """Importance of each row: what the tokenizer knows, and counts where there is a text.
 
     Counts in a text to heal on are mixed with as much of the tokenizer's prior, and flattened: see
-    ``HEAL_POWER``.
+    ``HEAL_POWER``. ``shares`` of each token in text of the languages that a vocabulary was cut to,
+    float64 [rows], sum 1, are mixed in the same way.
     """
     prior = token_importance(tokenizer, rows)
+    if shares is not None:
+        order = zipf_prior(rows) if prior is None else prior / prior.sum()
+        prior = (shares + order) / 2
     if corpus is not None:
         return corpus_importance(tokenizer, corpus, rows, prior)
     if heal is not None:
         return corpus_importance(tokenizer, heal, rows, prior, HEAL_PRIOR_SHARE) ** HEAL_POWER
-    return prior
+    return prior if shares is None or prior is None else prior**HEAL_POWER
 
 
 def corpus_ids(

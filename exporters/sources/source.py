@@ -23,6 +23,8 @@ from toolkit.quiet import reason
 from toolkit.table.matrix import read_matrix
 from toolkit.temporary import temporary_folder
 
+from ..vocabulary.choose import Wanted
+from ..vocabulary.cut import Cut, cut_folder
 from . import to_onnx as backends
 from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts, read_json
 from .few_bits import in_floats
@@ -116,6 +118,10 @@ def _table_of(folder: Path, source: str) -> SourceTable:
     return SourceTable(weight, folder / TOKENIZER, task, matrix if untied else None)
 
 
+_NOT_CUT = (
+    "{} holds no weights of transformers, and languages and vocabulary cut these; give the folder "
+    "that save_pretrained wrote"
+)
 ORIGINAL = "original"  # the folder of what is exported, below the one that is given
 _HUB_FILES = [
     "*.json", "*.txt", "*.model", "*.jinja", "*/config.json", *HUB_PATTERNS, CARD, *LICENCE_FILES
@@ -144,6 +150,7 @@ class LoadedModel:
             for a file that was ONNX already.
         genai_config: what tells onnxruntime-genai of this file; None where nothing does.
         further: other files of the same model, such as the encoder of a decoder.
+        cut: what became of its vocabulary; None where that is whole.
     """
 
     path: Path
@@ -153,6 +160,7 @@ class LoadedModel:
     exporter: str
     genai_config: Path | None = None
     further: tuple[Path, ...] = ()
+    cut: Cut | None = None
 
 
 def load_source(
@@ -163,11 +171,12 @@ def load_source(
     revision: str | None = None,
     trust_remote_code: bool = False,
     with_past: bool = False,
+    wanted: Wanted | None = None,
 ) -> LoadedModel:
     """Resolve ``source`` and export it to ONNX under ``work`` if it is not ONNX yet.
 
     With ``trust_remote_code`` the Python code that a model brings is run, without it such a model
-    is refused. ``with_past`` asks for a decoder with a cache.
+    is refused. ``with_past`` asks for a decoder with a cache, ``wanted`` for fewer tokens.
 
     Raises:
         InputError: nothing is there, an id that cannot be fetched, a file that is no ONNX, a
@@ -176,6 +185,8 @@ def load_source(
     path = Path(source).expanduser()
     if path.is_file():
         _check_kind(path)
+        if wanted is not None:
+            raise InputError(_NOT_CUT.format(path.name))
         return _from_onnx(path, work, with_past)
     if path.is_dir():
         found = Source(path.name, "folder", "")
@@ -183,7 +194,7 @@ def load_source(
         path = find_folder(source, revision, code=trust_remote_code)
         found = Source(source, "hub", "", revision)
     _check_folder(path)
-    return _from_folder(path, found, work, exporter, trust_remote_code, with_past)
+    return _from_folder(path, found, work, exporter, trust_remote_code, with_past, wanted)
 
 
 def _check_folder(folder: Path) -> None:
@@ -281,12 +292,20 @@ def _onnx_of(folder: Path) -> tuple[Path, tuple[str, ...]]:
 
 
 def _from_folder(
-    folder: Path, source: Source, work: Path, exporter: str, trust: bool, with_past: bool
+    folder: Path,
+    source: Source,
+    work: Path,
+    exporter: str,
+    trust: bool,
+    with_past: bool,
+    wanted: Wanted | None,
 ) -> LoadedModel:
     static = read_static(folder)
+    weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
+    if wanted is not None and (static is not None or not weights):
+        raise InputError(_NOT_CUT.format(folder.name))
     if static is not None:
         return _from_static(static, source, work / ORIGINAL)
-    weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     several = () if weights else find_several(folder)
     if several:
         loaded = _from_onnx(several[0], work, with_past)
@@ -310,7 +329,11 @@ def _from_folder(
             f"{source.name} needs Python code of its own (auto_map in its config.json); "
             "--trust-remote-code would run that repository's code here, so read it first"
         )
-    folder = in_floats(folder, work / "floats")
+    folder, cut = in_floats(folder, work / "floats"), None
+    if wanted is not None:
+        cut = cut_folder(folder, wanted, work / "cut")
+        folder, facts = cut.folder, read_facts(cut.folder)
+        facts = replace(facts, notes=(*facts.notes, cut.note))
     read_projection(folder, facts.projection)  # refuses before any exporter starts
     path, used = backends.export_onnx(
         folder,
@@ -325,7 +348,8 @@ def _from_folder(
     source = replace(source, sha256=digest)
     if used == "dynamo":
         facts = in_the_graph(facts)
-    return LoadedModel(path, folder, facts, source, used, genai, find_several(path.parent)[1:])
+    further = find_several(path.parent)[1:]
+    return LoadedModel(path, folder, facts, source, used, genai, further, cut)
 
 
 def _from_static(model: StaticModel, source: Source, out: Path) -> LoadedModel:

@@ -22,6 +22,8 @@ from ..sources.source import load_source
 from ..tables import check_goes, choose_own_heads, choose_tables, packed_heads
 from ..verify.check import check_runs
 from ..verify.samples import read_samples
+from ..vocabulary.choose import Wanted
+from ..vocabulary.words import check_languages
 from .others import begin_others
 from .shrink import check_can_shrink
 from .state import Export, Report
@@ -46,6 +48,7 @@ def load(state: Export, report: Report) -> None:
         revision=options.revision,
         trust_remote_code=options.trust_remote_code,
         with_past=options.with_past,
+        wanted=Wanted(options.language_codes, options.vocabulary) if options.cuts else None,
     )
     if options.heal is not None:
         check_healable(state.loaded, options.heal_text)
@@ -84,6 +87,10 @@ def _check_files(options: ExportOptions) -> None:
         check_texts(options.corpus)
     if options.heal_text is not None:
         check_texts(options.heal_text)
+    if options.vocabulary is not None:
+        check_texts(options.vocabulary)
+    if options.language_codes:
+        check_languages(options.language_codes)
     if options.packed is not None and not options.packed.is_file():
         raise InputError(f"packed table {options.packed} is not here; give a file of `compress`")
 

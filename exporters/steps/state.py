@@ -145,7 +145,9 @@ class Export:
         """The importance of each row of a token table of so many rows; None where nothing tells."""
         if rows not in self._importance:
             options = self.options
+            cut = self.loaded.cut
+            shares = None if cut is None or len(cut.kept) != rows else cut.importance
             self._importance[rows] = importance_of(
-                self.tokenizer, rows, self.text_corpus, options.heal_text
+                self.tokenizer, rows, self.text_corpus, options.heal_text, shares=shares
             )
         return self._importance[rows]

@@ -83,6 +83,7 @@ def describe_bundle(state: Export) -> Manifest:
             head.described_head(parity)
             for head, parity in zip(state.packed_heads, state.head_parity, strict=True)
         ),
+        vocabulary=None if loaded.cut is None else loaded.cut.described(),
         made_with=_versions(),
     )
 
@@ -103,10 +104,16 @@ def _footprint(state: Export) -> Footprint:
         embedding_bytes=held,
         dense_bytes=dense,
         model_bytes=sum(model_nbytes(each.model_path) for each in files),
-        original_model_bytes=sum(model_nbytes(each.loaded.path) for each in files),
+        original_model_bytes=sum(model_nbytes(each.loaded.path) for each in files) + _cut(state),
         by_part=by_part,
         graph_bytes=_graph_bytes(state),
     )
+
+
+def _cut(state: Export) -> int:
+    """Bytes of the tokens that are not wanted, in every file that has them."""
+    cut = state.loaded.cut
+    return 0 if cut is None else cut.nbytes * sum(bool(e.tables) for e in (state, *state.others))
 
 
 def _graph_bytes(state: Export) -> int:

@@ -20,7 +20,7 @@ from ..inside import leads_out
 from ..json_files import JsonError, load_json, to_dataclass
 from ..owned import entries, is_file_of
 
-BUNDLE_VERSION = 4
+BUNDLE_VERSION = 5
 _VERSION_OF_DIGEST = 4  # from this on a manifest holds the digest of what it says
 _DIGEST = "digest"
 _MOST = 1 << 62  # of anything that is counted
@@ -69,6 +69,7 @@ class Footprint:
         ratio: ``dense_bytes`` over ``embedding_bytes``.
         embedding_bytes: of every tensor that the packed tables' layers read.
         dense_bytes: of the tables in float32.
+        original_model_bytes: of the whole model as it was, its vocabulary uncut.
         graph_bytes: of what decodes them in the model's first file: functions, nodes, and records
             of their tensors, heads included; 0 in bundles of older versions, which did not count
             it.
@@ -135,6 +136,19 @@ class Healed:
     after: float
     steps: int
     trained: str = "table"
+
+
+@dataclass(frozen=True)
+class StoredVocabulary:
+    """A vocabulary that was cut: tokens that nobody wanted left the model and its tokenizer.
+
+    Attributes:
+        languages: that it was cut to; () where a text said what to keep.
+        rows: of the whole table; those that stayed are the table's.
+    """
+
+    languages: tuple[str, ...]
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -227,6 +241,7 @@ class Manifest:
         model: where the model is in the bundle's folder, with forward slashes.
         further: other files of the same model, each with what was packed in it; () for a model of
             one file. Figures of the whole model count them.
+        vocabulary: what it was cut to; None where every token of the original is there.
         cached: the graph takes and gives keys and values of the tokens before.
         pooled: the graph has an output ``sentence_embedding`` too, made as ``pooling`` says.
         tables: every table that was packed, the largest first; () in bundles of older versions,
@@ -265,6 +280,7 @@ class Manifest:
     tables: tuple[StoredTable, ...] = ()
     heads: tuple[StoredHead, ...] = ()
     further: tuple[FurtherModel, ...] = ()
+    vocabulary: StoredVocabulary | None = None
     made_with: dict[str, str] = field(default_factory=dict)
     files: dict[str, StoredFile] = field(default_factory=dict)
     version: int = BUNDLE_VERSION
@@ -386,6 +402,7 @@ def _check_values(manifest: Manifest) -> None:
         "max_length": manifest.max_length,
         "batch": manifest.batch,
         "sequence": manifest.sequence,
+        "vocabulary.rows": None if manifest.vocabulary is None else manifest.vocabulary.rows,
         "footprint.ratio": manifest.footprint.ratio,
         "footprint.embedding_bytes": manifest.footprint.embedding_bytes,
         "footprint.model_bytes": manifest.footprint.model_bytes,

@@ -1,0 +1,233 @@
+"""Which tokens stay in a vocabulary that is cut to some languages or to the texts of a file."""
+
+import itertools
+import json
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.errors import InputError
+from toolkit.json_files import load_json
+from toolkit.panics import panics_raised
+from toolkit.quiet import first_line
+
+from ..sources.folder_files import TOKENIZER
+from ..sources.prior import is_reserved
+from .parts import Vocabulary, ids_named, read_vocabulary, with_fewer, with_parts
+from .used import tokens_of_text, tokens_of_words
+from .words import Words, check_languages, words_of
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TEXT = "text"
+"""What a file's texts are called among the languages."""
+# Written without spaces, so that a token may hold several words, or the end of one and the
+# beginning of the next.
+_UNSPACED = ("HIRAGANA", "KATAKANA", "CJK UNIFIED", "THAI", "LAO", "KHMER", "MYANMAR")
+_SAME = 0.995  # of the words, by frequency, have to be split as they were
+_FEW_RESERVED = 128  # added tokens kept in reserve that stay: T5's are in its settings too
+_LINES = 2000  # of a text that are compared
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a vocabulary is cut to.
+
+    Attributes:
+        languages: codes, such as ``de``; () for none.
+        text: a file whose tokens stay.
+        also: ids of tokens that have to stay for other reasons.
+    """
+
+    languages: tuple[str, ...] = ()
+    text: Path | None = None
+    also: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The tokens that stay.
+
+    Attributes:
+        kept: their ids in the whole vocabulary, int64 [n], rising.
+        shares: of text in each language each of them is so much, float64 [n]; by language.
+        by_language: number of tokens that each language needs for itself.
+        data: the JSON of the tokenizer with these tokens alone.
+    """
+
+    kept: NDArray[np.int64]
+    shares: Mapping[str, NDArray[np.float64]]
+    by_language: Mapping[str, int]
+    data: dict[str, Any] = field(repr=False)
+
+    @property
+    def importance(self) -> NDArray[np.float64]:
+        """Of each token that stays, float64 [n]: its mean share over all languages."""
+        return np.mean(list(self.shares.values()), axis=0)
+
+
+def choose_tokens(folder: Path, wanted: Wanted) -> Choice:
+    """Choose by the ``tokenizer.json`` of ``folder``.
+
+    What stays: tokens that the words of a language, or a text, are split into; those that write its
+    letters one by one; special tokens, bytes, digits and punctuation. Of languages that put no
+    spaces between words: every token in their letters.
+
+    Raises:
+        InputError: no such file, a language without a list, or a tokenizer that would split words
+            in another way afterwards.
+        MissingDependencyError: languages, and wordfreq is not installed.
+    """
+    check_languages(wanted.languages)
+    path = folder / TOKENIZER
+    if not path.is_file():
+        raise InputError(
+            f"{folder} holds no {TOKENIZER}, which languages and vocabulary rewrite; save one with "
+            "transformers' AutoTokenizer"
+        )
+    try:
+        data = load_json(path)
+        vocabulary = read_vocabulary(data)
+        needed = ids_named(data)
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
+        raise InputError(f"{path} is damaged ({error}); download the model again") from error
+    tokenizer = _open(data, path)
+    names = vocabulary.named()
+    rows = max(names) + 1
+    counts = {}
+    needs: dict[str, set[int]] = {}
+    lists = [words_of(language) for language in wanted.languages]
+    for words in lists:
+        counts[words.language] = tokens_of_words(tokenizer, words, rows)
+        needs[words.language] = _of_language(vocabulary, counts[words.language], words)
+    if wanted.text is not None:
+        counts[TEXT] = tokens_of_text(path, wanted.text, rows)
+        needs[TEXT] = set(np.flatnonzero(counts[TEXT]).tolist())
+    always = {*needed, *wanted.also, *_always(vocabulary)}
+    letters = {
+        letter
+        for ids in needs.values()
+        for id_ in ids
+        for letter in vocabulary.text_of(names.get(id_, ""))
+    }
+    always.update(_letters(vocabulary, letters))
+    tokens = {id_ for ids in needs.values() for id_ in ids} | always
+    of_model = with_parts(data, (tokens & vocabulary.tokens.keys()) - vocabulary.added.keys())
+    kept = np.array(sorted((tokens | of_model) & names.keys()), np.int64)
+    fewer = with_fewer(data, kept)
+    _check_same(tokenizer, _open(fewer, path), kept, _compared(lists, wanted.text), folder)
+    return Choice(
+        kept,
+        {language: shares[kept] for language, shares in counts.items()},
+        {language: len(ids | always) for language, ids in needs.items()},
+        fewer,
+    )
+
+
+def tokenizer_text(data: dict[str, Any]) -> str:
+    """A ``tokenizer.json``."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False)
+
+
+def _open(data: dict[str, Any], path: Path) -> "Tokenizer":
+    from tokenizers import Tokenizer
+
+    try:
+        with panics_raised():
+            tokenizer = Tokenizer.from_str(tokenizer_text(data))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(
+            f"{path} is damaged ({first_line(error)}); download the model again"
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _of_language(vocabulary: Vocabulary, counts: NDArray[np.float64], words: Words) -> set[int]:
+    """Tokens that its words are split into, whole words however they are written, and, where no
+    spaces are written, everything in its letters."""
+    found = set(np.flatnonzero(counts).tolist())
+    whole = set(words.words)
+    unspaced = {letter for word in words.words for letter in word if _is_unspaced(letter)}
+    for id_, token in vocabulary.tokens.items():
+        text = vocabulary.text_of(token)
+        if text.casefold() in whole or (unspaced and text and set(text) <= unspaced):
+            found.add(id_)
+    return found
+
+
+def _always(vocabulary: Vocabulary) -> Iterator[int]:
+    """Added tokens that are not kept in reserve, bytes, digits and punctuation."""
+    reserved = {id_ for id_, token in vocabulary.added.items() if is_reserved(token)}
+    yield from vocabulary.added.keys() - (reserved if len(reserved) > _FEW_RESERVED else set())
+    for id_, token in vocabulary.tokens.items():
+        if id_ in vocabulary.added:
+            continue
+        one_byte = vocabulary.byte_level and len(token) == 1
+        named_byte = len(token) == 6 and token.startswith("<0x") and token.endswith(">")
+        if one_byte or named_byte or _is_mark(vocabulary.text_of(token)):
+            yield id_
+
+
+def _is_mark(text: str) -> bool:
+    """Digits and punctuation that all languages share; no letters, and no digits of one script."""
+    kinds = [(unicodedata.category(letter)[0], letter) for letter in text]
+    return bool(kinds) and not any(
+        kind in "LMC" or (kind == "N" and not letter.isascii()) for kind, letter in kinds
+    )
+
+
+def _letters(vocabulary: Vocabulary, letters: set[str]) -> Iterator[int]:
+    """Tokens of one of these letters or of one in ASCII: what is no known word is written so."""
+    for id_, token in vocabulary.tokens.items():
+        text = vocabulary.text_of(token)
+        if len(text) == 1 and (text in letters or text.isascii()):
+            yield id_
+
+
+def _is_unspaced(letter: str) -> bool:
+    return not letter.isascii() and unicodedata.name(letter, "").startswith(_UNSPACED)
+
+
+def _check_same(
+    before: "Tokenizer",
+    after: "Tokenizer",
+    kept: NDArray[np.int64],
+    texts: Mapping[str, tuple[Sequence[str], NDArray[np.float64]]],
+    folder: Path,
+) -> None:
+    """Refuse a tokenizer that splits many of ``texts``, which weigh so much, in another way."""
+    for name, (lines, weights) in texts.items():
+        with panics_raised():
+            old, new = before.encode_batch(list(lines)), after.encode_batch(list(lines))
+        same = [
+            len(one.ids) == len(other.ids) and one.ids == kept[other.ids].tolist()
+            for one, other in zip(old, new, strict=True)
+        ]
+        share = float(weights[same].sum() / max(weights.sum(), 1e-30))
+        if share < _SAME:
+            raise InputError(
+                f"the tokenizer of {folder.name} splits {1 - share:.1%} of {name} in another way "
+                "when the other languages' tokens are gone; leave --languages and --vocabulary out"
+            )
+
+
+def _compared(
+    lists: Sequence[Words], text: Path | None
+) -> dict[str, tuple[Sequence[str], NDArray[np.float64]]]:
+    """What has to be split as before, and how much each line weighs."""
+    found: dict[str, tuple[Sequence[str], NDArray[np.float64]]] = {}
+    for words in lists:
+        found[f"the words of {words.language!r}"] = (words.words, words.frequencies)
+    if text is not None:
+        with text.open(encoding="utf-8-sig", newline="\n") as file:
+            lines = [line.strip() for line in itertools.islice(file, _LINES)]
+        found[text.name] = (lines, np.array([float(len(line)) for line in lines]))
+    return found
