@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from toolkit import CompressedEmbedding
-from toolkit.bundle.manifest import MANIFEST_NAME, Pooling, StoredHead, read_manifest
+from toolkit.bundle.manifest import MANIFEST_NAME, Manifest, Pooling, StoredHead, read_manifest
 from toolkit.errors import InputError
 from toolkit.graph.files import model_nbytes
 from toolkit.graph.heads import find_heads
@@ -19,7 +19,7 @@ from toolkit.graph.tables import TableUse, find_tables
 from toolkit.links import without_links
 
 from ..sources.facts import read_facts
-from ..sources.folder_files import tokenizer_files
+from ..sources.folder_files import TOKENIZER, tokenizer_files
 from ..sources.source import LoadedModel, find_folder, load_source
 from ..verify.replaced import save_replaced
 from .originals import find_original, original_onnx, recall
@@ -27,6 +27,7 @@ from .quantised import WORDS, made_of
 
 ORIGINAL = "original"
 """Name of the uncompressed model among the models."""
+_OF_TOKENS = ("fill-mask", "text-generation")  # measured by the next token, or a masked one
 _TABLES = (".lt", ".safetensors")  # what `lighttoken compress` writes, and what it is often called
 
 
@@ -146,7 +147,16 @@ def _find_original(asked: Comparison) -> _Original:
     named = next((word for word in asked.against if _is_model(word)), None)
     given = find_original(manifest, asked.original, recall(manifest), named)
     notes: list[str] = []
-    found = original_onnx(manifest, given, work, trust_remote_code=asked.trust, tell=notes.append)
+    like = None
+    if _reads_tokens(manifest):
+        like = asked.packed / TOKENIZER
+        notes.append(
+            "the original's vocabulary was cut as the bundle's was, so that both foretell the same "
+            "tokens"
+        )
+    found = original_onnx(
+        manifest, given, work, trust_remote_code=asked.trust, like=like, tell=notes.append
+    )
     files = ModelFiles(
         found.path,
         ORIGINAL,
@@ -182,7 +192,7 @@ class _Models:
         """
         manifest = read_manifest(folder)
         several = with_parts and (manifest.packed_heads > 0 or bool(manifest.heads))
-        if several and manifest.vocabulary is not None:
+        if several and manifest.vocabulary is not None and not _reads_tokens(manifest):
             self.notes.append("table and head alone are not measured: the vocabulary was cut")
             several = False
         name = folder.name or folder.resolve().name
@@ -317,6 +327,11 @@ class _Models:
         path = self._asked.work / f"replaced{len(self.models)}" / f"{token_hex(8)}.onnx"
         path.parent.mkdir(parents=True)
         return path
+
+
+def _reads_tokens(manifest: Manifest) -> bool:
+    """Whether a cut vocabulary has to be compared token by token."""
+    return manifest.vocabulary is not None and manifest.task in _OF_TOKENS
 
 
 def _files(loaded: LoadedModel, name: str) -> ModelFiles:

@@ -20,6 +20,7 @@ from toolkit.json_text import json_text
 from toolkit.links import without_links
 
 from ..sources.source import load_source
+from ..vocabulary.choose import Wanted
 
 _DIGEST = re.compile("[0-9a-f]{1,128}")
 _NO_CACHE = (OSError, ValueError, RuntimeError)  # unreadable, no JSON, and no home folder
@@ -87,6 +88,7 @@ def original_onnx(
     *,
     trust_remote_code: bool = False,
     with_past: bool = False,
+    like: Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> OriginalModel:
     """The model ``given`` as an .onnx file, exported under ``work`` as the bundle's was.
@@ -97,6 +99,7 @@ def original_onnx(
         work: a folder for what is made.
         trust_remote_code: run Python code that the model brings.
         with_past: a decoder that is exported has a cache; what is ONNX already stays as it is.
+        like: of a bundle whose vocabulary was cut its tokenizer.json: the original's is cut so too.
         tell: told if it is not the file that the bundle was made from.
 
     Raises:
@@ -117,6 +120,7 @@ def original_onnx(
         trust_remote_code=trust_remote_code,
         # genai makes no decoders without one.
         with_past=exporter == "genai" or (with_past and not is_onnx),
+        wanted=None if like is None else Wanted(like=like),
     )
     if tell is not None and loaded.source.sha256 != manifest.source.sha256:
         tell(

@@ -43,11 +43,13 @@ class Wanted:
         languages: codes, such as ``de``; () for none.
         text: a file whose tokens stay.
         also: ids of tokens that have to stay for other reasons.
+        like: a ``tokenizer.json`` whose tokens alone stay, in place of all of these.
     """
 
     languages: tuple[str, ...] = ()
     text: Path | None = None
     also: frozenset[int] = frozenset()
+    like: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,17 +60,22 @@ class Choice:
         kept: their ids in the whole vocabulary, int64 [n], rising.
         shares: of text in each language each of them is so much, float64 [n]; by language.
         by_language: number of tokens that each language needs for itself.
+        alone: of these, those that would go if that language were left out.
         data: the JSON of the tokenizer with these tokens alone.
     """
 
     kept: NDArray[np.int64]
     shares: Mapping[str, NDArray[np.float64]]
     by_language: Mapping[str, int]
+    alone: Mapping[str, int]
     data: dict[str, Any] = field(repr=False)
 
     @property
     def importance(self) -> NDArray[np.float64]:
-        """Of each token that stays, float64 [n]: its mean share over all languages."""
+        """Of each token that stays, float64 [n]: its mean share over all languages; alike where
+        none are told."""
+        if not self.shares:
+            return np.full(len(self.kept), 1 / len(self.kept))
         return np.mean(list(self.shares.values()), axis=0)
 
 
@@ -97,6 +104,9 @@ def choose_tokens(folder: Path, wanted: Wanted) -> Choice:
         needed = ids_named(data)
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         raise InputError(f"{path} is damaged ({error}); download the model again") from error
+    if wanted.like is not None:
+        kept = _as_in(wanted.like, vocabulary, path)
+        return Choice(kept, {}, {}, {}, with_fewer(data, kept))
     tokenizer = _open(data, path)
     names = vocabulary.named()
     rows = max(names) + 1
@@ -126,8 +136,34 @@ def choose_tokens(folder: Path, wanted: Wanted) -> Choice:
         kept,
         {language: shares[kept] for language, shares in counts.items()},
         {language: len(ids | always) for language, ids in needs.items()},
+        {language: len(ids - _others(needs, language) - always) for language, ids in needs.items()},
         fewer,
     )
+
+
+def _others(needs: Mapping[str, set[int]], language: str) -> set[int]:
+    """What the other languages need."""
+    return {id_ for other, ids in needs.items() if other != language for id_ in ids}
+
+
+def _as_in(like: Path, vocabulary: Vocabulary, path: Path) -> NDArray[np.int64]:
+    """Ids of the tokens that another tokenizer has, in its order.
+
+    Raises:
+        InputError: it has others, or in another order.
+    """
+    try:
+        tokens = read_vocabulary(load_json(like)).named()
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OSError) as error:
+        raise InputError(f"{like} is damaged ({error}); export the bundle again") from error
+    ids = {token: id_ for id_, token in vocabulary.named().items()}
+    kept = [ids.get(tokens[id_], -1) for id_ in sorted(tokens)]
+    if not kept or min(kept) < 0 or kept != sorted(kept):
+        raise InputError(
+            f"{like} was not cut from the vocabulary in {path}; give the model that the bundle was "
+            "made from"
+        )
+    return np.array(kept, np.int64)
 
 
 def tokenizer_text(data: dict[str, Any]) -> str:

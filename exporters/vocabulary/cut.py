@@ -71,8 +71,9 @@ class Cut:
         """A line for people."""
         each = ", ".join(f"{name} {count:,}" for name, count in self.by_language.items())
         return (
-            f"the vocabulary was cut from {self.rows:,} to {len(self.kept):,} tokens ({each} for "
-            "itself): other languages are written letter by letter, or as unknown"
+            f"the vocabulary was cut from {self.rows:,} to {len(self.kept):,} tokens"
+            f"{f' ({each} for itself)' if each else ''}: other languages are written letter by "
+            "letter, or as unknown"
         )
 
 

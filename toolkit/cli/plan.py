@@ -1,19 +1,21 @@
 """``lighttoken plan``: what each ratio would buy, before anyone waits."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
+from exporters.options import ExportOptions
 from toolkit.allocate.budget import DECODER_RATIO, Budget
 from toolkit.allocate.candidates import Spectrum
 from toolkit.allocate.importance import check_importance
 from toolkit.allocate.spectrum import measure_spectra
 from toolkit.errors import BudgetError, InputError
 from toolkit.extras import require
+from toolkit.lines import check_texts
 from toolkit.methods.compress import best_allocation, check_matrix
 from toolkit.methods.config import LightTokenConfig
 from toolkit.table.components import Float32
@@ -21,11 +23,15 @@ from toolkit.table.components import Float32
 from .console import json_option, out, plain_table, print_json, progress, say, size
 from .derived import export_option
 
+if TYPE_CHECKING:
+    from exporters.vocabulary.choose import Choice
+
 _DEFAULT_RATIOS = "8,10,16,25,50,103"
 _EXAMPLE = """\b
 Examples:
   lighttoken plan sentence-transformers/all-MiniLM-L6-v2
   lighttoken plan ./my-model --ratios 20,25,30
+  lighttoken plan intfloat/multilingual-e5-small --languages de,en
 """
 
 
@@ -77,39 +83,67 @@ class Plan:
     type=click.Path(path_type=Path),
     help="Text file, one text a line, to count tokens in.",
 )
-@export_option("revision")
+@export_option("languages", "vocabulary", "revision")
 @json_option
 def command(
-    source: str, ratios: str, corpus: Path | None, revision: str | None, as_json: bool
+    source: str,
+    ratios: str,
+    corpus: Path | None,
+    languages: str | None,
+    vocabulary: Path | None,
+    revision: str | None,
+    as_json: bool,
 ) -> None:
     """Show what each ratio gives for SOURCE's token table: bytes and expected quality.
 
-    An output head that is a matrix of its own is shown beside it.
+    An output head that is a matrix of its own is shown beside it. With --languages the table has
+    the tokens of these alone, and what each of them takes is shown too.
 
     SOURCE is what `export` takes, or a matrix (.npy, .safetensors). Nothing is trained: the figures
     come from the table's spectrum and the frequencies of its tokens.
     """
     wanted = _read_ratios(ratios)
+    options = ExportOptions(languages=languages, vocabulary=vocabulary)
+    if options.cuts and corpus is not None:
+        raise InputError(
+            f"--corpus {corpus} is counted in the whole vocabulary; leave it out, or --languages "
+            "and --vocabulary"
+        )
     require("export")
     from exporters import read_table
     from exporters.sources.prior import importance_of
 
+    choice = None
     with progress("reading the table") as report:
         found = read_table(source, revision)
+        if options.cuts:
+            report(0.5, "choosing tokens")
+            choice = _chosen(options, found.tokenizer.parent, len(found.values))
+            found = replace(
+                found,
+                values=found.values[choice.kept],
+                head=None if found.head is None else found.head[choice.kept],
+            )
         matrices = [found.values] if found.head is None else [found.values, found.head]
         plans = []
         for number, values in enumerate(matrices):
             report((1 + number) / (1 + len(matrices)), "planning")
             table = check_matrix(values)
-            importance = importance_of(found.tokenizer, len(table), corpus)
+            shares = None if choice is None else choice.importance
+            tokenizer = found.tokenizer if choice is None else Path()
+            importance = importance_of(tokenizer, len(table), corpus, shares=shares)
             plans.append(_plan(table, check_importance(importance, len(table)), wanted))
     plan = plans[0]
     if not plan.offers and plan.refusal is not None:
         raise plan.refusal
     if as_json:
         data = plan.to_dict()
-        print_json(data if found.head is None else data | {"head": plans[1].to_dict()})
+        data |= {} if found.head is None else {"head": plans[1].to_dict()}
+        data |= {} if choice is None else {"languages": _languages(choice)}
+        print_json(data)
         return
+    if choice is not None:
+        _show_languages(choice)
     for name, each in zip(("token table, ", "output head of its own, "), plans, strict=False):
         _show(each, "" if found.head is None else name)
     say("expected cosine of a row to its decoded form, rows weighted by frequency; last column:")
@@ -123,6 +157,39 @@ def command(
         )
     for refusal in {str(each.refusal) for each in plans if each.refusal is not None}:
         say(f"left out: {refusal}")
+
+
+def _chosen(options: ExportOptions, folder: Path, rows: int) -> "Choice":
+    """The tokens that stay of a model in ``folder``."""
+    from exporters.vocabulary.choose import Wanted, choose_tokens
+
+    if options.vocabulary is not None:
+        check_texts(options.vocabulary)
+    choice = choose_tokens(folder, Wanted(options.language_codes, options.vocabulary))
+    if choice.kept[-1] >= rows:
+        raise InputError(
+            f"the tokenizer in {folder} has token {choice.kept[-1]:,}, the table {rows:,} rows; "
+            "give the model that the tokenizer is of"
+        )
+    return choice
+
+
+def _languages(choice: "Choice") -> dict[str, dict[str, int]]:
+    """Of each language the tokens that it needs, and those that it alone needs."""
+    return {
+        language: {"tokens": count, "alone": choice.alone[language]}
+        for language, count in choice.by_language.items()
+    }
+
+
+def _show_languages(choice: "Choice") -> None:
+    """The same as a table."""
+    view = plain_table(
+        "language", "tokens", "that it alone needs", title=f"{len(choice.kept):,} tokens stay"
+    )
+    for language, counts in _languages(choice).items():
+        view.add_row(language, f"{counts['tokens']:,}", f"{counts['alone']:,}")
+    out.print(view)
 
 
 def _plan(table: Float32, weights: NDArray[np.float64], ratios: list[float]) -> Plan:

@@ -105,7 +105,7 @@ def tokenizers(sentences):
 
 @pytest.fixture
 def saved(tmp_path, tokenizers):
-    """``saved(kind, model=None, change=None)``: a folder with that kind of tokenizer, and a model."""
+    """``saved(kind, model=None, change=None)``: a folder with such a tokenizer, and a model."""
 
     def save(kind, model=None, change=None, **settings):
         folder = tmp_path / "model"

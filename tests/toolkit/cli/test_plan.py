@@ -56,8 +56,27 @@ def test_ratios_out_of_reach_are_left_out(lighttoken, tiny_model: Path):
     assert "left out" in outcome.out
 
 
+def test_what_languages_take(lighttoken, tiny_model: Path, tmp_path: Path):
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"word{n} the cat\n" for n in range(300)), encoding="utf-8")
+    ask = ("plan", tiny_model, "--ratios", 3, "--languages", "en,de", "--vocabulary", text)
+    outcome = lighttoken(*ask, "--json")
+    assert outcome.code == 0, outcome.err
+    found = outcome.json["languages"]
+    assert set(found) == {"en", "de", "text"}
+    assert 300 <= found["text"]["alone"] < found["text"]["tokens"] < 330
+    assert found["en"]["alone"] <= found["en"]["tokens"] < 30
+    assert outcome.json["rows"] < 340
+    outcome = lighttoken(*ask)
+    assert "tokens stay" in outcome.out
+    assert "that it alone needs" in outcome.out
+
+
 def test_bad_input(fails, tiny_model: Path, tmp_path: Path):
     assert "commas" in fails("plan", tiny_model, "--ratios", "many")
+    assert "no list of words for 'xx'" in fails("plan", tiny_model, "--languages", "xx")
+    corpus = ("--languages", "en", "--corpus", tmp_path / "text.txt")
+    assert "counted in the whole vocabulary" in fails("plan", tiny_model, *corpus)
     assert "ratio" in fails("plan", tiny_model, "--ratios", "0")
     assert "nearest" in fails("plan", tiny_model, "--ratios", "900")
     assert "not here" in fails("plan", tmp_path / "no.onnx")
