@@ -15,8 +15,9 @@ from toolkit.errors import InputError
 from toolkit.files import user_cache
 from toolkit.progress import Progress
 
+from .drawn_text import drawn_texts
 from .sources.facts import TOKENIZER
-from .sources.prior import corpus_lines
+from .sources.prior import corpus_lines, token_importance
 from .sources.source import LoadedModel, load_source
 from .sources.static import STATIC
 
@@ -42,23 +43,27 @@ def heal_table(
     loaded: LoadedModel,
     packed: CompressedEmbedding,
     dense: NDArray[np.floating],
-    text: Path,
+    text: Path | None,
     config: "HealConfig",
     *,
+    shares: NDArray[np.float64] | None = None,
     importance: NDArray[np.float64] | None = None,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> tuple[CompressedEmbedding, "Healing"]:
     """Heal ``packed`` on a text file, one text a line, with the model of a folder as its teacher.
 
-    At most :data:`MOST_TEXTS` lines are used, drawn by the seed. A run that was broken off is gone
+    At most :data:`MOST_TEXTS` lines are used, drawn by the seed. Without a text, tokens are drawn
+    as ``shares`` says. A run that was broken off is gone
     on with: its state lies in the user's cache, under what it depends on.
 
     Args:
         loaded: the original, from a model folder.
         packed: its table.
         dense: the table as the graph looks it up, [V, d].
-        text: UTF-8.
+        text: UTF-8; None for tokens that are drawn.
+        shares: how often each token is, float64 [V], where there is no text; by default as the
+            tokenizer's order says.
         config: how long, how much.
         importance: of each row [V]; by default what the text says.
         trust_remote_code: run the Python code that a model brings.
@@ -69,7 +74,14 @@ def heal_table(
             or holds too little.
     """
     longest = min(loaded.facts.max_length or _LENGTH, _LENGTH)
-    texts = read_texts(loaded.folder / TOKENIZER, text, longest, config.seed)
+    tokenizer = loaded.folder / TOKENIZER
+    if text is None:
+        if shares is None:
+            shares = token_importance(tokenizer, len(dense))
+        shares = np.ones(len(dense)) if shares is None else shares
+        texts = drawn_texts(tokenizer, shares, longest=longest, seed=config.seed)
+    else:
+        texts = read_texts(tokenizer, text, longest, config.seed)
     from toolkit.finetune.attach import find_table
     from toolkit.finetune.heal import heal
 
@@ -152,9 +164,8 @@ def read_texts(
     return lines
 
 
-def check_healable(loaded: LoadedModel, text: Path | None) -> None:
-    """Raise InputError for an original that is .onnx already, a task without a teacher, or no
-    ``text`` for a model that writes none."""
+def check_healable(loaded: LoadedModel) -> None:
+    """Raise InputError for an original that is .onnx already, or a task without a teacher."""
     if loaded.exporter == "none":
         raise InputError(
             f"{loaded.path.name} is ONNX already, which nothing can be trained in; heal with the "
@@ -168,10 +179,6 @@ def check_healable(loaded: LoadedModel, text: Path | None) -> None:
     if loaded.facts.task not in _TASKS:
         raise InputError(
             f"healing knows no {loaded.facts.task} models, only {', '.join(_TASKS)}; leave it out"
-        )
-    if text is None and loaded.facts.task != "text-generation":
-        raise InputError(
-            f"a {loaded.facts.task} model writes no text of its own to heal on; give a text file"
         )
 
 

@@ -210,8 +210,8 @@ class ExportOptions:
     languages: str | None = field(
         default=None,
         metadata=_cli(
-            "Languages to keep, such as de,en: tokens that these do not use leave the model and "
-            "its tokenizer. Needs wordfreq, whose lists of words say what a language uses.",
+            "Languages to keep, such as de,en, or all that have a list: tokens that these do not "
+            "use leave the model and its tokenizer. Needs wordfreq, whose lists of words say what a language uses.",
             metavar="CODES",
         ),
     )
@@ -244,7 +244,8 @@ class ExportOptions:
         default=None,
         metadata=_cli(
             "Text file, one text a line, to fit the packed table to the model on, or `own`: text "
-            "that a decoder writes itself. The bytes stay the same."
+            "that a decoder writes itself, of other models tokens drawn as often as text has them. "
+            "The bytes stay the same."
         ),
     )
     heal_steps: int = field(
@@ -299,7 +300,9 @@ class ExportOptions:
                 "other; give one of them"
             )
         if self.language_codes and not all(self.language_codes):
-            raise InputError(f"languages {self.languages!r} is no list; write codes as in de,en")
+            raise InputError(
+                f"languages {self.languages!r} is no list of codes; give some such as de,en"
+            )
         if self.cuts and self.exact_rows not in (None, SPECIAL):
             raise InputError(
                 f"exact_rows {self.exact_rows!r} are ids of the whole vocabulary, which languages "

@@ -118,10 +118,6 @@ def _table_of(folder: Path, source: str) -> SourceTable:
     return SourceTable(weight, folder / TOKENIZER, task, matrix if untied else None)
 
 
-_NOT_CUT = (
-    "{} holds no weights of transformers, and languages and vocabulary cut these; give the folder "
-    "that save_pretrained wrote"
-)
 ORIGINAL = "original"  # the folder of what is exported, below the one that is given
 _HUB_FILES = [
     "*.json", "*.txt", "*.model", "*.jinja", "*/config.json", *HUB_PATTERNS, CARD, *LICENCE_FILES
@@ -186,7 +182,7 @@ def load_source(
     if path.is_file():
         _check_kind(path)
         if wanted is not None:
-            raise InputError(_NOT_CUT.format(path.name))
+            raise _not_cut(path)
         return _from_onnx(path, work, with_past)
     if path.is_dir():
         found = Source(path.name, "folder", "")
@@ -269,6 +265,14 @@ def _settings_folder(path: Path) -> Path:
     return here
 
 
+def _not_cut(path: Path) -> InputError:
+    """For a vocabulary that was to be cut where there are no weights to cut."""
+    return InputError(
+        f"{path.name} holds no weights of transformers, which --languages and --vocabulary cut; "
+        "give the folder that save_pretrained wrote"
+    )
+
+
 def _onnx_of(folder: Path) -> tuple[Path, tuple[str, ...]]:
     """The .onnx file of a folder without weights, and what to say of the choice.
 
@@ -303,7 +307,7 @@ def _from_folder(
     static = read_static(folder)
     weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
     if wanted is not None and (static is not None or not weights):
-        raise InputError(_NOT_CUT.format(folder.name))
+        raise _not_cut(folder)
     if static is not None:
         return _from_static(static, source, work / ORIGINAL)
     several = () if weights else find_several(folder)

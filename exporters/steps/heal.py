@@ -45,7 +45,6 @@ def _encoder(state: Export, report: Report) -> dict[str, "Tensor"]:
     from toolkit.finetune.heal import HealConfig
 
     options = state.options
-    assert options.heal_text is not None
     (embedding,) = state.embeddings
     dense = table_values(state.tables[0])
     steps = DistilConfig(steps=options.heal_steps // HealConfig.rounds)
@@ -56,6 +55,7 @@ def _encoder(state: Export, report: Report) -> dict[str, "Tensor"]:
         dense,
         options.heal_text,
         HealConfig(steps, HealConfig.rounds, seed=options.seed, train=train),
+        shares=None if state.loaded.cut is None else state.loaded.cut.importance,
         importance=state.importance(len(dense)),
         trust_remote_code=options.trust_remote_code,
         progress=report,

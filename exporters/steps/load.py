@@ -23,7 +23,7 @@ from ..tables import check_goes, choose_own_heads, choose_tables, packed_heads
 from ..verify.check import check_runs
 from ..verify.samples import read_samples
 from ..vocabulary.choose import Wanted
-from ..vocabulary.words import check_languages
+from ..vocabulary.words import known_languages
 from .others import begin_others
 from .shrink import check_can_shrink
 from .state import Export, Report
@@ -51,7 +51,7 @@ def load(state: Export, report: Report) -> None:
         wanted=Wanted(options.language_codes, options.vocabulary) if options.cuts else None,
     )
     if options.heal is not None:
-        check_healable(state.loaded, options.heal_text)
+        check_healable(state.loaded)
     decoder = state.loaded.facts.task in WRITING
     if options.group_size is None:
         state.options = replace(options, group_size=DECODER_GROUP if decoder else GROUP)
@@ -89,8 +89,7 @@ def _check_files(options: ExportOptions) -> None:
         check_texts(options.heal_text)
     if options.vocabulary is not None:
         check_texts(options.vocabulary)
-    if options.language_codes:
-        check_languages(options.language_codes)
+    known_languages(options.language_codes)
     if options.packed is not None and not options.packed.is_file():
         raise InputError(f"packed table {options.packed} is not here; give a file of `compress`")
 

@@ -20,7 +20,7 @@ from ..sources.folder_files import TOKENIZER
 from ..sources.prior import is_reserved
 from .parts import Vocabulary, ids_named, read_vocabulary, with_fewer, with_parts
 from .used import tokens_of_text, tokens_of_words
-from .words import Words, check_languages, words_of
+from .words import Words, known_languages, words_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,7 +40,7 @@ class Wanted:
     """What a vocabulary is cut to.
 
     Attributes:
-        languages: codes, such as ``de``; () for none.
+        languages: codes, such as ``de``, or ``all``; () for none.
         text: a file whose tokens stay.
         also: ids of tokens that have to stay for other reasons.
         like: a ``tokenizer.json`` whose tokens alone stay, in place of all of these.
@@ -91,7 +91,7 @@ def choose_tokens(folder: Path, wanted: Wanted) -> Choice:
             in another way afterwards.
         MissingDependencyError: languages, and wordfreq is not installed.
     """
-    check_languages(wanted.languages)
+    languages = known_languages(wanted.languages)
     path = folder / TOKENIZER
     if not path.is_file():
         raise InputError(
@@ -112,7 +112,7 @@ def choose_tokens(folder: Path, wanted: Wanted) -> Choice:
     rows = max(names) + 1
     counts = {}
     needs: dict[str, set[int]] = {}
-    lists = [words_of(language) for language in wanted.languages]
+    lists = [words_of(language) for language in languages]
     for words in lists:
         counts[words.language] = tokens_of_words(tokenizer, words, rows)
         needs[words.language] = _of_language(vocabulary, counts[words.language], words)

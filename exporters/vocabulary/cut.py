@@ -27,7 +27,7 @@ from ..sources.folder_files import (
     replaced_files,
     slow_files,
 )
-from .choose import Wanted, choose_tokens, tokenizer_text
+from .choose import TEXT, Wanted, choose_tokens, tokenizer_text
 from .settings import ids_in, rows_of, with_new_ids
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _GENERATION = "generation_config.json"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_SHOWN = 5  # languages of a note
 _FLOAT = 4  # bytes
 _FURTHER = "additional_special_tokens"
 _LEFT_OUT = (".onnx", ".bin", ".safetensors", ".h5", ".msgpack", ".ot", ".gguf", ".tflite")
@@ -69,10 +70,13 @@ class Cut:
     @property
     def note(self) -> str:
         """A line for people."""
-        each = ", ".join(f"{name} {count:,}" for name, count in self.by_language.items())
+        shown = list(self.by_language.items())[:_SHOWN]
+        each = ", ".join(f"{name} {count:,}" for name, count in shown)
+        if len(self.by_language) > _SHOWN:
+            each += f", and {len(self.by_language) - _SHOWN} languages more"
         return (
             f"the vocabulary was cut from {self.rows:,} to {len(self.kept):,} tokens"
-            f"{f' ({each} for itself)' if each else ''}: other languages are written letter by "
+            f"{f' ({each})' if each else ''}: other languages are written letter by "
             "letter, or as unknown"
         )
 
@@ -110,7 +114,7 @@ def cut_folder(folder: Path, wanted: Wanted, work: Path) -> Cut:
     _take_along(folder, work)
     return Cut(
         work,
-        wanted.languages,
+        tuple(name for name in choice.by_language if name != TEXT),
         rows,
         kept,
         choice.importance,

@@ -12,6 +12,8 @@ from toolkit.extras import require
 # Words beyond these add tokens that hardly any text has: of English, a third more tokens for 0.3%
 # of a text.
 _MOST = 100_000
+ALL = "all"
+"""Stands for every language that has a list."""
 _LISTS = "best"  # wordfreq's name for the larger of its two lists, where a language has both
 
 
@@ -30,18 +32,28 @@ class Words:
     frequencies: NDArray[np.float64]
 
 
-def check_languages(languages: Sequence[str]) -> None:
-    """Raise InputError for a language that no list has, MissingDependencyError without lists."""
+def known_languages(languages: Sequence[str]) -> tuple[str, ...]:
+    """The languages asked for, each of them where that is ``all``; () for none.
+
+    Raises:
+        InputError: no list has one of them.
+        MissingDependencyError: wordfreq is not installed.
+    """
+    if not languages:
+        return ()
     require("languages")
     import wordfreq
 
     known = wordfreq.available_languages(_LISTS)
+    if tuple(languages) == (ALL,):
+        return tuple(sorted(known))
     for language in languages:
         if language not in known:
             raise InputError(
                 f"languages: there is no list of words for {language!r}; choose from "
                 f"{', '.join(sorted(known))}, or give texts with --vocabulary FILE"
             )
+    return tuple(languages)
 
 
 def words_of(language: str) -> Words:
@@ -51,7 +63,7 @@ def words_of(language: str) -> Words:
         InputError: no list has it.
         MissingDependencyError: wordfreq is not installed.
     """
-    check_languages([language])
+    known_languages([language])
     import wordfreq
 
     found = wordfreq.get_frequency_dict(language, _LISTS)

@@ -92,18 +92,6 @@ def test_a_text_that_is_too_short_is_refused(decoder, tmp_path):
         export(str(decoder), tmp_path / "out", Budget(ratio=4), options=options(heal=text))
 
 
-def test_an_encoder_writes_no_text_to_heal_on(tiny_model, tmp_path):
-    folder = tmp_path / "encoder"
-    tiny_model("BertModel").save_pretrained(folder)
-    with pytest.raises(InputError, match="writes no text of its own to heal on"):
-        export(
-            str(folder),
-            tmp_path / "out",
-            Budget(ratio=4),
-            options=ExportOptions(heal=OWN),
-        )
-
-
 def test_what_is_healed_has_a_state_of_its_own(decoder, tmp_path, monkeypatch):
     """Another seed, other steps: nothing of one run is gone on with in another."""
     states = []

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import wordfreq
 from tokenizers import Tokenizer
 
 from exporters.vocabulary.choose import TEXT, Wanted, choose_tokens, tokenizer_text
@@ -132,3 +133,9 @@ def test_a_tokenizer_that_would_split_otherwise_is_refused(saved, monkeypatch):
     monkeypatch.setattr("exporters.vocabulary.choose.with_fewer", in_another_order)
     with pytest.raises(InputError, match=r"splits .* of the words of 'en' in another way"):
         choose_tokens(saved("bpe"), ENGLISH)
+
+
+def test_all_are_the_languages_that_have_a_list(saved, monkeypatch):
+    monkeypatch.setattr(wordfreq, "available_languages", lambda _: {"nl": "", "en": ""})
+    choice = choose_tokens(saved("unigram"), Wanted(("all",)))
+    assert set(choice.by_language) == {"en", "nl"}

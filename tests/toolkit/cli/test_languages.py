@@ -97,7 +97,7 @@ def test_bad_input(fails, lighttoken, tiny_model, tmp_path, text, monkeypatch):
     out = tmp_path / "out"
     ask = ("export", tiny_model, out, "--max-bytes", 9000)
     assert "no list of words for 'xx'; choose from" in fails(*ask, "--languages", "de,xx")
-    assert "write codes as in de,en" in fails(*ask, "--languages", "de,")
+    assert "give some such as de,en" in fails(*ask, "--languages", "de,")
     assert "is not here" in fails(*ask, "--vocabulary", tmp_path / "nothing.txt")
     assert "number anew" in fails(*ask, "--vocabulary", text, "--exact-rows", "3")
     lighttoken("export", tiny_model, tmp_path / "whole", "--ratio", 5)

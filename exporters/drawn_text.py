@@ -1,0 +1,76 @@
+"""Texts for an encoder, which writes none: tokens drawn one by one, as often as text has them.
+
+No order of words is in them. How errors in a row move what a model makes of it hardly depends on
+that: docs/training.md says what is gained on real sentences.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from toolkit.errors import InputError
+from toolkit.panics import panics_raised
+from toolkit.quiet import first_line
+
+from .sources.prior import is_reserved, special_tokens
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+DRAWN = 8000
+"""Texts that are drawn."""
+_SHORTEST, _LONGEST = 4, 40  # tokens
+
+
+def drawn_texts(
+    tokenizer: Path, shares: NDArray[np.float64], *, longest: int, seed: int
+) -> list[list[int]]:
+    """Token ids of :data:`DRAWN` texts, what the tokenizer puts around a text included.
+
+    Args:
+        tokenizer: a ``tokenizer.json``.
+        shares: how often each token is, float64 [rows]; special tokens are never drawn.
+        longest: tokens of a text, at most.
+        seed: of the draws.
+
+    Raises:
+        InputError: no such file, one that is damaged, or no token with a share.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        with panics_raised():
+            library = Tokenizer.from_file(str(tokenizer))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(
+            f"{tokenizer} cannot be read ({first_line(error)}); download the model again"
+        ) from error
+    rows = min(len(shares), library.get_vocab_size())
+    wanted = shares[:rows].copy()
+    names = library.get_vocab(with_added_tokens=True)
+    never = {id_ for name, id_ in names.items() if is_reserved(name)}
+    never.update(special_tokens(tokenizer), library.get_added_tokens_decoder())
+    wanted[[id_ for id_ in never if id_ < rows]] = 0
+    if not wanted.sum() > 0:
+        raise InputError(f"{tokenizer} has no token to draw texts of; give a text file")
+    before, after = _around(library, int(wanted.argmax()))
+    rng = np.random.default_rng(seed)
+    room = max(1, min(longest, _LONGEST) - len(before) - len(after))
+    lengths = rng.integers(min(_SHORTEST, room), room + 1, DRAWN)
+    ids = rng.choice(rows, size=int(lengths.sum()), p=wanted / wanted.sum())
+    texts = np.split(ids, np.cumsum(lengths)[:-1])
+    return [[*before, *text.tolist(), *after] for text in texts]
+
+
+def _around(library: "Tokenizer", id_: int) -> tuple[list[int], list[int]]:
+    """Ids that a tokenizer puts before a text and behind it, told by a text of this one token."""
+    library.no_padding()
+    library.no_truncation()
+    with panics_raised():
+        found = library.encode(library.decode([id_]) or "a")
+    own = [at for at, part in enumerate(found.sequence_ids) if part is not None]
+    if not own:
+        return [], []
+    return found.ids[: own[0]], found.ids[own[-1] + 1 :]
