@@ -211,7 +211,8 @@ class ExportOptions:
         default=None,
         metadata=_cli(
             "Languages to keep, such as de,en, or all that have a list: tokens that these do not "
-            "use leave the model and its tokenizer. Needs wordfreq, whose lists of words say what a language uses.",
+            "use leave the model and its tokenizer. Needs wordfreq, whose lists of words say what "
+            "a language uses.",
             metavar="CODES",
         ),
     )

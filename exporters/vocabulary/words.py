@@ -42,18 +42,22 @@ def known_languages(languages: Sequence[str]) -> tuple[str, ...]:
     if not languages:
         return ()
     require("languages")
-    import wordfreq
-
-    known = wordfreq.available_languages(_LISTS)
+    known = _with_lists()
     if tuple(languages) == (ALL,):
-        return tuple(sorted(known))
+        return known
     for language in languages:
         if language not in known:
             raise InputError(
                 f"languages: there is no list of words for {language!r}; choose from "
-                f"{', '.join(sorted(known))}, or give texts with --vocabulary FILE"
+                f"{', '.join(known)}, or give texts with --vocabulary FILE"
             )
     return tuple(languages)
+
+
+def _with_lists() -> tuple[str, ...]:
+    import wordfreq
+
+    return tuple(sorted(wordfreq.available_languages(_LISTS)))
 
 
 def words_of(language: str) -> Words:

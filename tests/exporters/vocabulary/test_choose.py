@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import wordfreq
 from tokenizers import Tokenizer
 
 from exporters.vocabulary.choose import TEXT, Wanted, choose_tokens, tokenizer_text
@@ -136,6 +135,6 @@ def test_a_tokenizer_that_would_split_otherwise_is_refused(saved, monkeypatch):
 
 
 def test_all_are_the_languages_that_have_a_list(saved, monkeypatch):
-    monkeypatch.setattr(wordfreq, "available_languages", lambda _: {"nl": "", "en": ""})
+    monkeypatch.setattr("exporters.vocabulary.words._with_lists", lambda: ("en", "nl"))
     choice = choose_tokens(saved("unigram"), Wanted(("all",)))
     assert set(choice.by_language) == {"en", "nl"}
