@@ -8,9 +8,12 @@ import torch
 import transformers
 from tokenizers import Tokenizer
 
+from exporters import ExportOptions, export
 from exporters.vocabulary.choose import Wanted
 from exporters.vocabulary.cut import cut_folder
+from runtime import open_pipeline
 from tests.exporters.vocabulary.conftest import TOKENS
+from toolkit import Budget
 from toolkit.errors import InputError
 
 ENGLISH = Wanted(("en",))
@@ -186,3 +189,36 @@ def test_damaged_weights_are_one_line(saved, tmp_path):
     (folder / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(InputError, match=r"model\.safetensors is damaged"):
         cut_folder(folder, ENGLISH, tmp_path / "cut")
+
+
+@pytest.mark.parametrize("untied", [False, True])
+def test_a_decoder_with_a_cache_is_exported(saved, tmp_path, untied):
+    torch.manual_seed(0)
+    folder = saved("bpe", llama(not untied))
+    out = tmp_path / "out"
+    options = ExportOptions(languages="en", with_past=True, weights="int4", group_size=16)
+    manifest = export(str(folder), out, Budget(ratio=3), options=options)
+    assert manifest.vocabulary is not None
+    assert manifest.rows == manifest.tables[0].rows < TOKENS
+    assert bool(manifest.heads) == untied
+    assert all(head.rows == manifest.rows for head in manifest.heads)
+    genai = json.loads((out / "genai_config.json").read_text())
+    assert genai["model"]["vocab_size"] == manifest.rows
+    written = open_pipeline(out)("the house", max_tokens=5)
+    assert written.text.isprintable()
+
+
+def test_an_encoder_decoder_is_exported(saved, tmp_path):
+    torch.manual_seed(0)
+    folder = saved("unigram", t5())
+    out = tmp_path / "out"
+    manifest = export(
+        str(folder), out, Budget(ratio=3), options=ExportOptions(languages="en", exporter="dynamo")
+    )
+    assert manifest.vocabulary is not None
+    whole = export(
+        str(folder), tmp_path / "whole", Budget(ratio=3), options=ExportOptions(exporter="dynamo")
+    )
+    assert {each.rows for each in manifest.tables} == {manifest.rows}
+    before, after = manifest.footprint.original_model_bytes, whole.footprint.original_model_bytes
+    assert before == pytest.approx(after, rel=0.01)
