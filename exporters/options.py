@@ -25,7 +25,7 @@ HEADS = ("packed", "nbits", "dense")
 WEIGHTS = ("fp32", "fp16", "int8", "int4")
 GROUP_SIZES = (16, 32, 64, 128, 256)
 DECODER_GROUP, GROUP = 32, 128  # by default
-STRUCTURES = ("flat", "transformers-js")
+STRUCTURES = ("flat", "transformers-js", "transformers-js-q1")
 SPECIAL = "special"  # what exact_rows calls the tokenizer's special tokens
 OWN_TEXT = "own"  # what heal calls text that a decoder writes itself
 _STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
@@ -155,7 +155,7 @@ class ExportOptions:
         default="flat",
         metadata=_cli(
             "Folder structure of the bundle; transformers-js has onnx/model.onnx, as that library "
-            "wants it.",
+            "wants it, transformers-js-q1 onnx/model_q1.onnx, which its dtype q1 asks for.",
             choices=STRUCTURES,
             aliases=("--layout",),
         ),

@@ -195,7 +195,7 @@ import {{ env, pipeline }} from "@huggingface/transformers";
 
 env.localModelPath = "models";
 env.allowRemoteModels = false;
-const run = await pipeline({task}, {folder}, {{ dtype: "fp32" }});
+const run = await pipeline({task}, {folder}, {{ dtype: {dtype} }});
 const results = await run({texts}{settings});
 ```
 """
@@ -297,6 +297,7 @@ def _transformers_js(manifest: Manifest, texts: str) -> str:
         place=code(f"models/{folder}"),
         folder=javascript(folder),
         task=javascript(manifest.task),
+        dtype=javascript(str(structure_of(manifest).settings["dtype"])),
         texts=texts,
         settings=settings,
     )

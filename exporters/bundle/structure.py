@@ -20,20 +20,22 @@ class Structure:
         data: name of its external data, beside it; empty where the model holds all.
         settings: what config.json says under ``transformers.js_config``.
         needs: files without which its readers could not open the bundle.
+        suffix: of the name of every .onnx file, which says its precision.
     """
 
     model: str
     data: str
     settings: Mapping[str, str | bool]
     needs: tuple[str, ...]
+    suffix: str = ""
 
     def named(self, stem: str) -> "Structure":
         """The same structure for a model file of another name, such as ``encoder_model``."""
-        model = PurePosixPath(self.model)
-        if model.stem == stem:
+        model, wanted = PurePosixPath(self.model), f"{stem}{self.suffix}"
+        if model.stem == wanted:
             return self
-        changed = self.data.replace(model.stem, stem, 1)
-        return replace(self, model=str(model.with_stem(stem)), data=changed)
+        changed = self.data.replace(model.stem, wanted, 1)
+        return replace(self, model=str(model.with_stem(wanted)), data=changed)
 
     @property
     def weights(self) -> str:
@@ -54,15 +56,30 @@ TRANSFORMERS_JS = Structure(
     {"use_external_data_format": True, "dtype": "fp32"},
     (CONFIG, TOKENIZER, TOKENIZER_CONFIG),
 )
+# The same beside other precisions of one model: `dtype: "q1"` asks for the file of this name.
+TRANSFORMERS_JS_Q1 = Structure(
+    "onnx/model_q1.onnx",
+    "model_q1.onnx_data",
+    {"use_external_data_format": True, "dtype": "q1"},
+    (CONFIG, TOKENIZER, TOKENIZER_CONFIG),
+    "_q1",
+)
 # onnxruntime's own format, with the weights in it; a form of the flat one, not one to ask for.
 ORT = Structure("model.ort", "", {}, ())
-STRUCTURES = {"flat": FLAT, "transformers-js": TRANSFORMERS_JS}
+STRUCTURES = {
+    "flat": FLAT,
+    "transformers-js": TRANSFORMERS_JS,
+    "transformers-js-q1": TRANSFORMERS_JS_Q1,
+}
 
 
 def structure_of(manifest: Manifest) -> Structure:
     """The structure that a bundle has."""
     stem = PurePosixPath(manifest.model).stem
-    known = (structure.named(stem) for structure in (*STRUCTURES.values(), ORT))
+    known = [
+        structure.named(stem.removesuffix(structure.suffix))
+        for structure in (TRANSFORMERS_JS_Q1, *STRUCTURES.values(), ORT)
+    ]
     return next(structure for structure in known if structure.model == manifest.model)
 
 

@@ -88,6 +88,15 @@ def test_vectors_are_the_pipelines(web, texts, node, close, pooling, dtype):
     assert cosines.min() > 0.99999
 
 
+@pytest.mark.parametrize("dtype", ["q1", ""])
+def test_the_file_that_dtype_asks_for(minilm_bundle, texts, node, close, dtype):
+    named = minilm_bundle("transformers-js-q1")
+    assert named.manifest.model == "onnx/model_q1.onnx"
+    program = (HERE / "vectors.mjs").read_text(encoding="utf-8")
+    place = (named.folder.parent, named.folder.name)
+    close(node(program, *place, dtype, "mean", stdin=json.dumps(texts)), named.vectors)
+
+
 def test_the_cards_program_runs(web, node, card_programs, close, tmp_path):
     (program,) = [text for text in card_programs(web.folder, "javascript") if "pipeline(" in text]
     (tmp_path / "models").symlink_to(web.folder.parent)
@@ -95,14 +104,15 @@ def test_the_cards_program_runs(web, node, card_programs, close, tmp_path):
     close(got, open_pipeline(web.folder)(["A cat sleeps.", "A kitten is napping."]))
 
 
+@pytest.mark.parametrize("layout", ["transformers-js", "transformers-js-q1"])
 @pytest.mark.parametrize(
     "architecture", ["BertForMaskedLM", "BertForSequenceClassification", "LlamaForCausalLM"]
 )
 def test_the_cards_program_runs_on_other_tasks(
-    save_tiny, node, card_programs, run_card, tmp_path, architecture
+    save_tiny, node, card_programs, run_card, tmp_path, architecture, layout
 ):
     cached = {"with_past": True} if architecture.endswith("CausalLM") else {}
-    folder = save_tiny(architecture, "transformers-js", **cached)
+    folder = save_tiny(architecture, layout, **cached)
     (program,) = [text for text in card_programs(folder, "javascript") if "pipeline(" in text]
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / architecture).symlink_to(folder)

@@ -96,3 +96,26 @@ def test_what_cannot_be_pooled(fails, tiny_model: Path, tmp_path: Path):
     line = fails("export", tmp_path / "plain", tmp_path / "out", "--with-pooling", "--ratio", 5)
     assert "plain says nothing of pooling" in line
     assert not (tmp_path / "out").exists()
+
+
+def test_the_name_that_dtype_q1_asks_for(lighttoken, tiny_model: Path, web: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    outcome = lighttoken(
+        "export", tiny_model, out, "--ratio", 5, "--structure", "transformers-js-q1", "--json"
+    )
+    assert outcome.json["model"] == "onnx/model_q1.onnx"
+    assert {path.name for path in (out / "onnx").iterdir()} == {
+        "model_q1.onnx",
+        "model_q1.onnx_data",
+    }
+    told = json.loads((out / "config.json").read_text())["transformers.js_config"]
+    assert told == {"use_external_data_format": True, "dtype": "q1"}
+    texts = ("a cat sleeps", "a kitten naps")
+    assert (
+        lighttoken("run", out, *texts, "--json").json
+        == lighttoken("run", web, *texts, "--json").json
+    )
+    assert lighttoken("inspect", out).code == 0
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "transformers.js" in card
+    assert "onnx/model_q1.onnx" in card
