@@ -33,6 +33,7 @@ _UNSPACED = ("HIRAGANA", "KATAKANA", "CJK UNIFIED", "THAI", "LAO", "KHMER", "MYA
 _SAME = 0.995  # of the words, by frequency, have to be split as they were
 _FEW_RESERVED = 128  # added tokens kept in reserve that stay: T5's are in its settings too
 _LINES = 2000  # of a text that are compared
+_WORDS = 20_000  # of a language likewise, which are nine tenths of its text and more
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,8 @@ def _compared(
     """What has to be split as before, and how much each line weighs."""
     found: dict[str, tuple[Sequence[str], NDArray[np.float64]]] = {}
     for words in lists:
-        found[f"the words of {words.language!r}"] = (words.words, words.frequencies)
+        compared = (words.words[:_WORDS], words.frequencies[:_WORDS])
+        found[f"the words of {words.language!r}"] = compared
     if text is not None:
         with text.open(encoding="utf-8-sig", newline="\n") as file:
             lines = [line.strip() for line in itertools.islice(file, _LINES)]
