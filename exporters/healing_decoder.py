@@ -113,7 +113,9 @@ def heal_decoder(
     parameters = dict(found.parameters)
     for name, weight in found.rounded.items():
         parameters[f"{name}.weight"] = torch.from_numpy(weight.dense())
-    healed = Healed(found.texts, found.before, found.after, found.steps, config.train)
+    healed = Healed(
+        found.texts, found.before, found.after, found.steps, config.train, own=text is None
+    )
     return DecoderHealing(found.packed, healed, parameters, tuple(found.rounded.values()))
 
 

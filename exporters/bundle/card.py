@@ -226,18 +226,27 @@ def _vectors(manifest: Manifest, vector: str | None) -> str:
 
 def _made(manifest: Manifest) -> str:
     """From what: nothing but the model, text, or a table that was packed before."""
-    healed = manifest.healed
+    healed, words = manifest.healed, ""
+    if manifest.vocabulary is not None:
+        words = f", {_vocabulary(manifest.vocabulary)}"
     if healed is not None:
         return (
-            f"without labels. On {healed.texts:,} plain texts {_HEALED[healed.trained]} came "
-            f"nearer to the original:\non texts held out, {_distance(manifest)} fell from "
+            f"without labels{words}. On {healed.texts:,} {_texts(manifest)} "
+            f"{_HEALED[healed.trained]} came nearer to the original:\non texts held out, {_distance(manifest)} fell from "
             f"{healed.before:.3g} to {healed.after:.3g}"
         )
-    if manifest.vocabulary is not None and manifest.method != "given":
-        return f"without labels, {_vocabulary(manifest.vocabulary)}"
     if manifest.method == "given":
-        return "from a table that was packed before"
-    return "without labels and without text"
+        return f"from a table that was packed before{words}"
+    return f"without labels{words}" if words else "without labels and without text"
+
+
+def _texts(manifest: Manifest) -> str:
+    """What a table was healed on."""
+    assert manifest.healed is not None
+    if not manifest.healed.own:
+        return "plain texts"
+    writes = manifest.task == "text-generation"
+    return "texts that it wrote itself" if writes else "texts of drawn tokens"
 
 
 def _vocabulary(vocabulary: StoredVocabulary) -> str:

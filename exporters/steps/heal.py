@@ -61,7 +61,14 @@ def _encoder(state: Export, report: Report) -> dict[str, "Tensor"]:
         progress=report,
     )
     state.embeddings = [embedding]
-    state.healed = Healed(healing.texts, healing.before, healing.after, healing.steps, train)
+    state.healed = Healed(
+        healing.texts,
+        healing.before,
+        healing.after,
+        healing.steps,
+        train,
+        own=options.heal_text is None,
+    )
     return dict(healing.parameters)
 
 

@@ -76,6 +76,7 @@ def test_an_encoder_is_healed_without_text(tmp_path, tokenizer):
     options = ExportOptions(heal=Path("own"), heal_steps=10)
     manifest = export(str(folder), tmp_path / "out", Budget(ratio=8), options=options)
     assert manifest.healed is not None
-    assert manifest.healed.texts == DRAWN
+    assert (manifest.healed.texts, manifest.healed.own) == (DRAWN, True)
+    assert "On 8,000 texts of drawn tokens the table" in (tmp_path / "out/README.md").read_text()
     assert manifest.healed.after < manifest.healed.before
     assert manifest.footprint.ratio >= 8

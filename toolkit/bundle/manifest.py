@@ -121,7 +121,7 @@ class Healed:
     """What healing on a text gained.
 
     Attributes:
-        texts: that were given.
+        texts: that were read.
         before: mean distance of the model's outputs to the original's on texts held out of them:
             squared error of the hidden states over their power, plus what the head gives; of a
             decoder the Kullback-Leibler divergence of the next token, in nats.
@@ -129,6 +129,7 @@ class Healed:
         steps: of training.
         trained: the floats of the ``table`` alone, the model's ``norms`` too, or its whole
             ``body``.
+        own: nobody gave the texts: a decoder wrote them, for other models tokens were drawn.
     """
 
     texts: int
@@ -136,6 +137,7 @@ class Healed:
     after: float
     steps: int
     trained: str = "table"
+    own: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ _TRAINED_TOO = {  # how the report goes on
     "norms": "; the model's LayerNorms and biases were trained too",
     "body": "; the rest of the model was trained too",
 }
+_OWN_TEXTS = {True: " that it wrote", False: " of drawn tokens"}  # by whether it writes
 _EXAMPLE = """\b
 Examples:
   lighttoken export sentence-transformers/all-MiniLM-L6-v2 minilm
@@ -192,7 +193,8 @@ def print_export(manifest: Manifest, target: Path) -> None:
         what = "the next token's divergence" if writes else "the outputs' distance"
         what += " from the original's" if writes else " to the original's"
         say(
-            f"healed on {healed.texts:,} texts: {what} went from "
+            f"healed on {healed.texts:,} texts{_OWN_TEXTS[writes] if healed.own else ''}: {what} "
+            f"went from "
             f"{healed.before:.4f} to {healed.after:.4f} on held-out texts"
             f"{_TRAINED_TOO.get(healed.trained, '')}"
         )
