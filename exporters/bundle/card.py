@@ -232,8 +232,8 @@ def _made(manifest: Manifest) -> str:
     if healed is not None:
         return (
             f"without labels{words}. On {healed.texts:,} {_texts(manifest)} "
-            f"{_HEALED[healed.trained]} came nearer to the original:\non texts held out, {_distance(manifest)} fell from "
-            f"{healed.before:.3g} to {healed.after:.3g}"
+            f"{_HEALED[healed.trained]} came nearer to the original:\non texts held out, "
+            f"{_distance(manifest)} fell from {healed.before:.3g} to {healed.after:.3g}"
         )
     if manifest.method == "given":
         return f"from a table that was packed before{words}"

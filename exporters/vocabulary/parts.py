@@ -21,6 +21,7 @@ from toolkit.errors import InputError
 
 KINDS = ("Unigram", "WordPiece", "WordLevel", "BPE")
 _SPACE = "\u2581"  # of sentencepiece
+_MOST_GAPS = 16  # ids to each token
 _END = "</w>"
 
 
@@ -78,6 +79,7 @@ def read_vocabulary(data: dict[str, Any]) -> Vocabulary:
         InputError: a kind of tokenizer that is not known here.
         KeyError, TypeError, ValueError, AttributeError: a damaged file.
     """
+    _check(data)
     model, added = data["model"], data.get("added_tokens") or []
     kind = model.get("type") or ("Unigram" if isinstance(model.get("vocab"), list) else None)
     if kind not in KINDS:
@@ -92,6 +94,23 @@ def read_vocabulary(data: dict[str, Any]) -> Vocabulary:
         frozenset(int(each["id"]) for each in added if each.get("special")),
         kind == "BPE" and "ByteLevel" in _types(data),
     )
+
+
+def _check(data: dict[str, Any]) -> None:
+    """What a file of anyone may have wrong and the library ``tokenizers`` is not asked about."""
+    model, added = data["model"], data.get("added_tokens") or []
+    named = [*_pieces(model), *((each["id"], each["content"]) for each in added)]
+    if not all(isinstance(id_, int) and isinstance(token, str) for id_, token in named):
+        raise ValueError("a token that is no text, or an id that is no number")
+    ids = {id_ for id_, _ in named}
+    if not ids or min(ids) < 0 or max(ids) > _MOST_GAPS * len(ids):
+        raise ValueError("ids that no table has rows for")
+    if "merges" in model:
+        if isinstance(model["vocab"], list):
+            raise ValueError("merges beside scores")
+        for pair in _merges(model):
+            if not all(isinstance(part, str) for part in pair):
+                raise ValueError("a merge of what is no text")
 
 
 def with_parts(data: dict[str, Any], kept: Iterable[int]) -> set[int]:

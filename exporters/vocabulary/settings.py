@@ -59,9 +59,10 @@ def with_new_ids(settings: Any, places: Mapping[int, int], rows: int) -> Any:
         elif key.endswith(_ENDS):
             found[key] = _map(value, lambda id_: places.get(id_, id_))
         elif key in _BY_TOKEN and isinstance(value, dict):
-            found[key] = {name: places[id_] for name, id_ in value.items() if id_ in places}
+            found[key] = {name: places[id_] for name, id_ in value.items() if _is_in(places, id_)}
         elif key == _PAIRS and isinstance(value, list):
-            found[key] = [[at, places.get(id_, id_)] for at, id_ in value]
+            pairs = [pair for pair in value if _is_pair(pair)]
+            found[key] = [[at, places.get(id_, id_)] for at, id_ in pairs]
         elif key in _LISTS and isinstance(value, list):
             found[key] = _left(value, places)
         else:
@@ -87,7 +88,7 @@ def _ids(key: str, value: Any) -> Iterator[int]:
     if isinstance(value, int):
         yield value
     elif key == _PAIRS and isinstance(value, list):
-        yield from (pair[1] for pair in value if isinstance(pair[1], int))
+        yield from (pair[1] for pair in value if _is_pair(pair))
     elif isinstance(value, list):
         for each in value:
             yield from _ids(key, each)
@@ -104,6 +105,15 @@ def _map(value: Any, new: Callable[[int], int]) -> Any:
 def _left(value: list[Any], places: Mapping[int, int]) -> list[Any]:
     """Ids that are still there; of lists of them those that are so whole."""
     if value and all(isinstance(each, list) for each in value):
-        whole = [each for each in value if all(id_ in places for id_ in each)]
+        whole = [each for each in value if all(_is_in(places, id_) for id_ in each)]
         return [[places[id_] for id_ in each] for each in whole]
-    return [places[id_] for id_ in value if id_ in places]
+    return [places[id_] for id_ in value if _is_in(places, id_)]
+
+
+def _is_in(places: Mapping[int, int], id_: Any) -> bool:
+    return isinstance(id_, int) and id_ in places
+
+
+def _is_pair(value: Any) -> bool:
+    """A position and an id; some have none for the language that a user is to name."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[1], int)

@@ -95,7 +95,8 @@ def test_settings_follow(saved, tmp_path):
     model = t5()
     folder = saved("unigram", model)
     told = json.loads((folder / "generation_config.json").read_text())
-    told |= {"suppress_tokens": [5, 2997], "forced_decoder_ids": [[1, 2996]]}
+    told |= {"suppress_tokens": [5, 2997], "forced_decoder_ids": [[1, 2996], [2, None], 3]}
+    told |= {"lang_to_id": {"de": 2995, "fr": [1]}, "bad_words_ids": [[2, 5], [[]], [1, 1 << 60]]}
     (folder / "generation_config.json").write_text(json.dumps(told))
     cut = cut_folder(folder, ENGLISH, tmp_path / "cut")
     place = {int(old): new for new, old in enumerate(cut.kept)}
@@ -104,6 +105,8 @@ def test_settings_follow(saved, tmp_path):
     assert config["decoder_start_token_id"] == place[2998]
     assert generation["decoder_start_token_id"] == place[2998]
     assert generation["forced_decoder_ids"] == [[1, place[2996]]]
+    assert generation["lang_to_id"] == {"de": place[2995]}
+    assert generation["bad_words_ids"] == ([[place[2], place[5]]] if 5 in place else [])
     assert generation["suppress_tokens"] == [place[id_] for id_ in (5, 2997) if id_ in place]
 
 
