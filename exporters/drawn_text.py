@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from toolkit.errors import InputError
 from toolkit.panics import panics_raised
-from toolkit.quiet import first_line
 
+from .sources.library import open_library
 from .sources.prior import is_reserved, special_tokens
 
 if TYPE_CHECKING:
@@ -38,15 +38,7 @@ def drawn_texts(
     Raises:
         InputError: no such file, one that is damaged, or no token with a share.
     """
-    from tokenizers import Tokenizer
-
-    try:
-        with panics_raised():
-            library = Tokenizer.from_file(str(tokenizer))
-    except Exception as error:  # the library raises bare Exception
-        raise InputError(
-            f"{tokenizer} cannot be read ({first_line(error)}); download the model again"
-        ) from error
+    library = open_library(tokenizer)
     rows = min(len(shares), library.get_vocab_size())
     wanted = shares[:rows].copy()
     names = library.get_vocab(with_added_tokens=True)
@@ -66,8 +58,6 @@ def drawn_texts(
 
 def _around(library: "Tokenizer", id_: int) -> tuple[list[int], list[int]]:
     """Ids that a tokenizer puts before a text and behind it, told by a text of this one token."""
-    library.no_padding()
-    library.no_truncation()
     with panics_raised():
         found = library.encode(library.decode([id_]) or "a")
     own = [at for at, part in enumerate(found.sequence_ids) if part is not None]

@@ -13,7 +13,8 @@ from toolkit.bundle.generation import CONFIG, GENERATION_CONFIG, ids_of
 from toolkit.errors import InputError
 from toolkit.json_files import load_json, read_json
 from toolkit.panics import panics_raised
-from toolkit.quiet import first_line
+
+from .library import open_library
 
 # Rows that vocabularies keep in reserve: [unused12], <unused12>, <|reserved_special_token_3|>,
 # <extra_id_7>, <madeupword0000>.
@@ -194,23 +195,12 @@ def corpus_lines(
     Raises:
         InputError: no tokenizer.json, no such file, or a file that is no UTF-8 text.
     """
-    from tokenizers import Tokenizer
-
     if not tokenizer.is_file():
         raise InputError(f"{tokenizer} is not here, and {option} needs it; give a model with one")
     if not corpus.is_file():
         raise InputError(f"{corpus} is not here; give a text file")
-    try:
-        with panics_raised():
-            encoder = Tokenizer.from_file(str(tokenizer))
-    except Exception as error:  # the library raises bare Exception
-        raise InputError(
-            f"{tokenizer} is damaged ({first_line(error)}); download the model again"
-        ) from error
-    encoder.no_padding()
-    if length is None:
-        encoder.no_truncation()
-    else:
+    encoder = open_library(tokenizer)
+    if length is not None:
         encoder.enable_truncation(length)
     try:
         with corpus.open(encoding="utf-8-sig", newline="\n") as file:  # see toolkit.lines

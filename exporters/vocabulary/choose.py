@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from toolkit.errors import InputError
 from toolkit.json_files import load_json
 from toolkit.panics import panics_raised
-from toolkit.quiet import first_line
 
 from ..sources.folder_files import TOKENIZER
+from ..sources.library import open_library
 from ..sources.prior import is_reserved
 from .parts import Vocabulary, ids_named, read_vocabulary, with_fewer, with_parts
 from .used import tokens_of_text, tokens_of_words
@@ -108,7 +108,7 @@ def choose_tokens(folder: Path, wanted: Wanted) -> Choice:
     if wanted.like is not None:
         kept = _as_in(wanted.like, vocabulary, path)
         return Choice(kept, {}, {}, {}, with_fewer(data, kept))
-    tokenizer = _open(data, path)
+    tokenizer = open_library(path, tokenizer_text(data))
     names = vocabulary.named()
     rows = max(names) + 1
     counts = {}
@@ -132,7 +132,13 @@ def choose_tokens(folder: Path, wanted: Wanted) -> Choice:
     of_model = with_parts(data, (tokens & vocabulary.tokens.keys()) - vocabulary.added.keys())
     kept = np.array(sorted((tokens | of_model) & names.keys()), np.int64)
     fewer = with_fewer(data, kept)
-    _check_same(tokenizer, _open(fewer, path), kept, _compared(lists, wanted.text), folder)
+    _check_same(
+        tokenizer,
+        open_library(path, tokenizer_text(fewer)),
+        kept,
+        _compared(lists, wanted.text),
+        folder,
+    )
     return Choice(
         kept,
         {language: shares[kept] for language, shares in counts.items()},
@@ -170,21 +176,6 @@ def _as_in(like: Path, vocabulary: Vocabulary, path: Path) -> NDArray[np.int64]:
 def tokenizer_text(data: dict[str, Any]) -> str:
     """A ``tokenizer.json``."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False)
-
-
-def _open(data: dict[str, Any], path: Path) -> "Tokenizer":
-    from tokenizers import Tokenizer
-
-    try:
-        with panics_raised():
-            tokenizer = Tokenizer.from_str(tokenizer_text(data))
-    except Exception as error:  # the library raises bare Exception
-        raise InputError(
-            f"{path} is damaged ({first_line(error)}); download the model again"
-        ) from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
 
 
 def _of_language(vocabulary: Vocabulary, counts: NDArray[np.float64], words: Words) -> set[int]:

@@ -58,7 +58,7 @@ def test_no_text_is_longer_than_the_model_reads(tokenizer):
 def test_nothing_to_draw_is_refused(tokenizer, tmp_path):
     with pytest.raises(InputError, match="no token to draw"):
         drawn_texts(tokenizer, np.zeros(len(WORDS)), longest=8, seed=0)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is not here"):
         drawn_texts(tmp_path / "other.json", np.ones(3), longest=8, seed=0)
 
 
