@@ -199,7 +199,7 @@ def test_a_decoder_with_a_cache_is_exported(saved, tmp_path, untied):
     torch.manual_seed(0)
     folder = saved("bpe", llama(not untied))
     out = tmp_path / "out"
-    options = ExportOptions(languages="en", with_past=True, weights="int4", group_size=16)
+    options = ExportOptions(languages="en", with_past=True)
     manifest = export(str(folder), out, Budget(ratio=3), options=options)
     assert manifest.vocabulary is not None
     assert manifest.rows == manifest.tables[0].rows < TOKENS
@@ -219,9 +219,6 @@ def test_an_encoder_decoder_is_exported(saved, tmp_path):
         str(folder), out, Budget(ratio=3), options=ExportOptions(languages="en", exporter="dynamo")
     )
     assert manifest.vocabulary is not None
-    whole = export(
-        str(folder), tmp_path / "whole", Budget(ratio=3), options=ExportOptions(exporter="dynamo")
-    )
     assert {each.rows for each in manifest.tables} == {manifest.rows}
-    before, after = manifest.footprint.original_model_bytes, whole.footprint.original_model_bytes
-    assert before == pytest.approx(after, rel=0.01)
+    weights = (folder / "model.safetensors").stat().st_size
+    assert manifest.footprint.original_model_bytes == pytest.approx(weights, rel=0.2)

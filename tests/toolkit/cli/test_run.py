@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from toolkit.bundle.manifest import BUNDLE_VERSION
+
 
 def test_cosines_between_sentences(lighttoken, tiny_bundle: Path):
     outcome = lighttoken("run", tiny_bundle, "a cat sleeps", "a kitten naps", "--json")
@@ -58,5 +60,8 @@ def test_a_newer_bundle_asks_for_an_upgrade(fails, tiny_bundle: Path, tmp_path: 
     bundle = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, bundle)
     manifest = bundle / "lighttoken.json"
-    manifest.write_text(manifest.read_text().replace('"version": 4', '"version": 9'))
+    now, next_ = (f'"version": {version}' for version in (BUNDLE_VERSION, BUNDLE_VERSION + 1))
+    text = manifest.read_text()
+    assert now in text
+    manifest.write_text(text.replace(now, next_))
     assert "upgrade" in fails("run", bundle, "a cat")
