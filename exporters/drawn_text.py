@@ -14,7 +14,7 @@ from toolkit.errors import InputError
 from toolkit.panics import panics_raised
 
 from .sources.library import open_library
-from .sources.prior import is_reserved, special_tokens
+from .sources.prior import is_reserved
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -43,7 +43,7 @@ def drawn_texts(
     wanted = shares[:rows].copy()
     names = library.get_vocab(with_added_tokens=True)
     never = {id_ for name, id_ in names.items() if is_reserved(name)}
-    never.update(special_tokens(tokenizer), library.get_added_tokens_decoder())
+    never.update(library.get_added_tokens_decoder())
     wanted[[id_ for id_ in never if id_ < rows]] = 0
     if not wanted.sum() > 0:
         raise InputError(f"{tokenizer} has no token to draw texts of; give a text file")

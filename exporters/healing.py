@@ -54,8 +54,8 @@ def heal_table(
     """Heal ``packed`` on a text file, one text a line, with the model of a folder as its teacher.
 
     At most :data:`MOST_TEXTS` lines are used, drawn by the seed. Without a text, tokens are drawn
-    as ``shares`` says. A run that was broken off is gone
-    on with: its state lies in the user's cache, under what it depends on.
+    as ``shares`` says. A run that was broken off is gone on with: its state lies in the user's
+    cache, under what it depends on.
 
     Args:
         loaded: the original, from a model folder.

@@ -57,13 +57,9 @@ TRANSFORMERS_JS = Structure(
     (CONFIG, TOKENIZER, TOKENIZER_CONFIG),
 )
 # The same beside other precisions of one model: `dtype: "q1"` asks for the file of this name.
-TRANSFORMERS_JS_Q1 = Structure(
-    "onnx/model_q1.onnx",
-    "model_q1.onnx_data",
-    {"use_external_data_format": True, "dtype": "q1"},
-    (CONFIG, TOKENIZER, TOKENIZER_CONFIG),
-    "_q1",
-)
+TRANSFORMERS_JS_Q1 = replace(
+    TRANSFORMERS_JS, settings={**TRANSFORMERS_JS.settings, "dtype": "q1"}, suffix="_q1"
+).named("model")
 # onnxruntime's own format, with the weights in it; a form of the flat one, not one to ask for.
 ORT = Structure("model.ort", "", {}, ())
 STRUCTURES = {
@@ -76,10 +72,9 @@ STRUCTURES = {
 def structure_of(manifest: Manifest) -> Structure:
     """The structure that a bundle has."""
     stem = PurePosixPath(manifest.model).stem
-    known = [
-        structure.named(stem.removesuffix(structure.suffix))
-        for structure in (TRANSFORMERS_JS_Q1, *STRUCTURES.values(), ORT)
-    ]
+    # Names with a suffix first: to the others it would be part of a stem.
+    ordered = sorted((*STRUCTURES.values(), ORT), key=lambda each: not each.suffix)
+    known = (each.named(stem.removesuffix(each.suffix)) for each in ordered)
     return next(structure for structure in known if structure.model == manifest.model)
 
 

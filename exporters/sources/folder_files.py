@@ -56,6 +56,8 @@ _SLOW_ALONE = (
     "vocab-tgt.json",
     "target_vocab.json",
 )
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+"""Patterns of the files that hold a model's weights."""
 HUB_PATTERNS = (
     COLBERT_FILES[1],
     "*.spm",

@@ -127,13 +127,27 @@ def corpus_importance(
     Raises:
         InputError: no tokenizer.json, no such file, a file that is no UTF-8 text, or an empty one.
     """
-    counts = np.zeros(rows)
-    for ids in corpus_lines(tokenizer, corpus):
-        np.add.at(counts, ids[ids < rows], 1)
+    counts = corpus_counts(tokenizer, corpus, rows)
     if not counts.any():
         raise InputError(f"{corpus} holds no text; give one text a line")
     base = zipf_prior(rows) if prior is None else prior / prior.sum()
     return counts + prior_share * counts.sum() * base
+
+
+def corpus_counts(
+    tokenizer: Path, corpus: Path, rows: int, *, option: str = "--corpus"
+) -> NDArray[np.float64]:
+    """How often each token is in a text file, float64 [rows].
+
+    ``option``: what asked for the text, for errors.
+
+    Raises:
+        InputError: as :func:`corpus_lines`.
+    """
+    counts = np.zeros(rows)
+    for ids in corpus_lines(tokenizer, corpus, option=option):
+        np.add.at(counts, ids[ids < rows], 1)
+    return counts
 
 
 def importance_of(

@@ -28,7 +28,7 @@ from ..vocabulary.cut import Cut, cut_folder
 from . import to_onnx as backends
 from .facts import CONFIG, TOKENIZER, WITH_HEADS, Facts, read_facts, read_json
 from .few_bits import in_floats
-from .folder_files import HUB_PATTERNS, tokenizer_files
+from .folder_files import HUB_PATTERNS, WEIGHTS, tokenizer_files
 from .genai import genai_facts, genai_model
 from .graph_task import task_of, vector_of
 from .late_interaction import in_the_graph, of_graph, read_projection
@@ -122,7 +122,6 @@ ORIGINAL = "original"  # the folder of what is exported, below the one that is g
 _HUB_FILES = [
     "*.json", "*.txt", "*.model", "*.jinja", "*/config.json", *HUB_PATTERNS, CARD, *LICENCE_FILES
 ]  # fmt: skip
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack")
 _OTHER_FORMATS = {
     ".gguf": "a file of llama.cpp, rounded already",
@@ -305,7 +304,7 @@ def _from_folder(
     wanted: Wanted | None,
 ) -> LoadedModel:
     static = read_static(folder)
-    weights = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
+    weights = [path for pattern in WEIGHTS for path in sorted(folder.glob(pattern))]
     if wanted is not None and (static is not None or not weights):
         raise _not_cut(folder)
     if static is not None:
@@ -400,7 +399,7 @@ def _download(name: str, revision: str | None, code: bool) -> Path:
         folder = fetch([*files, "*.safetensors"])
         if any(folder.glob("*.safetensors")):
             return folder
-        return fetch([*files, f"*_Dense/{_WEIGHTS[1]}", _WEIGHTS[1]])
+        return fetch([*files, f"*_Dense/{WEIGHTS[1]}", WEIGHTS[1]])
     except HFValidationError as error:
         raise InputError(
             f"{name!r} is neither a file, nor a folder, nor a hub id (owner/name); check "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit.bundle.generation import GENERATION_CONFIG
 from toolkit.bundle.manifest import StoredVocabulary
 from toolkit.errors import InputError
 from toolkit.quiet import first_line
@@ -24,6 +25,7 @@ from ..sources.folder_files import (
     SPECIAL_TOKENS,
     TOKENIZER,
     TOKENIZER_CONFIG,
+    WEIGHTS,
     replaced_files,
     slow_files,
 )
@@ -33,8 +35,6 @@ from .settings import ids_in, rows_of, with_new_ids
 if TYPE_CHECKING:
     from torch import Tensor
 
-_GENERATION = "generation_config.json"
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _SHOWN = 5  # languages of a note
 _FLOAT = 4  # bytes
 _FURTHER = "additional_special_tokens"
@@ -91,8 +91,8 @@ def cut_folder(folder: Path, wanted: Wanted, work: Path) -> Cut:
     config = read_json(folder / CONFIG)
     rows = rows_of(config, f"{folder.name}/{CONFIG}")
     named = ids_in(config)
-    if (folder / _GENERATION).is_file():
-        named |= ids_in(read_json(folder / _GENERATION))
+    if (folder / GENERATION_CONFIG).is_file():
+        named |= ids_in(read_json(folder / GENERATION_CONFIG))
     if slow_files(folder):
         raise InputError(
             f"the tokenizer of {folder.name} is in {slow_files(folder)[0]}, which cannot be cut to "
@@ -129,7 +129,7 @@ def _cut_weights(folder: Path, work: Path, kept: NDArray[np.int64], rows: int) -
     from safetensors.torch import save_file
 
     chosen = torch.from_numpy(kept)
-    files = [path for pattern in _WEIGHTS for path in sorted(folder.glob(pattern))]
+    files = [path for pattern in WEIGHTS for path in sorted(folder.glob(pattern))]
     cut: list[Tensor] = []
     where: dict[str, str] = {}
     for number, path in enumerate(files, start=1):
@@ -138,9 +138,11 @@ def _cut_weights(folder: Path, work: Path, kept: NDArray[np.int64], rows: int) -
             left = values
             for axis in [axis for axis, size in enumerate(values.shape) if size == rows]:
                 left = left.index_select(axis, chosen)
-            if left is not values and not any(_same(values, other) for other in cut):
+            if left is values:  # may share its memory, which safetensors does not write
+                left = values.clone(memory_format=torch.contiguous_format)
+            elif not any(_same(values, other) for other in cut):
                 cut.append(values)  # a tied head may be stored too, and counts once
-            tensors[name] = left.contiguous().clone()
+            tensors[name] = left
         one = len(files) == 1
         target = "model.safetensors" if one else f"model-{number:05}-of-{len(files):05}.safetensors"
         save_file(tensors, work / target, metadata={"format": "pt"})
@@ -183,7 +185,7 @@ def _tensors(path: Path) -> "Iterator[tuple[str, Tensor]]":
 
 
 def _write_settings(folder: Path, work: Path, places: dict[int, int]) -> None:
-    for name in (CONFIG, _GENERATION):
+    for name in (CONFIG, GENERATION_CONFIG):
         if (folder / name).is_file():
             _write(work / name, with_new_ids(read_json(folder / name), places, len(places)))
 

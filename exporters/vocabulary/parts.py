@@ -10,7 +10,7 @@ are known. In each of them a text all of whose tokens stay is split as it was:
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,14 +46,12 @@ class Vocabulary:
         kind: of ``KINDS``.
         tokens: of the model, by id.
         added: those beside it, special tokens among them, by id.
-        special: ids of the added tokens that are special.
         byte_level: a token's letters stand for bytes.
     """
 
     kind: str
     tokens: dict[int, str]
     added: dict[int, str]
-    special: frozenset[int]
     byte_level: bool
 
     def named(self) -> dict[int, str]:
@@ -90,8 +88,7 @@ def read_vocabulary(data: dict[str, Any]) -> Vocabulary:
     return Vocabulary(
         kind,
         dict(_pieces(model)),
-        {int(each["id"]): str(each["content"]) for each in added},
-        frozenset(int(each["id"]) for each in added if each.get("special")),
+        {each["id"]: each["content"] for each in added},
         kind == "BPE" and "ByteLevel" in _types(data),
     )
 
@@ -169,7 +166,9 @@ def with_fewer(data: dict[str, Any], kept: NDArray[np.int64]) -> dict[str, Any]:
         if int(each["id"]) in places
     ]
     found = data | {"model": model, "added_tokens": added}
-    found["post_processor"] = _renumbered(data.get("post_processor"), places)
+    found["post_processor"] = _renumbered(
+        data.get("post_processor"), lambda id_: _place(id_, places)
+    )
     padding = data.get("padding")
     if isinstance(padding, dict) and "pad_id" in padding:
         found["padding"] = padding | {"pad_id": _place(int(padding["pad_id"]), places)}
@@ -178,7 +177,13 @@ def with_fewer(data: dict[str, Any], kept: NDArray[np.int64]) -> dict[str, Any]:
 
 def ids_named(data: dict[str, Any]) -> set[int]:
     """Ids that a tokenizer puts around a text, fills it with, or takes for what is unknown."""
-    found = set(_ids_in(data.get("post_processor")))
+    found: set[int] = set()
+
+    def note(id_: int) -> int:
+        found.add(id_)
+        return id_
+
+    _renumbered(data.get("post_processor"), note)
     model, padding = data["model"], data.get("padding")
     if isinstance(padding, dict) and "pad_id" in padding:
         found.add(int(padding["pad_id"]))
@@ -244,33 +249,19 @@ def _types(data: Any) -> Iterator[str]:
 _PAIRS = ("sep", "cls")  # [token, id] of BertProcessing and RobertaProcessing
 
 
-def _ids_in(data: Any) -> Iterator[int]:
-    if isinstance(data, dict):
-        for key, value in data.items():
-            if key == "ids" and isinstance(value, list):
-                yield from (int(id_) for id_ in value)
-            elif key in _PAIRS and isinstance(value, list):
-                yield int(value[1])
-            else:
-                yield from _ids_in(value)
-    elif isinstance(data, list):
-        for each in data:
-            yield from _ids_in(each)
-
-
-def _renumbered(data: Any, places: dict[int, int]) -> Any:
-    """What ``_ids_in`` finds, with the new numbers."""
+def _renumbered(data: Any, new: Callable[[int], int]) -> Any:
+    """A step of a tokenizer with ``new`` of each id that it puts around a text."""
     if isinstance(data, dict):
         found = {}
         for key, value in data.items():
             if key == "ids" and isinstance(value, list):
-                found[key] = [_place(int(id_), places) for id_ in value]
+                found[key] = [new(int(id_)) for id_ in value]
             elif key in _PAIRS and isinstance(value, list):
-                found[key] = [value[0], _place(int(value[1]), places)]
+                found[key] = [value[0], new(int(value[1]))]
             else:
-                found[key] = _renumbered(value, places)
+                found[key] = _renumbered(value, new)
         return found
-    return [_renumbered(each, places) for each in data] if isinstance(data, list) else data
+    return [_renumbered(each, new) for each in data] if isinstance(data, list) else data
 
 
 def _place(old: int, places: dict[int, int]) -> int:

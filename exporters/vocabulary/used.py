@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from toolkit.panics import panics_raised
 
-from ..sources.prior import corpus_lines
+from ..sources.prior import corpus_counts
 from .words import Words
 
 if TYPE_CHECKING:
@@ -44,11 +44,9 @@ def tokens_of_text(tokenizer: Path, text: Path, rows: int) -> NDArray[np.float64
     """Share of each token in a text file, float64 [rows], sum 1.
 
     Raises:
-        InputError: as :func:`exporters.sources.prior.corpus_lines`; a file without text gives 0.
+        InputError: as :func:`exporters.sources.prior.corpus_counts`; a file without text gives 0.
     """
-    counts = np.zeros(rows)
-    for ids in corpus_lines(tokenizer, text, option="--vocabulary"):
-        np.add.at(counts, ids[ids < rows], 1)
+    counts = corpus_counts(tokenizer, text, rows, option="--vocabulary")
     return counts / max(counts.sum(), 1)
 
 

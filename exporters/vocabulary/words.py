@@ -61,13 +61,7 @@ def _with_lists() -> tuple[str, ...]:
 
 
 def words_of(language: str) -> Words:
-    """The words of ``language``.
-
-    Raises:
-        InputError: no list has it.
-        MissingDependencyError: wordfreq is not installed.
-    """
-    known_languages([language])
+    """The words of ``language``, one of :func:`known_languages`."""
     import wordfreq
 
     found = wordfreq.get_frequency_dict(language, _LISTS)
