@@ -20,6 +20,12 @@ SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
 KINDS = ("unigram", "wordpiece", "bpe", "byte_level", "clip")
 
 
+@pytest.fixture(autouse=True)
+def shorter_lists(monkeypatch):
+    """The tokenizers here know 6,000 words of a language; a hundred thousand only take longer."""
+    monkeypatch.setattr("exporters.vocabulary.words._MOST", 10_000)
+
+
 @pytest.fixture(scope="session")
 def sentences():
     """German and English words, the frequent ones more often, some with a capital."""
