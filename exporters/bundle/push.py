@@ -1,15 +1,25 @@
 """A bundle to a repository of the Hugging Face hub, in one commit."""
 
+import hashlib
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest, verify_files
+from toolkit.bundle.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    StoredFile,
+    read_manifest,
+    verify_files,
+)
 from toolkit.errors import InputError
 from toolkit.extras import require
 from toolkit.quiet import first_line
+
+from ..sources.licence import CARD
+from .model_index import read_evaluation, with_model_index
 
 _OF_THE_HUB = {".gitattributes"}  # it makes this one by itself
 _MESSAGE = "Add a bundle of LightToken"
@@ -39,6 +49,7 @@ def push(
     private: bool = False,
     message: str | None = None,
     force: bool = False,
+    figures: Path | None = None,
 ) -> Pushed:
     """Commit the files that the manifest of ``bundle`` names, and no other, to ``repository``.
 
@@ -51,17 +62,20 @@ def push(
         private: of a new repository.
         message: of the commit; None says what it is.
         force: replace files of a repository that holds no bundle.
+        figures: what ``lighttoken evaluate BUNDLE --json`` printed; the card in the repository
+            gets them as a ``model-index``. The bundle on disk stays as it is.
 
     Raises:
-        InputError: nobody is logged in, the hub refuses or cannot be reached, or the repository
-            holds files of these names that are of no bundle.
-        FormatError: a damaged bundle.
+        InputError: figures of another bundle, nobody is logged in, the hub refuses or cannot be
+            reached, or the repository holds files of these names that are of no bundle.
+        FormatError: a damaged bundle, or figures that cannot be read.
         MissingDependencyError: the extra `export` is not installed.
     """
     require("export")
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
     names = (*manifest.files, MANIFEST_NAME)
+    sent = {name: bundle / name for name in names} | _with_figures(bundle, manifest, figures)
 
     import huggingface_hub
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -75,12 +89,25 @@ def push(
         if not force:
             _check_free(repository, held, names)
         additions = [
-            huggingface_hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=bundle / name)
-            for name in names
+            huggingface_hub.CommitOperationAdd(path_in_repo=name, path_or_fileobj=content)
+            for name, content in sent.items()
         ]
         done = hub.create_commit(repository, additions, commit_message=message or _MESSAGE)
-    count = sum((bundle / name).stat().st_size for name in names)
+    count = sum(
+        len(content) if isinstance(content, bytes) else content.stat().st_size
+        for content in sent.values()
+    )
     return Pushed(address, done.commit_url, names, count)
+
+
+def _with_figures(bundle: Path, manifest: Manifest, figures: Path | None) -> dict[str, bytes]:
+    """Card and manifest as they are sent, where figures go into the card; else nothing."""
+    if figures is None:
+        return {}
+    card = (bundle / CARD).read_text(encoding="utf-8")
+    text = with_model_index(card, read_evaluation(figures, bundle)).encode()
+    files = {**manifest.files, CARD: StoredFile(len(text), hashlib.sha256(text).hexdigest())}
+    return {CARD: text, MANIFEST_NAME: replace(manifest, files=files).to_json().encode()}
 
 
 def _check_free(repository: str, held: Collection[str], names: Collection[str]) -> None:

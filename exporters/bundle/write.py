@@ -9,6 +9,7 @@ from toolkit.files import sha256
 from toolkit.json_text import json_text
 
 from ..sources.facts import CONFIG, read_json
+from ..sources.licence import CARD
 from ..sources.source import LoadedModel
 from .card import model_card
 from .structure import Structure, structure_of
@@ -32,7 +33,7 @@ def write_bundle(
     if structure.settings:
         _tell_transformers_js(folder / CONFIG, structure)
     files = describe_files(folder)
-    card = folder / "README.md"
+    card = folder / CARD
     facts = loaded.facts
     card.write_text(
         model_card(
@@ -44,7 +45,7 @@ def write_bundle(
         ),
         encoding="utf-8",
     )
-    files["README.md"] = StoredFile(card.stat().st_size, sha256(card))
+    files[CARD] = StoredFile(card.stat().st_size, sha256(card))
     complete = replace(manifest, files=files)
     (folder / MANIFEST_NAME).write_text(complete.to_json(), encoding="utf-8")
     return complete

@@ -1,7 +1,7 @@
 """All of an evaluation as data."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .figures import SCHEMA, Figure
@@ -27,6 +27,9 @@ class EvaluationReport:
         notes: what a reader should know, a sentence each.
         resamples: of the bootstrap.
         seed: of the bootstrap, of what was drawn from the files, and of masks.
+        data: by measure, the names of the files or data sets that it read.
+        packed: the name of the bundle among ``models``; None where a table was evaluated.
+        manifest: sha256 of the bundle's manifest, so that figures can be held to their bundle.
     """
 
     task: str
@@ -35,12 +38,18 @@ class EvaluationReport:
     notes: tuple[str, ...]
     resamples: int
     seed: int
+    data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    packed: str | None = None
+    manifest: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON; ``schema`` is :data:`figures.SCHEMA`."""
         return {
             "schema": SCHEMA,
             "task": self.task,
+            "data": {measure: list(names) for measure, names in self.data.items()},
+            "packed": self.packed,
+            "manifest": self.manifest,
             "resamples": self.resamples,
             "seed": self.seed,
             "models": [asdict(model) for model in self.models],

@@ -6,6 +6,8 @@ from pathlib import Path
 import click
 
 from toolkit import limits
+from toolkit.bundle.manifest import MANIFEST_NAME
+from toolkit.files import sha256
 from toolkit.temporary import temporary_folder
 
 from .console import json_option, no_op_option, original_option, out, print_json, progress, whole
@@ -125,7 +127,14 @@ def command(
         found, notes = asked.models()
         models = [open_model(**vars(each), threads=threads, op=not no_op) for each in found]
         result = measure(models, data, resamples=resamples, seed=seed, progress=report)
-    result = replace(result, notes=(*notes, *result.notes))
+    bundle = next((each for each in found if each.model == packed), None)
+    result = replace(
+        result,
+        notes=(*notes, *result.notes),
+        data=files.names(),
+        packed=bundle.name if bundle else None,
+        manifest=sha256(packed / MANIFEST_NAME) if bundle else None,
+    )
     if as_json:
         print_json(result.to_dict())
     else:

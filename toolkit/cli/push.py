@@ -11,6 +11,8 @@ _EXAMPLE = """\b
 Examples:
   lighttoken push minilm me/all-MiniLM-L6-v2-lighttoken
   lighttoken push gemma me/gemma-small --private
+  lighttoken evaluate minilm --pairs mteb/stsbenchmark-sts:test --json > figures.json
+  lighttoken push minilm me/all-MiniLM-L6-v2-lighttoken --figures figures.json
 """
 
 
@@ -22,9 +24,20 @@ Examples:
 @click.option(
     "--force", is_flag=True, help="Replace files of a repository that holds another model."
 )
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    help="What `lighttoken evaluate BUNDLE --json` printed: the card in the repository shows it.",
+)
 @json_option
 def command(
-    bundle: Path, repository: str, private: bool, message: str | None, force: bool, as_json: bool
+    bundle: Path,
+    repository: str,
+    private: bool,
+    message: str | None,
+    force: bool,
+    figures: Path | None,
+    as_json: bool,
 ) -> None:
     """Commit BUNDLE to REPOSITORY (owner/name) of the Hugging Face hub.
 
@@ -33,7 +46,7 @@ def command(
     """
     from exporters.bundle.push import push
 
-    done = push(bundle, repository, private=private, message=message, force=force)
+    done = push(bundle, repository, private=private, message=message, force=force, figures=figures)
     if as_json:
         print_json(asdict(done))
     else:

@@ -54,6 +54,14 @@ class Files:
     qa: Given | None = None
     exact: bool = False
 
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """By measure: a file's name without its folders, a data set's as it was given."""
+        return {
+            measure: tuple(_name(one) for one in (given if isinstance(given, tuple) else (given,)))
+            for measure in NEEDS
+            if (given := getattr(self, measure)) is not None
+        }
+
     def check(self, task: str, name: str) -> None:
         """Raise InputError for a measure that ``task`` does not have, or where none is asked for.
 
@@ -78,6 +86,11 @@ class Files:
             raise InputError(
                 f"{name} is a {task} model; only masked models have a pseudo-perplexity"
             )
+
+
+def _name(given: Given) -> str:
+    """Without folders, which say nothing elsewhere; an owner of a data set of the hub stays."""
+    return Path(given).name if Path(given).is_file() else str(given)
 
 
 @dataclass(frozen=True)

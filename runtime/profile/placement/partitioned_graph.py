@@ -68,7 +68,7 @@ def partitioned_graph(
         if native and not register(options):
             raise InputError(
                 "the native kernel is not built, and this graph uses it; "
-                "build it (`python -m runtime.custom_op.build`) or profile without it"
+                "build it with `lighttoken op`, or profile with --no-op"
             )
         try:
             onnxruntime.InferenceSession(str(model), options, providers=[CPU])

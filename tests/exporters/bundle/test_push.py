@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub.utils import reset_sessions
 
 from exporters.bundle.push import push
-from toolkit.bundle.manifest import MANIFEST_NAME
+from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest, verify_files
 from toolkit.cli.app import run
 from toolkit.errors import FormatError, InputError
 
@@ -227,3 +227,58 @@ def test_the_command_says_where_it_went(hub, bundle, capfd):
     data = json.loads(capfd.readouterr().out)
     assert data["repository"] == f"{hub.address}/me/small"
     assert hub.messages[-1] == "again"
+
+
+PAIRS = "word1,word2 word3,1\nword2 word5,word4 word5,5\nword7,word8 word9,2\n"
+
+
+@pytest.fixture
+def figures(bundle, exported, tmp_path, capfd):
+    """What ``evaluate --json`` says of the bundle."""
+    (tmp_path / "pairs.csv").write_text(PAIRS)
+    asked = ["evaluate", str(bundle), "--pairs", str(tmp_path / "pairs.csv"), "--json"]
+    assert run([*asked, "--original", str(exported.source)]) == 0
+    path = tmp_path / "figures.json"
+    path.write_text(capfd.readouterr().out)
+    return path
+
+
+def test_figures_reach_the_card_that_the_hub_reads(hub, bundle, figures, tmp_path):
+    before = (bundle / "README.md").read_bytes()
+    assert run(["push", str(bundle), "me/small", "--figures", str(figures)]) == 0
+    assert (bundle / "README.md").read_bytes() == before
+    files = hub.repositories["me/small"]
+    card = huggingface_hub.ModelCard(files["README.md"].decode())
+    told = {each["metric"]: each for each in json.loads(figures.read_text())["figures"]
+            if each["model"] == "bundle"}  # fmt: skip
+    spearman = next(each for each in card.data.eval_results if "Spearman" in each.metric_name)
+    assert spearman.metric_value == told["Spearman"]["score"]["value"]
+    assert spearman.metric_type == "spearman_cosine"
+    assert spearman.task_type == "sentence-similarity"
+    assert spearman.dataset_name == "pairs.csv"
+    assert "(original: " in spearman.metric_name
+    assert card.text.strip() == huggingface_hub.ModelCard(before.decode()).text.strip()
+    for name, content in files.items():  # what arrived is a sound bundle
+        path = tmp_path / "arrived" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    verify_files(tmp_path / "arrived", read_manifest(tmp_path / "arrived"))
+
+
+def test_figures_of_another_bundle_are_not_shown(hub, bundle, figures, tmp_path):
+    data = json.loads(figures.read_text())
+    for change, reason in (
+        ({"manifest": "0" * 64}, "figures.json is an evaluation of bundle, not of"),
+        ({"manifest": None, "packed": None}, "is an evaluation of a table, not of"),
+        ({"schema": 9}, "is of schema 9, not 1; write it again with `lighttoken evaluate"),
+        ({"figures": []}, "has no figure of"),
+    ):
+        figures.write_text(json.dumps(data | change))
+        with pytest.raises(InputError, match=reason):
+            push(bundle, "me/small", figures=figures)
+    figures.write_text("{")
+    with pytest.raises(FormatError, match=r"figures.json is damaged"):
+        push(bundle, "me/small", figures=figures)
+    with pytest.raises(InputError, match="no file"):
+        push(bundle, "me/small", figures=tmp_path / "none.json")
+    assert hub.repositories == {}
