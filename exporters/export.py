@@ -24,6 +24,7 @@ from .steps.heal import heal
 from .steps.load import find_attentions, load
 from .steps.others import pack_others
 from .steps.rewrite import rewrite
+from .steps.share import share_bytes
 from .steps.shrink import shrink
 from .steps.state import Export, Report
 from .steps.verify import verify
@@ -51,6 +52,12 @@ class Step:
 STEPS = (
     Step("exporting to ONNX", 18, load),
     Step("looking for attentions to fuse", 2, find_attentions, lambda options: bool(options.fuse)),
+    Step(
+        "sharing the bytes out",
+        30,
+        share_bytes,
+        lambda options: options.max_model_bytes is not None,
+    ),
     Step("compressing the table", 50, compress_tables),
     Step("healing the table", 450, heal, lambda options: options.heal is not None),
     Step("compressing the output head", 5, compress_heads, lambda o: o.head == "packed"),
@@ -58,7 +65,7 @@ STEPS = (
         "making the weights smaller",
         10,
         shrink,
-        lambda options: options.shrinks,
+        lambda options: options.shrinks or options.max_model_bytes is not None,
     ),
     Step("rewriting the graph", 5, rewrite),
     Step("checking every token id and the whole model", 12, verify),
@@ -104,6 +111,11 @@ def export(
             left behind.
     """
     chosen, out = decided(options or ExportOptions()), Path(out)
+    if budget is not None and chosen.max_model_bytes is not None:
+        raise InputError(
+            f"max_model_bytes ({chosen.max_model_bytes:,}) decides the table's bytes too; leave "
+            "ratio, max_bytes and min_cosine out"
+        )
     given = Path(source).expanduser()
     aside = folder_aside(out, force=force, owned=bundle_entries, inputs=[given])
     with aside as folder, temporary_folder() as work, _kept(keep_original):

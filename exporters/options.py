@@ -151,6 +151,15 @@ class ExportOptions:
             aliases=("--body-block",),
         ),
     )
+    max_model_bytes: int | None = field(
+        default=None,
+        metadata=_cli(
+            "Bytes of the whole model, graph and weights, at most: shared out between the table "
+            "and the other weights so that the outputs stay nearest. With --weights, that form is "
+            "kept.",
+            whole=limits.BYTES,
+        ),
+    )
     structure: str = field(
         default="flat",
         metadata=_cli(
@@ -295,6 +304,8 @@ class ExportOptions:
             )
         if self.all_tables and (self.packed is not None or self.heal is not None):
             raise InputError("packed and heal are for one table; leave all_tables out")
+        if self.max_model_bytes is not None:
+            self._check_shares()
         if self.head_ratio is not None and self.head_bytes is not None:
             raise InputError(
                 f"head_ratio ({self.head_ratio:g}) and head_bytes ({self.head_bytes}) exclude each "
@@ -310,6 +321,26 @@ class ExportOptions:
                 "and vocabulary number anew; name special, or leave one of them out"
             )
         self._head_budget()  # refuses what is none
+
+    def _check_shares(self) -> None:
+        """Raise InputError for options that leave nothing to share out, or do not say how much."""
+        other = next(
+            (
+                name
+                for name, asked in (
+                    ("packed", self.packed is not None),
+                    ("all_tables", self.all_tables),
+                    ("format ort", self.format == "ort"),
+                )
+                if asked
+            ),
+            None,
+        )
+        if other is not None:
+            raise InputError(
+                f"max_model_bytes shares bytes between one new table and the weights of an .onnx "
+                f"file; leave {other} out"
+            )
 
     @property
     def heal_text(self) -> Path | None:

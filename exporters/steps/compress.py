@@ -15,13 +15,13 @@ from toolkit.graph.rows import table_values
 from toolkit.graph.tables import TableUse
 from toolkit.progress import part
 
-from ..decoders import decoder_statistics, writes_text
-from ..encoder_decoders import is_encoder_decoder, written_statistics
+from ..encoder_decoders import is_encoder_decoder
 from ..exact import without
 from ..options import ExportOptions
 from ..sources.facts import WRITING
 from ..sources.prior import special_tokens
 from ..tables import out_of_reach, packed_heads, share_out
+from .measure import measure
 from .state import Export, Report
 from .within import compress_within
 
@@ -36,23 +36,7 @@ def compress_tables(state: Export, report: Report) -> None:
     options, tables = state.options, state.tables
     assert state.budget is not None
     state.embeddings = []
-    if _is_measured(state):
-        state.statistics = decoder_statistics(
-            state.loaded,
-            corpus=options.corpus or options.heal_text,
-            seed=options.seed,
-            trust_remote_code=options.trust_remote_code,
-            progress=part(report, 0, 1 / 2),
-        )
-        report = part(report, 1 / 2, 1)
-    elif options.corpus is not None and is_encoder_decoder(state.loaded):
-        state.statistics = written_statistics(
-            state.loaded,
-            options.corpus,
-            trust_remote_code=options.trust_remote_code,
-            progress=part(report, 0, 1 / 2),
-        )
-        report = part(report, 1 / 2, 1)
+    report = measure(state, report)
     for index, (table, share) in enumerate(
         zip(tables, share_out(state.budget, tables), strict=True)
     ):
@@ -77,14 +61,6 @@ def compress_tables(state: Export, report: Report) -> None:
         except BudgetError as error:
             raise (out_of_reach(error, table) if len(tables) > 1 else error) from error
         state.embeddings.append(embedding)
-
-
-def _is_measured(state: Export) -> bool:
-    """Whether a decoder's own text says what to compress its table or round its weights for."""
-    options = state.options
-    ours = options.method == "lighttoken" and not isinstance(options.config, PaperConfig)
-    packs = ours and (options.packed is None or bool(state.own_heads))
-    return (packs or options.weights == "int4") and writes_text(state.loaded)
 
 
 def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from ..options import GROUP
 from ..verify.differences import CheckError, difference_of, try_out
 from ..verify.limits import TOLERANCE, refuse, told
 from ..verify.samples import Samples
-from ..weights.shrink import Inputs, has_products, shrink_weights
+from ..weights.calibration import Inputs
+from ..weights.shrink import has_products, shrink_weights
 from .state import Export
 
 # Made up, where the graph leaves them open: texts; frames or samples of sound, or tokens; tokens in

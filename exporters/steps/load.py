@@ -53,7 +53,7 @@ def load(state: Export, report: Report) -> None:
     if options.heal is not None:
         check_healable(state.loaded)
     decoder = state.loaded.facts.task in WRITING
-    if options.group_size is None:
+    if options.group_size is None and options.max_model_bytes is None:
         state.options = replace(options, group_size=DECODER_GROUP if decoder else GROUP)
     ratio = DECODER_RATIO if decoder else DEFAULT_RATIO
     if state.budget is None:

@@ -1,5 +1,7 @@
 """The weights beside the tables in fewer bits, and an output head in 4 bits of its own."""
 
+from pathlib import Path
+
 import onnx_ir as ir
 
 from toolkit.allocate.importance import zipf_prior
@@ -7,10 +9,11 @@ from toolkit.errors import InputError
 from toolkit.graph.heads import find_heads
 from toolkit.graph.tables import find_tables
 
-from ..options import GROUP
+from ..options import GROUP, ExportOptions
 from ..sources.prior import corpus_ids
+from ..weights.calibration import Inputs
 from ..weights.products import Product
-from ..weights.shrink import Inputs, has_products, shrink_weights
+from ..weights.shrink import has_products, shrink_weights
 from .state import Export, Report
 
 _TEXT_IDS = 1_000_000  # of a corpus, as calibration text for int4
@@ -22,12 +25,37 @@ def shrink(state: Export, report: Report) -> None:
     Raises:
         InputError: as :func:`exporters.weights.shrink.shrink_weights`.
     """
-    options, tables = state.options, state.tables
-    if state.not_here:
+    if state.not_here or not state.options.shrinks:
         return  # there is no head to shrink, as was checked before
+    if state.shrunk is not None and not state.rounded:  # where bytes were shared out
+        state.weights_path = state.shrunk
+        return
     work = state.work / "weights"
     work.mkdir()
-    rows = tables[0].rows
+    state.weights_path = shrunk_to(state, state.options, work)
+
+
+def shrunk_to(state: Export, options: ExportOptions, work: Path) -> Path:
+    """The model with its weights in the form of ``options``, under the empty folder ``work``."""
+    kept, path = kept_names(state), state.weights_path
+    if state.is_part and not has_products(path, options.weights, kept):
+        return path
+    names = frozenset(table.name for table in state.tables)
+    return shrink_weights(
+        path,
+        work,
+        options.weights,
+        model_inputs(state),
+        kept=kept,
+        heads=(lambda model: head_products(model, names)) if options.head == "nbits" else None,
+        group_size=options.group_size or GROUP,
+        rounded=state.rounded,
+    )
+
+
+def model_inputs(state: Export) -> Inputs:
+    """What the model is fed with: tokens by their importance, or a text where there is one."""
+    rows = state.tables[0].rows
     importance, text = state.importance(rows), None
     if importance is None:
         importance = zipf_prior(rows)
@@ -35,24 +63,17 @@ def shrink(state: Export, report: Report) -> None:
         text = corpus_ids(state.tokenizer, state.text_corpus, rows, _TEXT_IDS)
     elif state.statistics is not None:
         text = state.statistics.texts
-    ids_inputs = {look.ids_input for table in tables for look in table.lookups}
-    names = frozenset(table.name for table in tables)
-    kept = names | {
-        str(head.weight.name) for table in tables for head in find_heads(table.graph, table)
+    ids_inputs = {look.ids_input for table in state.tables for look in table.lookups}
+    return Inputs(tuple(sorted(ids_inputs)), importance, text, state.options.seed)
+
+
+def kept_names(state: Export) -> frozenset[str]:
+    """Initializers that stay as they are: the tables, and what heads read that are packed."""
+    names = {table.name for table in state.tables}
+    names |= {
+        str(head.weight.name) for table in state.tables for head in find_heads(table.graph, table)
     }
-    kept |= {own.name for own in state.own_heads}
-    if state.is_part and not has_products(state.weights_path, options.weights, kept):
-        return
-    state.weights_path = shrink_weights(
-        state.weights_path,
-        work,
-        options.weights,
-        Inputs(tuple(sorted(ids_inputs)), importance, text, options.seed),
-        kept=kept,
-        heads=(lambda model: head_products(model, names)) if options.head == "nbits" else None,
-        group_size=options.group_size or GROUP,
-        rounded=state.rounded,
-    )
+    return frozenset(names | {own.name for own in state.own_heads})
 
 
 def check_can_shrink(state: Export) -> None:

@@ -61,6 +61,8 @@ class Export:
         kernel: the library of the native operators, to be measured too.
         fused: attentions that became one node; None unless the options ask for that.
         statistics: what a decoder's own text says about its table; None where it was not asked.
+        shrunk: the model with its weights in the form that was found best for its bytes; None where
+            no bytes were shared out.
         exact: rows of the token table that stay as they are, by the table's name.
         embeddings: a packed table for each of ``tables``.
         head_embeddings: and for each of ``own_heads``.
@@ -107,6 +109,7 @@ class Export:
     shared: frozenset[str] = frozenset()
     healed: Healed | None = None
     rounded: tuple[GroupedWeight, ...] = ()
+    shrunk: Path | None = None
     trained: LoadedModel = field(init=False)
     weights_path: Path = field(init=False)
     model: ir.Model = field(init=False)

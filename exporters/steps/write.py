@@ -4,6 +4,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from toolkit.bundle.manifest import Footprint, Manifest
+from toolkit.errors import BudgetError
 from toolkit.graph.files import model_nbytes
 from toolkit.graph.layer_bytes import layer_bytes
 
@@ -18,6 +19,7 @@ _PACKAGES = ("lighttoken", "torch", "transformers", "onnx", "onnx-ir", "onnxscri
 def write(state: Export, report: Report) -> None:
     """Write all that the bundle needs beside its model; the manifest comes last."""
     manifest = describe_bundle(state)
+    _check_size(state.options.max_model_bytes, manifest.footprint.model_bytes)
     genai = None
     if state.others and state.loaded.genai_config is not None:
         names = {
@@ -28,6 +30,15 @@ def write(state: Export, report: Report) -> None:
     elif manifest.task == "text-generation":
         genai = _write_for_genai(state, manifest)
     state.manifest = write_bundle(state.folder, state.loaded, manifest, genai=genai)
+
+
+def _check_size(most: int | None, nbytes: int) -> None:
+    """Raise BudgetError where the whole model takes more bytes than were asked for."""
+    if most is not None and nbytes > most:
+        raise BudgetError(
+            f"the whole model came to {nbytes:,} bytes, more than the {most:,} asked for; give "
+            f"--max-model-bytes {max(1, 2 * most - nbytes)} to land there"
+        )
 
 
 def _write_for_genai(state: Export, manifest: Manifest) -> str:

@@ -1,6 +1,7 @@
 """What a model's products are fed with: second moments of their inputs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +17,66 @@ from toolkit.temporary import temporary_folder
 
 SecondMoments = dict[str, NDArray[np.float64]]
 
+Feeds = dict[str, NDArray[Any]]
+
 _CALLS, _BATCH, _LENGTH = 32, 8, 64
 _AT_ONCE = 2**27  # numbers of moments held at once, 1 GiB
 
 
-def second_moments(
-    path: Path,
-    widths: dict[str, int],
-    ids_inputs: Iterable[str],
-    importance: NDArray[np.float64],
-    *,
-    text: NDArray[np.int64] | None = None,
-    seed: int = 0,
-) -> Iterator[SecondMoments]:
-    """Sums of x x^T, float64 [k, k], over rows x of the values of a model that ``widths`` names.
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a model is fed with where rounding looks at what products are made of.
 
-    No text is needed: ids are drawn one by one, each as often as its importance says. What a
-    layer does to such sentences tells which directions its products see at all, and that is what
-    rounding has to know. A real text tells it a little better.
+    No text is needed: ids are drawn one by one, each as often as its importance says. What a layer
+    does to such sentences tells which directions its products see at all. A real text tells it a
+    little better.
 
-    Args:
-        path: the model, in float32.
-        widths: k of each value wanted.
-        ids_inputs: the graph's inputs that take token ids.
+    Attributes:
+        ids_inputs: the graph's inputs that take token ids; () where nothing to feed is known.
         importance: of each id, float64 [V].
         text: ids to feed in place of drawn ones: running ones [n], or texts [n, length], which are
             fed from their beginning on.
         seed: of the draws.
+    """
+
+    ids_inputs: tuple[str, ...]
+    importance: NDArray[np.float64]
+    text: NDArray[np.int64] | None = None
+    seed: int = 0
+
+    def feeds(
+        self, session: ort.InferenceSession, calls: int, shape: tuple[int, int]
+    ) -> Iterator[Feeds]:
+        """Inputs for so many calls of ``shape``, texts and tokens, where the graph fixes none."""
+        inputs = describe(session.get_inputs())
+        rng = np.random.default_rng(self.seed)
+        for _ in range(calls):
+            feeds: Feeds = {}
+            for name in self.ids_inputs:
+                info = next(info for info in inputs if info.name == name)
+                ids = self._ids(rng, text_shape(info, shape))
+                feeds |= build_feeds(inputs, name, ids) if not feeds else {name: lay_out(info, ids)}
+            yield feeds
+
+    def _ids(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        text = self.text
+        if text is None:
+            weights = self.importance / self.importance.sum()
+            return rng.choice(len(weights), shape, p=weights)
+        if text.ndim == 2:  # a model may be lost without the token that texts begin with
+            chosen = rng.integers(len(text), size=shape[:-1])
+            return np.take(text[chosen], np.arange(shape[-1]), axis=-1, mode="wrap")
+        starts = rng.integers(max(1, len(text) - shape[-1]), size=shape[:-1])
+        return np.take(text, starts[..., None] + np.arange(shape[-1]), mode="wrap")
+
+
+def second_moments(path: Path, widths: dict[str, int], inputs: Inputs) -> Iterator[SecondMoments]:
+    """Sums of x x^T, float64 [k, k], over rows x of the values of a model that ``widths`` names.
+
+    Args:
+        path: the model, in float32.
+        widths: k of each value wanted.
+        inputs: what to feed.
 
     Yields:
         A few values' moments at a time, so that all of them are never held at once.
@@ -50,41 +84,18 @@ def second_moments(
     part: dict[str, int] = {}
     for name, width in widths.items():
         if part and sum(k * k for k in part.values()) + width * width > _AT_ONCE:
-            yield _run(path, part, set(ids_inputs), importance, text, seed)
+            yield _run(path, part, inputs)
             part = {}
         part[name] = width
     if part:
-        yield _run(path, part, set(ids_inputs), importance, text, seed)
+        yield _run(path, part, inputs)
 
 
-def _run(
-    path: Path,
-    widths: dict[str, int],
-    ids_inputs: set[str],
-    importance: NDArray[np.float64],
-    text: NDArray[np.int64] | None,
-    seed: int,
-) -> SecondMoments:
+def _run(path: Path, widths: dict[str, int], inputs: Inputs) -> SecondMoments:
     moments = {name: np.zeros((k, k)) for name, k in widths.items()}
-    rng = np.random.default_rng(seed)
-    weights = importance / importance.sum()
     with temporary_folder() as folder:
         session = _open(path, list(widths), folder)
-        inputs = describe(session.get_inputs())
-        for _ in range(_CALLS):
-            feeds: dict[str, NDArray[Any]] = {}
-            for name in ids_inputs:
-                info = next(info for info in inputs if info.name == name)
-                shape = text_shape(info, (_BATCH, _LENGTH))
-                if text is None:
-                    ids = rng.choice(len(weights), shape, p=weights)
-                elif text.ndim == 2:  # a model may be lost without the token that texts begin with
-                    chosen = rng.integers(len(text), size=shape[:-1])
-                    ids = np.take(text[chosen], np.arange(shape[-1]), axis=-1, mode="wrap")
-                else:
-                    starts = rng.integers(max(1, len(text) - shape[-1]), size=shape[:-1])
-                    ids = np.take(text, starts[..., None] + np.arange(shape[-1]), mode="wrap")
-                feeds |= build_feeds(inputs, name, ids) if not feeds else {name: lay_out(info, ids)}
+        for feeds in inputs.feeds(session, _CALLS, (_BATCH, _LENGTH)):
             for name, rows in zip(widths, session.run(list(widths), feeds), strict=True):
                 flat = rows.reshape(-1, rows.shape[-1])
                 moments[name] += flat.T @ flat

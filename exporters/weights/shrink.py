@@ -1,14 +1,11 @@
 """What is left beside the token table, made smaller: fp16, int8 or int4."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
-from numpy.typing import NDArray
 
 from toolkit.errors import InputError
 from toolkit.quiet import quiet, reason
@@ -17,28 +14,11 @@ from toolkit.rounding import GroupedWeight
 from ..options import GROUP_SIZES, WEIGHTS
 from ..passes.quantize_products import QuantizeProducts
 from ..passes.quantize_tables import QuantizeTables
-from .calibration import SecondMoments, second_moments
+from .calibration import Inputs, SecondMoments, second_moments
 from .products import Product, find_products
 
 _PRODUCTS = ("MatMul", "Gemm")
 _HEAD_GROUP = 32  # a head's errors reach the answer as they are
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """What the model is fed with where rounding looks at what products are made of.
-
-    Attributes:
-        ids_inputs: the graph's inputs that take token ids; () rounds to nearest.
-        importance: of each id, float64 [V].
-        text: running ids [n], or texts [n, length], to feed in place of drawn ones.
-        seed: of the draws.
-    """
-
-    ids_inputs: tuple[str, ...]
-    importance: NDArray[np.float64]
-    text: NDArray[np.int64] | None = None
-    seed: int = 0
 
 
 def shrink_weights(
@@ -67,7 +47,7 @@ def shrink_weights(
         path: the model as exported, float32.
         work: an empty folder for files on the way and the result.
         form: one of ``WEIGHTS``.
-        inputs: what to feed.
+        inputs: what to feed; products are rounded to nearest where nothing is known.
         kept: initializers that stay as they are: the tables to pack, and what heads read of them.
         heads: finds output heads to turn into MatMulNBits of 4 bits too, whatever the form.
         group_size: numbers that share a scale, with int4.
@@ -151,9 +131,7 @@ def _calibrate(path: Path, products: list[Product], inputs: Inputs) -> Iterator[
         for product in products
         if product.inputs.name in made
     }
-    return second_moments(
-        path, widths, inputs.ids_inputs, inputs.importance, text=inputs.text, seed=inputs.seed
-    )
+    return second_moments(path, widths, inputs)
 
 
 def _to_fp16(path: Path, work: Path) -> Path:

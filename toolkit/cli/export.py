@@ -96,6 +96,8 @@ def command(
         print_json(summary(manifest) | {"notes": notes})
     else:
         print_export(manifest, folder)
+        if options.max_model_bytes is not None:
+            say(_shared(manifest, options.max_model_bytes))
         for note in notes:
             say(f"note: {note}")
 
@@ -213,6 +215,16 @@ def print_export(manifest: Manifest, target: Path) -> None:
             "how small, --head dense keeps it"
         )
     say(f"wrote {target} ({manifest.exporter} exporter, opset {manifest.opset})")
+
+
+def _shared(manifest: Manifest, most: int) -> str:
+    """What a budget for the whole model went to."""
+    form = {"fp32": "float32"}.get(manifest.body, manifest.body)
+    groups = f" in groups of {manifest.body_block}" if manifest.body_block else ""
+    return (
+        f"of {size(most)} the table got {size(manifest.footprint.embedding_bytes)}; the other "
+        f"weights are {form}{groups}: of the forms that fit, the nearest to the original"
+    )
 
 
 def _fused(count: int) -> str:

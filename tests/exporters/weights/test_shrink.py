@@ -11,9 +11,9 @@ import pytest
 from exporters.options import WEIGHTS
 from exporters.passes.quantize_products import QuantizeProducts
 from exporters.passes.quantize_tables import QuantizeTables
-from exporters.weights.calibration import second_moments
+from exporters.weights.calibration import Inputs, second_moments
 from exporters.weights.products import Product, find_products
-from exporters.weights.shrink import Inputs, shrink_weights
+from exporters.weights.shrink import shrink_weights
 from toolkit.errors import InputError
 from toolkit.rounding import round_to_nearest
 
@@ -208,7 +208,7 @@ def test_scales_that_half_precision_cannot_hold_stay_as_they_are(graph):
 
 def test_moments_are_those_of_what_products_read(path, tmp_path):
     moments = {}
-    for part in second_moments(path, {"x": WIDTH, "flat": INNER}, ["ids"], np.ones(ROWS)):
+    for part in second_moments(path, {"x": WIDTH, "flat": INNER}, INPUTS):
         moments |= part
     assert {name: m.shape for name, m in moments.items()} == {"x": (32, 32), "flat": (48, 48)}
     table, positions = weights()["table"], weights()["wpe"][:64]
@@ -222,7 +222,7 @@ def test_moments_are_those_of_what_products_read(path, tmp_path):
 
 def test_moments_of_a_text_are_of_its_windows(path):
     text = np.array([7, 3, 7, 3] * 40)
-    parts = second_moments(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=text)
+    parts = second_moments(path, {"tokens": WIDTH}, Inputs(("ids",), np.ones(ROWS), text))
     moments = next(iter(parts))["tokens"] / (32 * 8 * 64)
     rows = weights()["table"][[7, 3]]
     np.testing.assert_allclose(moments, rows.T @ rows / 2, atol=1e-3)
@@ -231,7 +231,7 @@ def test_moments_of_a_text_are_of_its_windows(path):
 def test_texts_are_fed_from_their_beginning_on(path):
     """A decoder is lost without the token that texts begin with."""
     texts = np.tile(np.array([9] + [4] * 127), (3, 1))
-    (moments,) = second_moments(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=texts)
+    (moments,) = second_moments(path, {"tokens": WIDTH}, Inputs(("ids",), np.ones(ROWS), texts))
     table = weights()["table"].astype(np.float64)
     first, later = (np.outer(table[id_], table[id_]) for id_ in (9, 4))
     calls = moments["tokens"].trace() / (first.trace() + 63 * later.trace())
@@ -239,7 +239,7 @@ def test_texts_are_fed_from_their_beginning_on(path):
 
 
 def test_a_text_shorter_than_a_window_is_repeated(path):
-    parts = second_moments(path, {"tokens": WIDTH}, ["ids"], np.ones(ROWS), text=np.array([5]))
+    parts = second_moments(path, {"tokens": WIDTH}, Inputs(("ids",), np.ones(ROWS), np.array([5])))
     row = weights()["table"][[5]]
     count = 32 * 8 * 64
     np.testing.assert_allclose(next(iter(parts))["tokens"] / count, row.T @ row, atol=1e-3)
@@ -247,7 +247,7 @@ def test_a_text_shorter_than_a_window_is_repeated(path):
 
 def test_moments_that_do_not_fit_together_come_in_parts(path, monkeypatch):
     monkeypatch.setattr("exporters.weights.calibration._AT_ONCE", 1)
-    parts = list(second_moments(path, {"x": WIDTH, "flat": INNER}, ["ids"], np.ones(ROWS)))
+    parts = list(second_moments(path, {"x": WIDTH, "flat": INNER}, INPUTS))
     assert [sorted(part) for part in parts] == [["x"], ["flat"]]
 
 
