@@ -13,7 +13,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-olive test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills attacks coverage check format clean
+.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-olive wheels test-wheels test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills attacks coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
@@ -76,6 +76,28 @@ test-olive: $(INSTALLED)  ## run the pass inside Olive
 	@test -d build/olive || sh tests/integration/olive/setup.sh $(PYTHON) $(BIN) build/olive \
 		$(PIP_FLAGS) -c constraints.txt
 	@build/olive/bin/python -m pytest tests/integration/olive -rs
+
+WHEELS := manylinux-x86_64 manylinux-aarch64 musllinux-x86_64 musllinux-aarch64 \
+	macos-x86_64 macos-arm64 windows-x86_64 windows-arm64
+WHEEL_TOOLS := build/wheels/tools/.installed
+
+$(WHEEL_TOOLS):
+	@$(PYTHON) -m venv build/wheels/tools
+	@build/wheels/tools/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) \
+		auditwheel build cmake hatchling lief pytest ziglang
+	@touch $@
+
+wheels: $(WHEEL_TOOLS)  ## build a wheel for each machine into dist/, and the sdist (pip, zig)
+	@rm -rf dist
+	@for target in $(WHEELS); do \
+		PATH="$$PWD/build/wheels/tools/bin:$$PATH" LIGHTTOKEN_TARGET=$$target \
+		build/wheels/tools/bin/python -m build --wheel --no-isolation || exit 1; \
+	done
+	@build/wheels/tools/bin/python -m build --sdist --no-isolation
+
+test-wheels: wheels  ## look into the wheels, and run that of this machine
+	@LIGHTTOKEN_WHEELS=dist PYTHONPATH=. build/wheels/tools/bin/python -m pytest tests/integration/wheels -rs -o addopts= \
+		--noconftest --import-mode=importlib
 
 test-versions: $(INSTALLED)  ## run the kernel in other versions of onnxruntime
 	@for version in $(ONNXRUNTIMES); do \

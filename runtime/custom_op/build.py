@@ -3,6 +3,7 @@
 Needs the standard library alone: the wheel is built with it, where nothing else is installed.
 """
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -33,12 +34,28 @@ class Target:
         options: what CMake has to be told.
         compiler: what has to be installed, None for this machine's own.
         needs: an environment variable that the options mention, None for none.
+        wheel: the platform of a wheel with this library, None where no wheel is made.
     """
 
     library: str
     options: tuple[str, ...] = ()
     compiler: str | None = None
     needs: str | None = None
+    wheel: str | None = None
+
+
+_ZIG = "zig"
+
+
+def _by_zig(system: str, triple: str, wheel: str) -> Target:
+    """A machine that zig's compiler brings a C library for: any machine can build for it."""
+    ending = {"Linux": "so", "Darwin": "dylib", "Windows": "dll"}[system]
+    options = (
+        f"-DCMAKE_SYSTEM_NAME={system}",
+        f"-DCMAKE_SYSTEM_PROCESSOR={triple.partition('-')[0]}",
+        f"-DCMAKE_CXX_FLAGS=-target {triple}",
+    )
+    return Target(f"lighttoken_op.{ending}", options, compiler=_ZIG, wheel=wheel)
 
 
 _ANDROID = "-DCMAKE_TOOLCHAIN_FILE=$ANDROID_NDK_HOME/build/cmake/android.toolchain.cmake"
@@ -64,16 +81,34 @@ TARGETS = {
         (_ANDROID, "-DANDROID_ABI=x86_64", "-DANDROID_PLATFORM=android-24"),
         needs="ANDROID_NDK_HOME",
     ),
+    # glibc 2.17 is that of manylinux2014; onnxruntime's own wheels ask for a newer one.
+    "manylinux-x86_64": _by_zig("Linux", "x86_64-linux-gnu.2.17", "manylinux_2_17_x86_64"),
+    "manylinux-aarch64": _by_zig("Linux", "aarch64-linux-gnu.2.17", "manylinux_2_17_aarch64"),
+    "musllinux-x86_64": _by_zig("Linux", "x86_64-linux-musl", "musllinux_1_2_x86_64"),
+    "musllinux-aarch64": _by_zig("Linux", "aarch64-linux-musl", "musllinux_1_2_aarch64"),
+    "macos-x86_64": _by_zig("Darwin", "x86_64-macos.11.0", "macosx_11_0_x86_64"),
+    "macos-arm64": _by_zig("Darwin", "aarch64-macos.11.0", "macosx_11_0_arm64"),
+    "windows-x86_64": _by_zig("Windows", "x86_64-windows-gnu", "win_amd64"),
+    "windows-arm64": _by_zig("Windows", "aarch64-windows-gnu", "win_arm64"),
 }
 
 
 def cmake_call(target: Target, headers: str, build: str) -> list[str]:
     """The call that configures a build in the folder ``build``."""
+    zig = (f"-DCMAKE_CXX_COMPILER={_find_zig() or _ZIG};c++",) if target.compiler == _ZIG else ()
     return [
         *("cmake", "-S", str(SOURCES), "-B", build, "-DCMAKE_BUILD_TYPE=Release"),
         f"-D{HEADERS}={headers}",
+        *zig,
         *(os.path.expandvars(option) for option in target.options),
     ]
+
+
+def _find_zig() -> str | None:
+    """The compiler, of the path or of the Python package ``ziglang``; None where it is not here."""
+    found = importlib.util.find_spec("ziglang")
+    inside = Path(found.origin).parent / _ZIG if found and found.origin else None
+    return shutil.which(_ZIG) or (str(inside) if inside else None)
 
 
 def find_headers(named: Path | None, scratch: Path | None = None) -> Path:
@@ -90,7 +125,7 @@ def find_headers(named: Path | None, scratch: Path | None = None) -> Path:
     if given is not None:
         for folder in (given, given / "onnxruntime"):
             if (folder / _API).is_file():
-                return folder
+                return folder.resolve()
         raise BuildError(f"{given} has no {_API}; give the include folder of an onnxruntime")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "lighttoken" / "onnxruntime-headers"
@@ -119,8 +154,9 @@ def build(target: Target, headers: Path, out: Path, scratch: Path | None = None)
             error of the compiler is quoted.
     """
     for tool in filter(None, ("cmake", target.compiler)):
-        if shutil.which(tool) is None:
-            raise BuildError(f"{tool} is missing; install it and try again")
+        if shutil.which(tool) is None and not (tool == _ZIG and _find_zig()):
+            how = "pip install ziglang" if tool == _ZIG else "install it"
+            raise BuildError(f"{tool} is missing; {how} and try again")
     if target.needs and not os.environ.get(target.needs):
         raise BuildError(
             f"{target.needs} is not set; name the folder of the NDK in it (--print shows the calls)"

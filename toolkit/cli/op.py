@@ -11,7 +11,11 @@ from toolkit.temporary import temporary_folder
 
 from .console import json_option, print_json, progress, say
 
-_TARGETS = ("host", "aarch64-linux", "android-arm64", "android-x86_64")
+_TARGETS = (
+    *("host", "aarch64-linux", "android-arm64", "android-x86_64"),
+    *("manylinux-x86_64", "manylinux-aarch64", "musllinux-x86_64", "musllinux-aarch64"),
+    *("macos-x86_64", "macos-arm64", "windows-x86_64", "windows-arm64"),
+)
 _EXAMPLE = """\b
 Examples:
   lighttoken op
