@@ -39,8 +39,12 @@ def blocks(page: Path, kind: str) -> list[str]:
 
 
 def lines(console: str) -> list[str]:
-    """Commands of a console block, without the prompt; an installation is not among them."""
-    found = [line for line in console.splitlines() if line.startswith("$ ")]
+    """Commands of a console block, without the prompt; an installation is not among them.
+
+    A line that ends with a backslash goes on in the next.
+    """
+    whole = re.sub(r"\\\n\s*", "", console)
+    found = [line for line in whole.splitlines() if line.startswith("$ ")]
     return [line.removeprefix("$ ") for line in found if not line.startswith("$ pip install ")]
 
 
