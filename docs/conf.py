@@ -1,7 +1,7 @@
 """How Sphinx makes the documentation a site: `make docs`.
 
-The source folder is the root of the repository, so that pages link to each other on the site as they
-do on GitHub. What the site lists, and in what order, stands in docs/README.md alone.
+The source folder is the root of the repository, so that pages link to each other on the site as
+they do on GitHub. What the site lists, and in what order, stands in docs/README.md alone.
 """
 
 import re

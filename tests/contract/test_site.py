@@ -88,7 +88,9 @@ def test_docstrings_tell_of_parameters_that_are_there(kind: str, name: str):
 
 
 def test_what_a_docstring_tells_of_is_found():
-    text = "Do it.\n\nArgs:\n    one, two: so that\n        more: of it.\n    three: x.\n\nReturns:\n"
+    text = (
+        "Do it.\n\nArgs:\n    one, two: so that\n        more: of it.\n    three: x.\n\nReturns:\n"
+    )
     assert described(text + "    four: y.\n") == {"one", "two", "three"}
 
 
