@@ -13,7 +13,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-olive wheels test-wheels test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills attacks coverage check format clean
+.PHONY: help .venv docs demo op xnnpack qnn arm64 web test test-native fuzz test-arm64 test-olive wheels test-wheels test-versions test-matrix test-loads test-browser test-providers fuzz-cli kills attacks coverage check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9.-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*  ## /\1|/' | \
@@ -136,6 +136,17 @@ test-providers: $(INSTALLED)  ## run bundles on Qualcomm's NPU emulator and on X
 
 test-matrix:  ## run the exporters' tests with transformers 4 and 5, each in its own environment
 	@PYTHON=$(PYTHON) PIP_FLAGS="$(PIP_FLAGS)" sh tests/integration/matrix/run.sh build/matrix
+
+# An environment of its own, without torch: docstrings need no more than what runs a bundle.
+build/sphinx/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -m venv build/sphinx
+	@build/sphinx/bin/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) \
+		-c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: build/sphinx/.installed  ## build the documentation as a site, build/docs/index.html
+	@build/sphinx/bin/python -m sphinx -q -E -a -W --keep-going -c docs -d build/doctrees . build/docs
+	@echo "wrote build/docs/index.html"
 
 coverage: $(INSTALLED)  ## export every family of models and write docs/coverage.md
 	@$(BIN)/python -m tests.contract.coverage_page

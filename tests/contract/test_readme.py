@@ -8,61 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.pages import (
+    DOCS,
+    PAGES,
+    README,
+    ROOT,
+    TUTORIALS,
+    commands,
+    dead_links,
+    programs,
+    run_line,
+    run_program,
+    text_of,
+)
 from toolkit.cli.app import run
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-README = ROOT / "README.md"
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 PAIRS = "A cat sleeps.,A kitten naps.,4.0\nStocks fell.,Rain fell.,1.0\nA cat.,A dog.,2.5\n"
 WORDS = 1200  # of the README, at most
-
-
-def text_of(page: Path) -> str:
-    return page.read_text(encoding="utf-8")
-
-
-def blocks(page: Path, kind: str) -> list[str]:
-    found = re.findall(r"^```(\w+)\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL)
-    return [text for language, text in found if language == kind]
-
-
-def commands(page: Path) -> list[str]:
-    """Lines of console blocks that call ``lighttoken``."""
-    lines = [line for text in blocks(page, "console") for line in text.splitlines()]
-    return [line.removeprefix("$ ") for line in lines if line.startswith("$ lighttoken ")]
-
-
-def programs() -> list[tuple[Path, str]]:
-    """Every program in Python, with the page that it stands on."""
-    return [(page, text) for page in PAGES for text in blocks(page, "python")]
-
-
-def prose(page: Path) -> str:
-    """A page without its blocks of code."""
-    return re.sub(r"^```.*?^```", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
-
-
-def anchors(page: Path) -> set[str]:
-    """What ``#`` may name on a page, as GitHub makes it of headings."""
-    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
-    kept = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings]
-    return {heading.strip().replace(" ", "-") for heading in kept}
-
-
-def dead_links(page: Path) -> list[str]:
-    """Relative links whose file or heading is not there."""
-    dead = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
-        if re.match(r"[a-z]+:", link):
-            continue
-        name, _, anchor = link.partition("#")
-        target = (page.parent / name).resolve() if name else page
-        headless = anchor and (target.suffix != ".md" or anchor not in anchors(target))
-        if not target.exists() or headless:
-            dead.append(link)
-    return dead
 
 
 def test_readme_has_what_is_run_below():
@@ -116,8 +79,9 @@ def test_the_map_is_short():
 
 def test_the_index_names_every_page():
     index = text_of(DOCS / "README.md")
-    for page in DOCS.glob("*.md"):
-        assert page.name == "README.md" or f"]({page.name})" in index, page.name
+    for page in [*DOCS.glob("*.md"), *TUTORIALS]:
+        name = page.relative_to(DOCS).as_posix()
+        assert name == "README.md" or f"]({name})" in index, name
 
 
 @pytest.fixture(scope="module")
@@ -129,11 +93,8 @@ def workplace(minilm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         Path("stsb-en-dev.csv").write_text(PAIRS)
         for line in commands(README):
-            arguments = shlex.split(line.replace(HUB_ID, str(minilm_folder)))[1:]
-            if arguments[0] == "profile":
-                arguments += ["--runs", "3", "--repeats", "1"]
-            if arguments[0] != "demo":  # tests/toolkit/cli/test_demo.py
-                assert run(arguments) == 0, line
+            if line != "lighttoken demo":  # tests/toolkit/cli/test_demo.py
+                assert run_line(line, {HUB_ID: minilm_folder}) == 0, line
         yield folder
 
 
@@ -147,5 +108,4 @@ def test_commands_and_programs_run(workplace: Path, minilm_folder: Path, page: P
         shutil.copy("minilm/model.onnx.data", "model.onnx.data")
     if page.name == "native-op.md" and run(["op", "--out", "."]) != 0:
         pytest.skip("the native kernel cannot be built here")
-    program = program.replace(HUB_ID, str(minilm_folder))
-    exec(compile(program, page.name, "exec"), {})
+    run_program(program, page, {HUB_ID: minilm_folder})

@@ -26,7 +26,7 @@ class LightTokenConfig:
             relative errors alike, 2 absolute ones.
         classes: let the first byte name one of 256 classes of rows, where that pays.
         most_stages: stages for frequent rows, at most; 0 treats all rows alike.
-        split: make codebooks' entries sums of two of sixteen: an output head of the table is
+        additive: make codebooks' entries sums of two of sixteen: an output head of the table is
             several times faster, and a few per cent more error is left; more where bytes stand for
             two or three values.
     """

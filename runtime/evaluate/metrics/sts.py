@@ -31,10 +31,10 @@ def sentence_pairs(
     """Encode each distinct sentence once in every model.
 
     Returns:
-        «Spearman»: Spearman's rank correlation of the cosines with the human scores, x 100, over
-        resamples of the pairs. «cosine, mean» and «cosine, 5th percentile»: how near a sentence's
-        vector stays to the original's, over the distinct sentences; see
-        :func:`similarity.to_original`.
+        Figures of three names. «Spearman» is Spearman's rank correlation of the cosines with the
+        human scores, x 100, over resamples of the pairs. «cosine, mean» and «cosine, 5th
+        percentile» say how near a sentence's vector stays to the original's, over the distinct
+        sentences; see :func:`similarity.to_original`.
 
     Raises:
         InputError: no sentence encoders, fewer than two pairs, or scores or cosines that are all
