@@ -28,6 +28,7 @@ _VERBS = (
     "serve",
     "push",
     "evaluate",
+    "sweep",
     "profile",
     "inspect",
     "compress",
