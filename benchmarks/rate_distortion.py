@@ -85,7 +85,9 @@ class Bench:
 @click.option("--pairs", type=click.Path(path_type=Path), help="Scored sentence pairs (STS).")
 @click.option("--model", type=click.Path(path_type=Path), help="Folder of the table's model.")
 @click.option("--jobs", default=1, show_default=True, help="Cells at a time.")
-@click.option("--backend", type=click.Choice((*BACKENDS, "threading")), default="loky", show_default=True)
+@click.option(
+    "--backend", type=click.Choice((*BACKENDS, "threading")), default="loky", show_default=True
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", "folder", type=click.Path(path_type=Path), default="rate_distortion")
 @click.option("--quick", is_flag=True, help=f"Only {_QUICK_ROWS} rows, evenly spaced.")

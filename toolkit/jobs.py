@@ -268,4 +268,3 @@ def _no_answer(workers: Workers) -> InputError:
         f"no {workers.backend} scheduler answers at {workers.scheduler}; check the address, and "
         "that the scheduler runs"
     )
-

@@ -23,7 +23,7 @@ from ..sources.folder_files import TOKENIZER, WEIGHTS, tokenizer_files
 from ..sources.source import LoadedModel, find_folder, load_source
 from ..sources.static import read_static
 from ..verify.replaced import save_replaced
-from .originals import find_original, original_onnx, recall
+from .originals import OriginalModel, find_original, original_onnx, recall
 from .quantised import WORDS, made_of
 
 ORIGINAL = "original"
@@ -68,6 +68,8 @@ class Comparison:
         against: other models: int8, int4, bundles, tables, .onnx files, folders, hub ids.
         work: a folder for models that are made on the way.
         trust: run Python code that a model brings.
+        exported: of a bundle the .onnx file of its original that its export made, if it is kept.
+            It is taken where the vocabulary was not cut before.
     """
 
     packed: Path
@@ -76,6 +78,7 @@ class Comparison:
     against: tuple[str, ...]
     work: Path
     trust: bool = False
+    exported: Path | None = None
 
     def task(self) -> str:
         """In the hub's words; nothing is exported for it.
@@ -176,9 +179,12 @@ def _find_original(asked: Comparison) -> _Original:
             "the original's vocabulary was cut as the bundle's was, so that both foretell the same "
             "tokens"
         )
-    found = original_onnx(
-        manifest, given, work, trust_remote_code=asked.trust, like=like, tell=notes.append
-    )
+    if asked.exported is not None and manifest.vocabulary is None:
+        found = OriginalModel(asked.exported)
+    else:
+        found = original_onnx(
+            manifest, given, work, trust_remote_code=asked.trust, like=like, tell=notes.append
+        )
     files = ModelFiles(
         found.path,
         ORIGINAL,

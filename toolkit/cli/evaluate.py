@@ -120,10 +120,13 @@ def evaluate(
     threads: int | None,
     trust_remote_code: bool,
     no_op: bool,
+    exported: Path | None = None,
     progress: Progress | None = None,
     **measures: Any,
 ) -> "EvaluationReport":
     """What the command does, by the names of its options; ``measures`` as :func:`files_of`.
+
+    ``exported``: the original as the bundle's export made it, so that it is not made again.
 
     Raises:
         InputError, FormatError, MissingDependencyError: one line on what is amiss.
@@ -135,7 +138,9 @@ def evaluate(
 
     files = files_of(**measures)
     with temporary_folder() as work:
-        asked = Comparison(packed, model, original, against, work, trust=trust_remote_code)
+        asked = Comparison(
+            packed, model, original, against, work, trust=trust_remote_code, exported=exported
+        )
         task = asked.task()
         files.check(task, str(packed))
         data = read_files(files, task, limit=limit, seed=seed)
