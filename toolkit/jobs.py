@@ -8,7 +8,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -67,7 +68,7 @@ def run_jobs(
     *,
     shared: tuple[Any, ...] = (),
     died: Callable[[Item], Result] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """``function(item, *shared)`` of each item, in the order in which they are done.
 
     With ray, which hands back no results one by one, they come in groups of as many as there are
@@ -120,9 +121,12 @@ def _by_joblib(
             return
         results = parallel(items, return_as="generator_unordered")
         try:
-            yield from results
+            for result in results:  # noqa: UP028, as `yield from` closes them before what follows
+                yield result
         finally:
-            results.close()  # ends the calls that still run
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that calls are ended which still run
+                results.close()
 
 
 def _in_processes(

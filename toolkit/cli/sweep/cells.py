@@ -29,7 +29,7 @@ _EVALUATE = Options(evaluate_verb.command, "evaluate", ("model", "original", "as
 _NAMED = ("pairs", "probe", "classify", "text", "qa", "against")  # that may name files
 _TRUST = "trust_remote_code"
 _NO_NAME = re.compile(r"[^a-z0-9.]+")
-_LONGEST = 60  # letters of a cell's name before its digest
+_LONGEST, _MARK = 60, 12  # letters of a cell's name, and of its digest behind it
 
 Arguments = Mapping[str, Any]
 """Of :func:`toolkit.cli.evaluate.evaluate`, by name."""
@@ -59,6 +59,11 @@ class Cell:
     options: ExportOptions
     evaluate: Arguments | None
 
+    @property
+    def mark(self) -> str:
+        """What its files are found by."""
+        return self.identity[:_MARK]
+
 
 @dataclass(frozen=True)
 class _Export:
@@ -80,7 +85,7 @@ def cells_of(plan: Plan, progress: Progress) -> tuple[Cell, ...]:
             of the type that these have, in one line.
     """
     try:
-        CELLS.check("cells of a plan", _count(plan))
+        CELLS.check("cells of a plan", count_of(plan))
         evaluate, changed = (None, {}) if plan.evaluate is None else _read_evaluate(plan.evaluate)
         exports = [_read_export(settings) for grid in plan.grids for settings in _crossed(grid)]
         contents = Contents()
@@ -97,7 +102,8 @@ def cells_of(plan: Plan, progress: Progress) -> tuple[Cell, ...]:
     return tuple(cells.values())
 
 
-def _count(plan: Plan) -> int:
+def count_of(plan: Plan) -> int:
+    """How many cells a plan has, those that repeat another too."""
     return len(plan.models) * sum(prod(map(len, grid.values())) for grid in plan.grids)
 
 
@@ -163,7 +169,7 @@ def _cell(model: str, export: _Export, evaluate: Arguments | None, identity: str
         trust = evaluate[_TRUST] or export.options.trust_remote_code
         evaluate = {**evaluate, _TRUST: trust}
     return Cell(
-        f"{name}-{identity[:8]}",
+        f"{name}-{identity[:_MARK]}",
         identity,
         model,
         from_root(model),

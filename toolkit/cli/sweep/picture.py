@@ -20,7 +20,6 @@ _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = "osD^vP*X"
 _LABELLED = 24  # points of a panel, at most, that have their settings beside them
 _PANELS = 3
-_FINE = tuple(tenths / 10 for tenths in range(10, 100))
 
 
 @dataclass(frozen=True)
@@ -88,6 +87,17 @@ def _original(view: Overview, cell: Row, metric: str) -> Score | None:
     return min(others, key=lambda one: abs((one.score.value or 0.0) - wanted), default=None)
 
 
+def title_of(view: Overview, metric: str) -> str:
+    """What a panel shows in per cent."""
+    score = next(row.scores[metric] for row in view.rows if metric in row.scores and not row.what)
+    name = visible(metric)
+    if score.difference is None:
+        return f"{name}, x 100" if score.metric.startswith("cosine") else name
+    if score.higher_is_better:
+        return f"{name}, per cent of the original's"
+    return f"the original's {name}, per cent of the bundle's"
+
+
 def _label(option: str, value: str) -> str:
     return f"{value}x" if option.endswith("ratio") else value
 
@@ -111,12 +121,18 @@ def draw(view: Overview, path: Path) -> bool:
             layout="constrained",
         )  # fmt: skip
         for axis, metric in zip(axes[0], metrics, strict=True):
-            _draw_panel(axis, metric, panels[metric], models)
-        if len(models) > 1:
-            handles, labels = axes[0][0].get_legend_handles_labels()
-            figure.legend(
-                handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9
-            )
+            _draw_panel(axis, title_of(view, metric), panels[metric], models)
+        named = {
+            label: handle
+            for axis in axes[0]
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
+        if any(len(frontier(own)) < len(own) for each in panels.values() for own in each.values()):
+            hollow = mpl.lines.Line2D([], [], ls="", marker="o", mfc="white", color=_GREY, ms=6.5)
+            named["another setting keeps more in fewer bytes"] = hollow
+        figure.legend(
+            named.values(), named, loc="outside lower center", ncols=3, frameon=False, fontsize=9
+        )
         with write_aside(path) as aside:
             figure.savefig(aside, format="svg", metadata={"Date": None})
         plt.close(figure)
@@ -124,7 +140,7 @@ def draw(view: Overview, path: Path) -> bool:
 
 
 def _draw_panel(
-    axis: "Axes", metric: str, by_model: dict[str, list[Point]], models: Sequence[str]
+    axis: "Axes", title: str, by_model: dict[str, list[Point]], models: Sequence[str]
 ) -> None:
     every = [point for points in by_model.values() for point in points]
     for model, points in by_model.items():
@@ -156,20 +172,54 @@ def _draw_panel(
     axis.axhline(100, color=_GREY, lw=1, ls=":")
     _scale(axis, every)
     if len(every) <= _LABELLED:
-        for point in every:
-            axis.annotate(
-                visible(point.label),
-                (point.nbytes, point.kept),
-                xytext=(5, -11),
-                textcoords="offset points",
-                fontsize=8,
-                color=_GREY,
-            )
-    axis.set_title(f"{visible(metric)}, per cent of the original's", loc="left", fontsize=11)
+        _label_points(axis, every)
+    axis.set_title(title, loc="left", fontsize=11)
+    axis.set_ylabel("quality kept")
     axis.set_xlabel("bytes of the bundle")
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(color="#e4e4e4", lw=0.6)
     axis.set_axisbelow(True)
+
+
+def _label_points(axis: "Axes", points: Sequence[Point]) -> None:
+    """What was tried beside each point, where there is room that nothing else takes."""
+    scale = axis.figure.dpi / 72  # pixels of a point of type
+    places = [tuple(axis.transData.transform((one.nbytes, one.kept))) for one in points]
+    taken = [_Box(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in places]
+    for point, (x, y) in zip(points, places, strict=True):
+        text = visible(point.label)
+        wide, high = 4.6 * len(text) * scale, 9 * scale
+        for right, below in ((True, True), (False, False), (True, False), (False, True)):
+            left = x + 5 * scale if right else x - 5 * scale - wide
+            bottom = y - 12 * scale if below else y + 5 * scale
+            box = _Box(left, bottom, left + wide, bottom + high)
+            if any(box.meets(other) for other in taken):
+                continue
+            taken.append(box)
+            axis.annotate(
+                text,
+                (point.nbytes, point.kept),
+                xytext=(5 if right else -5, -11 if below else 6),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                fontsize=8,
+                color=_GREY,
+            )
+            break
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A rectangle in pixels."""
+
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def meets(self, other: "_Box") -> bool:
+        beside = self.right <= other.left or other.right <= self.left
+        return not (beside or self.top <= other.bottom or other.top <= self.bottom)
 
 
 def _scale(axis: "Axes", points: Sequence[Point]) -> None:
@@ -188,17 +238,19 @@ def _scale(axis: "Axes", points: Sequence[Point]) -> None:
 
 
 def marks(low: float, high: float) -> list[float]:
-    """Three to six round numbers between these, about as far apart on a logarithmic scale."""
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), _FINE):
-        found = [
-            step * 10**power
-            for power in range(16)
-            for step in steps
-            if low <= step * 10**power <= high
-        ]
+    """Two to six round numbers between these, about as far apart on the scale where that can be."""
+    from matplotlib.ticker import MaxNLocator
+
+    if high < 3 * low:
+        values = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high)
+        return [float(value) for value in values if low <= value <= high]
+    found: list[float] = []
+    for steps in ((1,), (1, 3), (1, 2, 5)):
+        found = [step * 10.0**power for power in range(16) for step in steps]
+        found = [value for value in found if low <= value <= high]
         if len(found) >= 3:
-            return found[:: -(-len(found) // 6)]
-    return [low, high]
+            break
+    return found[:: -(-len(found) // 6)]
 
 
 def short_size(nbytes: float) -> str:

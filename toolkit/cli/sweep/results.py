@@ -175,20 +175,22 @@ class Store:
         """
         found = {}
         for cell in cells:
-            if with_bundles and not (self.folder / _BUNDLES / cell.name).is_dir():
-                continue
-            if (result := self._read(cell)) is not None:
-                found[cell.identity] = result
+            for file in sorted((self.folder / _CELLS).glob(f"*-{cell.mark}.json")):
+                if (result := self._read(file, cell, with_bundles)) is not None:
+                    found[cell.identity] = result
         return found
 
-    def _read(self, cell: Cell) -> CellResult | None:
+    def _read(self, file: Path, cell: Cell, with_bundle: bool) -> CellResult | None:
+        """What a file says of the cell, as the plan calls it now."""
         with contextlib.suppress(OSError, JsonError, FormatError):
-            data = load_json(self._file(cell.name), strict=True)
-            result = to_dataclass(CellResult, data, cell.name)
+            data = load_json(file, strict=True)
+            result = to_dataclass(CellResult, data, file.name)
+            if with_bundle and not (self.folder / _BUNDLES / file.stem).is_dir():
+                return None
             evaluated = (result.evaluation is not None) == (cell.evaluate is not None)
             whole = result.error is None and result.bundle_bytes is not None and evaluated
             if whole and result.exported and result.is_of(cell):
-                return result
+                return result.with_(model=cell.model, settings=dict(cell.settings))
         return None
 
     def _file(self, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from toolkit.limits import WORKERS
 from toolkit.progress import Progress
 
 from ..console import err, json_option, out, print_json, progress, say, whole
-from .cells import Cell, cells_of
+from .cells import Cell, cells_of, count_of
 from .plan import read_plan
 from .results import SCHEMA, CellResult, Store
 
@@ -82,6 +83,8 @@ def command(
     wanted = read_plan(plan)
     with progress("reading the plan") as report:
         cells = cells_of(wanted, report)
+    if (again := count_of(wanted) - len(cells)) > 0:
+        err.print(f"{again} cells repeat others, which are run once")
     with store.held():
         with progress("running cells") as report:
             results = _run(cells, store, asked, keep=keep, progress=report)
@@ -120,12 +123,13 @@ def _run(
     shared = (bundles, _threads(workers), part_done if workers.here else None)
     _note(len(found), len(cells), store)
     part_done(0.0, "running cells")
-    for result in run_jobs(run_cell, missing, workers, shared=shared, died=died):
-        store.write(result)
-        found[result.identity] = result
-        _note(len(found), len(cells), store)
-        part_done(0.0, "running cells")
-        err.print(f"{len(found)}/{len(cells)} {result.name}: {_told(result)}", soft_wrap=True)
+    with closing(run_jobs(run_cell, missing, workers, shared=shared, died=died)) as results:
+        for result in results:
+            store.write(result)
+            found[result.identity] = result
+            _note(len(found), len(cells), store)
+            part_done(0.0, "running cells")
+            err.print(f"{len(found)}/{len(cells)} {result.name}: {_told(result)}", soft_wrap=True)
     return [found[cell.identity] for cell in cells]
 
 
