@@ -4,6 +4,7 @@ What ends the caller early (Ctrl-C, SIGTERM, an error) ends workers on this mach
 no file of theirs in the temporary folder.
 """
 
+import logging
 import os
 import shutil
 import signal
@@ -230,7 +231,11 @@ def _dask(workers: Workers) -> Iterator[None]:
             yield
             return
         client = Client(
-            n_workers=workers.count, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=workers.count,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
         )
     else:
         try:

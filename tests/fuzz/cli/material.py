@@ -55,6 +55,12 @@ def make(folder: Path) -> None:
     rows = [{"sentence1": "w10", "sentence2": "w11", "score": 1.0}] * 3
     (folder / "lines.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "samples.json").write_text(json.dumps({"input_ids": [[1, 2, 3]]}))
+    (folder / "plan.yaml").write_text(
+        "models: [original.onnx]\n"
+        "export: {ratio: [4, 6], effort: fast}\n"
+        "evaluate: {text: text.txt, limit: 4, resamples: 20}\n"
+    )
+    (folder / "plan.toml").write_text('models = ["original.onnx"]\nexport = {effort = "fast"}\n')
     results = {"kind": "lighttoken device results", "schema": 1, "place": "linux-arm64"}
     results |= {"subject": {}, "environment": {}, "answers": []}
     (folder / "results.json").write_text(json.dumps(results))

@@ -99,7 +99,9 @@ def title_of(view: Overview, metric: str) -> str:
 
 
 def _label(option: str, value: str) -> str:
-    return f"{value}x" if option.endswith("ratio") else value
+    if option.endswith("ratio"):
+        return f"{value}x"
+    return f"{option}={value}" if value in ("true", "false") else value
 
 
 def draw(view: Overview, path: Path) -> bool:

@@ -26,6 +26,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_twelve_cells_on_two_workers(lighttoken, plan, tiny_models, tmp_path: Path):
     file = plan(models=tiny_models, ratio=[4, 5, 6], weights=["fp32", "int8"])
     outcome = lighttoken("sweep", file, tmp_path / "out", "--workers", 2)
@@ -215,6 +216,7 @@ def test_a_missing_library_names_the_extra(fails, plan, monkeypatch, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
 def test_a_signal_ends_workers_and_the_rest_goes_on(
