@@ -23,6 +23,7 @@ from .temporary import temporary_folder
 
 BACKENDS = ("loky", "dask", "ray")
 _PACKAGES = {"dask": "dask[distributed]", "ray": "ray"}
+_SAFE = "PYTHONSAFEPATH"
 _ANSWER_S = 20  # in which a scheduler has to answer
 
 Item = TypeVar("Item")
@@ -89,11 +90,12 @@ def run_jobs(
     """
     if workers.here:
         yield from (function(item, *shared) for item in items)
-    elif workers.backend == "loky":
-        yield from _in_processes(function, items, workers, shared, died)
-    else:
-        _check_installed(workers.backend)
-        with _cluster(workers):
+        return
+    _check_installed(workers.backend)
+    with _safe_path(), _cluster(workers):
+        if workers.backend == "loky":
+            yield from _in_processes(function, items, workers, shared, died)
+        else:
             try:
                 yield from _by_joblib(function, items, workers, shared)
             except ModuleNotFoundError as error:
@@ -193,6 +195,20 @@ def _settle() -> None:
     """In a new worker: Ctrl-C is for the caller, with whom this process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Processes that start meanwhile import nothing from the current folder, where a joblib.py or
+    a torch.py of anyone may lie."""
+    before = os.environ.get(_SAFE)
+    os.environ[_SAFE] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_SAFE)
+        if before is not None:
+            os.environ[_SAFE] = before
 
 
 def _check_installed(backend: str) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -54,6 +55,21 @@ def test_processes_leave_nothing_in_the_temporary_folder(tmp_path, monkeypatch):
 def test_a_worker_that_dies_costs_its_own_item_alone():
     found = list(run_jobs(dies, range(6), TWO, died=lambda number: -number))
     assert sorted(found) == [-3, 0, 1, 2, 4, 5]
+
+
+def test_nothing_is_imported_from_the_current_folder(tmp_path):
+    for name in ("joblib", "numpy", "toolkit"):
+        (tmp_path / f"{name}.py").write_text("import pathlib; pathlib.Path('imported').touch()")
+    code = "from toolkit.jobs import *; print(sum(run_jobs(abs, range(4), Workers(2))))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("6\n", "")
+    assert not (tmp_path / "imported").exists()
 
 
 def test_an_error_of_a_call_is_raised():
