@@ -9,9 +9,10 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,6 @@ from .temporary import temporary_folder
 
 BACKENDS = ("loky", "dask", "ray")
 _PACKAGES = {"dask": "dask[distributed]", "ray": "ray"}
-_SAFE = "PYTHONSAFEPATH"
 _ANSWER_S = 20  # in which a scheduler has to answer
 
 Item = TypeVar("Item")
@@ -92,7 +92,8 @@ def run_jobs(
         yield from (function(item, *shared) for item in items)
         return
     _check_installed(workers.backend)
-    with _safe_path(), _cluster(workers):
+    # Nothing is imported from the current folder: a joblib.py of anyone may lie there.
+    with _environment(PYTHONSAFEPATH="1"), _cluster(workers):
         if workers.backend == "loky":
             yield from _in_processes(function, items, workers, shared, died)
         else:
@@ -179,15 +180,12 @@ def _in_a_place(
     number, item = job
     place = places / str(number)
     place.mkdir(exist_ok=True)
-    before = os.environ.get("TMPDIR"), tempfile.tempdir
-    os.environ["TMPDIR"] = tempfile.tempdir = str(place)
+    before, tempfile.tempdir = tempfile.tempdir, str(place)
     try:
-        return number, function(item, *shared)
+        with _environment(TMPDIR=str(place)):
+            return number, function(item, *shared)
     finally:
-        os.environ.pop("TMPDIR")
-        if before[0] is not None:
-            os.environ["TMPDIR"] = before[0]
-        tempfile.tempdir = before[1]
+        tempfile.tempdir = before
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -198,17 +196,17 @@ def _settle() -> None:
 
 
 @contextmanager
-def _safe_path() -> Iterator[None]:
-    """Processes that start meanwhile import nothing from the current folder, where a joblib.py or
-    a torch.py of anyone may lie."""
-    before = os.environ.get(_SAFE)
-    os.environ[_SAFE] = "1"
+def _environment(**values: str) -> Iterator[None]:
+    """Variables that processes which start meanwhile have."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ |= values
     try:
         yield
     finally:
-        os.environ.pop(_SAFE)
-        if before is not None:
-            os.environ[_SAFE] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _check_installed(backend: str) -> None:
@@ -229,13 +227,18 @@ def _check_installed(backend: str) -> None:
 def _cluster(workers: Workers) -> Iterator[None]:
     """What a backend wants to be there before joblib starts."""
     start = {"dask": _dask, "ray": _ray}.get(workers.backend)
-    with nullcontext() if start is None else start(workers):
+    if start is None:
+        yield
+        return
+    # Workers that are started here may be killed, and leave then what is in their own.
+    with temporary_folder() as place, _environment(TMPDIR=str(place)), start(workers):
         yield
 
 
 @contextmanager
 def _dask(workers: Workers) -> Iterator[None]:
     """A client, which joblib finds by itself: this process's own, if it has one."""
+    import dask
     from distributed import Client, get_client
 
     if workers.scheduler is None:
@@ -246,13 +249,15 @@ def _dask(workers: Workers) -> Iterator[None]:
         else:
             yield
             return
-        client = Client(
-            n_workers=workers.count,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.ERROR,
-        )
+        dask.config.set({"temporary-directory": os.environ["TMPDIR"]})
+        with _deaf():
+            client = Client(
+                n_workers=workers.count,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
     else:
         try:
             client = Client(workers.scheduler, timeout=_ANSWER_S)
@@ -260,6 +265,19 @@ def _dask(workers: Workers) -> Iterator[None]:
             raise _no_answer(workers) from error
     with client:
         yield
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start meanwhile do not hear Ctrl-C, which is for this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

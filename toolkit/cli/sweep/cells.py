@@ -146,8 +146,10 @@ def _identity(model: str, export: _Export, measures: Arguments | None, contents:
             return [plain(name, one) for one in value]
         if isinstance(value, Path) and value.is_absolute():
             return contents.of_path(value)
-        if name in _NAMED and Path(value).exists():
-            return contents.of_path(Path(value))
+        if name in _NAMED and value:
+            path = Path(value)
+            if path.is_file() or (name == "against" and path.is_dir()):
+                return contents.of_path(path)
         return value if isinstance(value, str | int | float | bool) else str(value)
 
     options = export.options

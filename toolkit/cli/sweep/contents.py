@@ -44,18 +44,18 @@ class Contents:
 def from_root(name: str) -> str:
     """A path as every process may open it, if something is there; else the name as it is."""
     path = Path(name).expanduser()
-    return str(path.absolute()) if path.exists() else name
+    return str(path.absolute()) if name and path.exists() else name
 
 
 def need(path: Path, name: str) -> Path:
     """The path from the root on.
 
     Raises:
-        InputError: nothing is there.
+        InputError: nothing is there, or a device or a pipe, which cannot be read twice.
     """
     found = path.expanduser()
-    if not found.exists():
-        raise InputError(f"{name} {path} is not here; give a file that is")
+    if not found.is_file() and not found.is_dir():
+        raise InputError(f"{name} {path} is not here, or no file; give a file that is")
     return found.absolute()
 
 

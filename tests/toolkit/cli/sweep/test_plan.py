@@ -123,6 +123,7 @@ def test_paths_are_as_every_process_may_open_them(plan, tmp_path: Path, monkeypa
         ("models: [a]\nexport: {target: mars}", "mars"),
         ("models: [a]\nexport: {target: qnn, batch: 2, sequence: 8}", "use --batch 1"),
         ("models: [a]\nexport: {corpus: no.txt}", "corpus no.txt is not here"),
+        ("models: [a]\nexport: {corpus: /dev/zero}", "corpus /dev/zero is not here, or no file"),
         ("models: [a]\nexport: {seed: [" + "1," * 10_001 + "]}", "at most 10000, got 10001"),
         ("models: [a]\nevaluate: {data: x}", "'data' is no option here; use one of `lighttoken ev"),
         ("models: [a]\nevaluate: {original: x}", "'original' is no option here"),
