@@ -181,7 +181,8 @@ def _show(results: Sequence[CellResult], folder: Path, drawn: bool) -> None:
     from .rows import name_of, overview, terminal_table
 
     view = overview(results)
-    out.print(terminal_table(view))
+    if len(view.failed) < len(view.rows):
+        out.print(terminal_table(view))
     if view.constant:
         say(f"everywhere: {', '.join(f'{key}={value}' for key, value in view.constant.items())}")
     for row in view.failed:
