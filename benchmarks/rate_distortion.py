@@ -22,7 +22,6 @@ from typing import Any
 
 import click
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -40,6 +39,7 @@ from toolkit.allocate.importance import check_importance
 from toolkit.allocate.spectrum import covariance_spectrum
 from toolkit.errors import InputError, MissingDependencyError
 from toolkit.files import sha256, write_aside
+from toolkit.jobs import BACKENDS, Workers, run_jobs
 from toolkit.methods.compress import check_matrix
 from toolkit.table.matrix import read_matrix
 
@@ -47,7 +47,6 @@ MINILM = "minilm"
 _MINILM_TENSOR = "embeddings.word_embeddings.weight"
 _QUICK_ROWS = 4096
 _PACKAGES = ("lighttoken", "numpy", "scipy", "torch", "faiss-cpu", "transformers", "joblib")
-BACKENDS = ("loky", "threading", "dask", "ray")
 
 err = Console(stderr=True, highlight=False)
 
@@ -86,7 +85,9 @@ class Bench:
 @click.option("--pairs", type=click.Path(path_type=Path), help="Scored sentence pairs (STS).")
 @click.option("--model", type=click.Path(path_type=Path), help="Folder of the table's model.")
 @click.option("--jobs", default=1, show_default=True, help="Cells at a time.")
-@click.option("--backend", type=click.Choice(BACKENDS), default="loky", show_default=True)
+@click.option(
+    "--backend", type=click.Choice((*BACKENDS, "threading")), default="loky", show_default=True
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", "folder", type=click.Path(path_type=Path), default="rate_distortion")
 @click.option("--quick", is_flag=True, help=f"Only {_QUICK_ROWS} rows, evenly spaced.")
@@ -213,40 +214,13 @@ def _cells(chosen: Sequence[Method], ratios: Sequence[float]) -> Iterator[Cell]:
 
 
 def _run(cells: list[Cell], bench: Bench, jobs: int, backend: str) -> Iterator[dict[str, Any]]:
-    """Rows as they are done; with ray, which hands back no generator, all at the end."""
+    """Rows as they are done."""
     if jobs == 1:
-        yield from (measure_cell(cell, bench) for cell in cells)
-        return
-    _prepare(backend)
-    try:
-        with parallel_config(backend=backend, n_jobs=jobs):
-            how = "list" if backend == "ray" else "generator_unordered"
-            yield from Parallel(return_as=how)(delayed(measure_cell)(cell, bench) for cell in cells)
-    except ImportError as error:
-        raise MissingDependencyError(f"backend {backend}: {error}; install it") from error
-
-
-def _prepare(backend: str) -> None:
-    """Workers find the rivals; dask wants a client before joblib sees it, ray a registration."""
+        return (measure_cell(cell, bench) for cell in cells)
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    try:
-        if backend == "dask":
-            from distributed import Client, get_client
-
-            try:
-                get_client()
-            except ValueError:
-                Client(processes=True)
-        elif backend == "ray":
-            from ray.util.joblib import register_ray
-
-            register_ray()
-    except ImportError as error:
-        package = {"dask": "dask[distributed]", "ray": "ray"}[backend]
-        raise MissingDependencyError(
-            f"backend {backend} is not installed; pip install '{package}' or use --backend loky"
-        ) from error
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))  # workers find the rivals
+    count = jobs if jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + jobs)
+    return run_jobs(measure_cell, cells, Workers(count, backend), shared=(bench,))
 
 
 def measure_cell(cell: Cell, bench: Bench) -> dict[str, Any]:

@@ -16,12 +16,14 @@ EXTRAS = {
     "languages": ("wordfreq",),
     "probe": ("sklearn",),
     "report": ("jinja2", "markupsafe", "matplotlib"),
+    "sweep": ("joblib", "matplotlib", "yaml"),
 }
 # optimum's packages share a folder, in which a command of ours lies too: it is there without them.
 _DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "huggingface_hub": "huggingface-hub",
     "optimum.exporters.onnx": "optimum-onnx",
+    "yaml": "pyyaml",
 }
 
 

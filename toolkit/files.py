@@ -18,6 +18,8 @@ _Identity = tuple[int, int]
 
 complete: list[Path] = []
 """Folders, and files that a user asked for, that this process has put in place."""
+kept: list[str] = []
+"""In words what a run that is ended now leaves to go on from; the last says it."""
 
 
 def user_cache() -> Path:

@@ -60,3 +60,7 @@ BYTES = Whole(1, 2**50)
 """Of what may be stored."""
 LISTED = Whole(0, 1_000_000)
 """Rows of a table for people, or tokens to choose from."""
+WORKERS = Whole(1, 10_000)
+"""Of a sweep, on all machines together."""
+CELLS = Whole(1, 10_000)
+"""Of a sweep: with a minute each they take a week."""

@@ -19,10 +19,11 @@ from toolkit.graph.tables import TableUse, find_tables
 from toolkit.links import without_links
 
 from ..sources.facts import read_facts
-from ..sources.folder_files import TOKENIZER, tokenizer_files
+from ..sources.folder_files import TOKENIZER, WEIGHTS, tokenizer_files
 from ..sources.source import LoadedModel, find_folder, load_source
+from ..sources.static import read_static
 from ..verify.replaced import save_replaced
-from .originals import find_original, original_onnx, recall
+from .originals import OriginalModel, find_original, original_onnx, recall
 from .quantised import WORDS, made_of
 
 ORIGINAL = "original"
@@ -67,6 +68,8 @@ class Comparison:
         against: other models: int8, int4, bundles, tables, .onnx files, folders, hub ids.
         work: a folder for models that are made on the way.
         trust: run Python code that a model brings.
+        exported: of a bundle the .onnx file of its original that its export made, if it is kept.
+            It is taken where the vocabulary was not cut before.
     """
 
     packed: Path
@@ -75,6 +78,7 @@ class Comparison:
     against: tuple[str, ...]
     work: Path
     trust: bool = False
+    exported: Path | None = None
 
     def task(self) -> str:
         """In the hub's words; nothing is exported for it.
@@ -96,9 +100,7 @@ class Comparison:
             )
         if self.original is not None:
             raise InputError("a table's original is the model of --model; leave --original out")
-        if Path(self.model).expanduser().is_file():
-            return load_source(self.model, self.work).facts.task
-        return read_facts(find_folder(self.model, code=self.trust)).task
+        return task_of_source(self.model, self.work, trust=self.trust)
 
     def models(self) -> tuple[list[ModelFiles], list[str]]:
         """The original, the packed model, the others; and what a reader should know of them.
@@ -114,6 +116,29 @@ class Comparison:
         for number, word in enumerate(self.against):
             found.add_other(word, self.work / f"against{number}")
         return found.models, found.notes
+
+
+def task_of_source(
+    source: str, work: Path, *, revision: str | None = None, trust: bool = False
+) -> str:
+    """The task of a model that is no bundle, in the hub's words; weights are not exported for it.
+
+    Args:
+        source: a folder, a hub id or an .onnx file.
+        work: a folder for what is made.
+        revision: of a hub id.
+        trust: fetch Python code that a model brings.
+
+    Raises:
+        InputError: nothing is there, or it is not known what the model is for.
+    """
+    if Path(source).expanduser().is_file():
+        return load_source(source, work).facts.task
+    folder = find_folder(source, revision, code=trust)
+    weighted = any(True for pattern in WEIGHTS for _ in folder.glob(pattern))
+    if weighted and read_static(folder) is None:
+        return read_facts(folder).task
+    return load_source(str(folder), work).facts.task  # is ONNX already, or as good as
 
 
 @dataclass(frozen=True)
@@ -154,9 +179,12 @@ def _find_original(asked: Comparison) -> _Original:
             "the original's vocabulary was cut as the bundle's was, so that both foretell the same "
             "tokens"
         )
-    found = original_onnx(
-        manifest, given, work, trust_remote_code=asked.trust, like=like, tell=notes.append
-    )
+    if asked.exported is not None and manifest.vocabulary is None:
+        found = OriginalModel(asked.exported)
+    else:
+        found = original_onnx(
+            manifest, given, work, trust_remote_code=asked.trust, like=like, tell=notes.append
+        )
     files = ModelFiles(
         found.path,
         ORIGINAL,

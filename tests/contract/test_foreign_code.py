@@ -54,6 +54,9 @@ def test_nothing_is_unpickled():
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = {one.name for one in node.names} | {getattr(node, "module", None)}
+                if names <= {"joblib", "Parallel", "delayed", "parallel_config"}:  # no files
+                    assert path == ROOT / "toolkit" / "jobs.py"
+                    names = set()
                 assert not names & {"pickle", "cloudpickle", "dill", "joblib", "marshal"}, path
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "np.load"):
                 word = {"torch.load": "weights_only", "np.load": "allow_pickle"}

@@ -91,11 +91,18 @@ def test_no_verb_asks_anybody(guard, tmp_path, decoder_folder):
     text = tmp_path / "text.txt"
     text.write_text("w10 w11 w12\nw13 w14\n" * 20)
     source, out = str(decoder_folder("LlamaForCausalLM", 32)), str(tmp_path / "out")
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        f"models: [{source}]\n"
+        "export: {ratio: 4, effort: fast}\n"
+        f"evaluate: {{text: {text}, limit: 8}}\n"
+    )
     verbs = [
         ["export", source, out, "--ratio", "4", "--effort", "fast", "--with-past"],
         ["run", out, "w10 w11", "--max-tokens", "3"],
         ["inspect", out],
         ["evaluate", out, "--text", str(text), "--original", source, "--limit", "8"],
+        ["sweep", str(plan), str(tmp_path / "sweep")],
         ["profile", out, "--repeats", "1", "--length", "8", "--tokens", "4"],
         ["doctor"],
     ]

@@ -11,7 +11,7 @@ import click
 
 from toolkit.errors import LightTokenError
 from toolkit.extras import explain
-from toolkit.files import complete
+from toolkit.files import complete, kept
 from toolkit.signals import Stopped, ignore_signals, raise_on_signals
 from toolkit.visible import as_line
 
@@ -28,6 +28,7 @@ _VERBS = (
     "serve",
     "push",
     "evaluate",
+    "sweep",
     "profile",
     "inspect",
     "compress",
@@ -87,6 +88,7 @@ def main(
 def run(arguments: list[str], command: click.Command = app, name: str = "lighttoken") -> int:
     """Run the command line; returns its exit code."""
     complete.clear()
+    kept.clear()
     try:
         outcome: Any = command.main(arguments, prog_name=name, standalone_mode=False)
     except LightTokenError as error:
@@ -131,6 +133,8 @@ def _system_error(error: OSError) -> str:
 
 def _written() -> str:
     """What an end by a signal leaves: nothing, or what was complete before it."""
+    if kept:
+        return kept[-1]
     if not complete:
         return "nothing was written"
     return f"{_listed()} was complete before"

@@ -2,16 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from toolkit import limits
 from toolkit.bundle.manifest import MANIFEST_NAME
 from toolkit.files import sha256
+from toolkit.progress import Progress
 from toolkit.temporary import temporary_folder
 
 from .console import json_option, no_op_option, original_option, out, print_json, progress, whole
 from .derived import export_option
+
+if TYPE_CHECKING:
+    from runtime.evaluate.data.files import Files
+    from runtime.evaluate.report import EvaluationReport
 
 _EXAMPLE = """\b
 Examples:
@@ -87,14 +93,26 @@ _FORMS = "csv, tsv, jsonl, or a data set of the hub as name[/config]:split"
 @export_option("trust_remote_code")
 @no_op_option
 @json_option
-def command(
+def command(packed: Path, as_json: bool, **asked: Any) -> None:
+    """Compare PACKED with its original and with other models, by one measure or several.
+
+    PACKED is a bundle, or a table that `lighttoken compress` wrote. Every figure has a 95%
+    interval, and so has every difference to the original. A difference whose interval contains
+    zero counts as noise.
+    """
+    from runtime.evaluate.render import render
+
+    with progress("opening the models") as report:
+        result = evaluate(packed, progress=report, **asked)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        out.print(render(result, out.width))
+
+
+def evaluate(
     packed: Path,
-    pairs: str | None,
-    probe: tuple[str, str] | None,
-    classify: str | None,
-    text: str | None,
-    qa: str | None,
-    pseudo_perplexity: bool,
+    *,
     against: tuple[str, ...],
     original: str | None,
     model: str | None,
@@ -104,38 +122,53 @@ def command(
     threads: int | None,
     trust_remote_code: bool,
     no_op: bool,
-    as_json: bool,
-) -> None:
-    """Compare PACKED with its original and with other models, by one measure or several.
+    exported: Path | None = None,
+    progress: Progress | None = None,
+    **measures: Any,
+) -> "EvaluationReport":
+    """What the command does, by the names of its options; ``measures`` as :func:`files_of`.
 
-    PACKED is a bundle, or a table that `lighttoken compress` wrote. Every figure has a 95%
-    interval, and so has every difference to the original. A difference whose interval contains
-    zero counts as noise.
+    ``exported``: the original as the bundle's export made it, so that it is not made again.
+
+    Raises:
+        InputError, FormatError, MissingDependencyError: one line on what is amiss.
     """
     from exporters.comparisons.evaluated import Comparison
-    from runtime.evaluate.data.files import Files, read_files
+    from runtime.evaluate.data.files import read_files
     from runtime.evaluate.measures import measure
     from runtime.evaluate.model import open_model
-    from runtime.evaluate.render import render
 
-    files = Files(pairs, probe, classify, text, qa, exact=pseudo_perplexity)
-    with temporary_folder() as work, progress("opening the models") as report:
-        asked = Comparison(packed, model, original, against, work, trust=trust_remote_code)
+    files = files_of(**measures)
+    with temporary_folder() as work:
+        asked = Comparison(
+            packed, model, original, against, work, trust=trust_remote_code, exported=exported
+        )
         task = asked.task()
         files.check(task, str(packed))
         data = read_files(files, task, limit=limit, seed=seed)
         found, notes = asked.models()
         models = [open_model(**vars(each), threads=threads, op=not no_op) for each in found]
-        result = measure(models, data, resamples=resamples, seed=seed, progress=report)
+        result = measure(models, data, resamples=resamples, seed=seed, progress=progress)
     bundle = next((each for each in found if each.model == packed), None)
-    result = replace(
+    return replace(
         result,
         notes=(*notes, *result.notes),
         data=files.names(),
         packed=bundle.name if bundle else None,
         manifest=sha256(packed / MANIFEST_NAME) if bundle else None,
     )
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        out.print(render(result, out.width))
+
+
+def files_of(
+    *,
+    pairs: str | None,
+    probe: tuple[str, str] | None,
+    classify: str | None,
+    text: str | None,
+    qa: str | None,
+    pseudo_perplexity: bool,
+) -> "Files":
+    """What to measure by, as the command's options name it."""
+    from runtime.evaluate.data.files import Files
+
+    return Files(pairs, probe, classify, text, qa, exact=pseudo_perplexity)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from exporters.options import ExportOptions
+from toolkit.allocate.budget import Budget
 from toolkit.bundle.manifest import Manifest, StoredTable
 from toolkit.errors import InputError
 from toolkit.extras import require
@@ -53,27 +54,12 @@ Examples:
     "--force", is_flag=True, help="Replace OUT, if it is a bundle that holds nothing else."
 )
 @json_option
-def command(
-    source: str,
-    folder: Path,
-    ratio: float | None,
-    max_bytes: int | None,
-    min_cosine: float | None,
-    effort: str,
-    additive_codebooks: bool,
-    force: bool,
-    as_json: bool,
-    **asked: Any,
-) -> None:
+def command(source: str, folder: Path, force: bool, as_json: bool, **asked: Any) -> None:
     """Compress the token table of SOURCE and write the bundle OUT.
 
     SOURCE is a Hugging Face hub id, a folder written by save_pretrained, or an .onnx file.
     """
-    if asked["packed"] is not None and (ratio, max_bytes, min_cosine) != (None, None, None):
-        raise InputError("--packed has its own size; leave --ratio, --max-bytes, --min-cosine out")
-    budget = read_budget(ratio, max_bytes, min_cosine)
-    config = config_of(asked["method"], effort, additive_codebooks)
-    options = ExportOptions(**asked, config=config)
+    budget, options = read_options(**asked)
     require("export")
     from exporters import export
     from exporters.comparisons.originals import remember
@@ -100,6 +86,27 @@ def command(
             say(_shared(manifest, options.max_model_bytes))
         for note in notes:
             say(f"note: {note}")
+
+
+def read_options(
+    *,
+    ratio: float | None,
+    max_bytes: int | None,
+    min_cosine: float | None,
+    effort: str,
+    additive_codebooks: bool,
+    **asked: Any,
+) -> tuple[Budget | None, ExportOptions]:
+    """What the options of the command ask for, by their names; None for the usual budget.
+
+    Raises:
+        InputError: values that are none, and options that exclude each other.
+    """
+    if asked["packed"] is not None and (ratio, max_bytes, min_cosine) != (None, None, None):
+        raise InputError("--packed has its own size; leave --ratio, --max-bytes, --min-cosine out")
+    budget = read_budget(ratio, max_bytes, min_cosine)
+    config = config_of(asked["method"], effort, additive_codebooks)
+    return budget, ExportOptions(**asked, config=config)
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:

@@ -100,6 +100,13 @@ VERBS = [
         ("--limit", "4"),
     ),
     Verb(
+        "sweep",
+        (["plan.yaml", "plan.yaml", "plan.toml", *PATHS], _OUT),
+        {"--backend": ["loky", "dask"], "--scheduler": ["tcp://127.0.0.1:1"]},
+        3,
+        ["--json", "--keep"],
+    ),
+    Verb(
         "profile",
         (BUNDLES,),
         {"--text": ["text.txt"], "--threads": ["1"], "--batch": ["1"], "--report": ["r.html"],

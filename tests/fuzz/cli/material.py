@@ -45,8 +45,8 @@ def make(folder: Path) -> None:
     """Fill ``folder``, which is there and empty."""
     subprocess.run([sys.executable, "-c", _MAKE], cwd=folder, check=True, capture_output=True)
     kept = next((folder / "kept").rglob("*.onnx"))
-    for file in kept.parent.iterdir():
-        file.rename(folder / file.name.replace(kept.name, "original.onnx"))
+    for file in list(kept.parent.iterdir()):
+        file.rename(folder / ("original.onnx" if file == kept else file.name))  # names its weights
     for part in sorted((folder / "kept").rglob("*"), reverse=True):
         part.rmdir() if part.is_dir() else part.unlink()
     (folder / "kept").rmdir()
@@ -55,6 +55,10 @@ def make(folder: Path) -> None:
     rows = [{"sentence1": "w10", "sentence2": "w11", "score": 1.0}] * 3
     (folder / "lines.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "samples.json").write_text(json.dumps({"input_ids": [[1, 2, 3]]}))
+    plan = "models: [original.onnx]\nexport: {ratio: [4, 6], effort: fast}\n"
+    (folder / "plan.yaml").write_text(plan)
+    plan = 'models = ["original.onnx"]\nexport = {ratio = 4}\nevaluate = {text = "text.txt"}\n'
+    (folder / "plan.toml").write_text(plan)
     results = {"kind": "lighttoken device results", "schema": 1, "place": "linux-arm64"}
     results |= {"subject": {}, "environment": {}, "answers": []}
     (folder / "results.json").write_text(json.dumps(results))

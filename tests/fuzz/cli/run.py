@@ -31,7 +31,7 @@ from .material import make
 _SECONDS, _MEMORY = 60, 6 << 30  # address space, most of it libraries
 _SEALED = 0.6  # of the runs are of bundles whose digests were made right again
 _KEPT = Path("build/fuzz/cli")
-_MAY_APPEAR = ("out", "out.lt", "r.html", "deep", "a\x1bb")  # what calls.py names as OUT
+_MAY_APPEAR = ("out", "out.lt", "r.html", "deep", "nothing", "a\x1bb", "a\udcff")  # as OUT
 _OF_TORCH = "tmp/torchinductor"  # a cache of its own
 
 

@@ -177,6 +177,7 @@ def test_the_base_serves_every_verb_that_needs_no_extra(base, exported, data, ca
     [
         (["export", "MODEL", "out"], "torch is not installed; pip install 'lighttoken[export]'"),
         (["plan", "MODEL"], "torch is not installed; pip install 'lighttoken[export]'"),
+        (["sweep", "plan.yaml", "out"], "torch is not installed; pip install 'lighttoken[export]'"),
         (
             ["compress", "m.npy", "m.safetensors"],
             "torch is not installed; pip install 'lighttoken[export]'",
