@@ -23,7 +23,7 @@ _TASKS = {  # by measure, the hub's word for what is scored; else the model's ow
     "qa": "question-answering",
 }
 _METRICS = {"Spearman": "spearman_cosine", "Pearson": "pearson_cosine"}
-_AGAIN = "write it again with `lighttoken evaluate BUNDLE ... --json`"
+_AGAIN = "run `lighttoken evaluate BUNDLE ... --json` again"
 
 
 @dataclass(frozen=True)
