@@ -13,6 +13,7 @@ from toolkit.errors import BudgetError, InputError
 from toolkit.graph.ids import rows_of_tokens
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import TableUse
+from toolkit.methods.grouped import round_table
 from toolkit.progress import part
 
 from ..decoders import decoder_statistics, writes_text
@@ -22,6 +23,7 @@ from ..options import ExportOptions
 from ..sources.facts import WRITING
 from ..sources.prior import special_tokens
 from ..tables import out_of_reach, packed_heads, share_out
+from .choose_codes import choose_codes
 from .state import Export, Report
 from .within import compress_within
 
@@ -34,25 +36,12 @@ def compress_tables(state: Export, report: Report) -> None:
         InputError: the packed table that was given is of another shape.
     """
     options, tables = state.options, state.tables
+    if options.stock:
+        round_tables(state, report)
+        return
     assert state.budget is not None
     state.embeddings = []
-    if _is_measured(state):
-        state.statistics = decoder_statistics(
-            state.loaded,
-            corpus=options.corpus or options.heal_text,
-            seed=options.seed,
-            trust_remote_code=options.trust_remote_code,
-            progress=part(report, 0, 1 / 2),
-        )
-        report = part(report, 1 / 2, 1)
-    elif options.corpus is not None and is_encoder_decoder(state.loaded):
-        state.statistics = written_statistics(
-            state.loaded,
-            options.corpus,
-            trust_remote_code=options.trust_remote_code,
-            progress=part(report, 0, 1 / 2),
-        )
-        report = part(report, 1 / 2, 1)
+    report = measure(state, report)
     for index, (table, share) in enumerate(
         zip(tables, share_out(state.budget, tables), strict=True)
     ):
@@ -70,13 +59,62 @@ def compress_tables(state: Export, report: Report) -> None:
             seed=options.seed,
             config=for_heads(options) if heads else options.config,
             progress=part(report, index / len(tables), (index + 1) / len(tables)),
-            **(_what_matters(state, table, heads) if of_tokens else {}),
+            **(what_matters(state, table, heads) if of_tokens else {}),
         )
         try:
             embedding = compress_within(share, table.rows, table.width, make, heads=heads)
         except BudgetError as error:
             raise (out_of_reach(error, table) if len(tables) > 1 else error) from error
         state.embeddings.append(embedding)
+
+
+def measure(state: Export, report: Report) -> Report:
+    """What a decoder writes says what to compress for, where it can be asked; the report of the
+    time that is left."""
+    options = state.options
+    if _is_measured(state):
+        state.statistics = decoder_statistics(
+            state.loaded,
+            corpus=options.corpus or options.heal_text,
+            seed=options.seed,
+            trust_remote_code=options.trust_remote_code,
+            progress=part(report, 0, 1 / 2),
+        )
+        return part(report, 1 / 2, 1)
+    if options.corpus is not None and is_encoder_decoder(state.loaded):
+        state.statistics = written_statistics(
+            state.loaded,
+            options.corpus,
+            trust_remote_code=options.trust_remote_code,
+            progress=part(report, 0, 1 / 2),
+        )
+        return part(report, 1 / 2, 1)
+    return report
+
+
+def round_tables(state: Export, report: Report) -> None:
+    """The tables as integers with scales, for stock operators.
+
+    Raises:
+        BudgetError: the budget is too small for them.
+        InputError: it is one of min_cosine.
+    """
+    tables, state.embeddings = state.tables, []
+    codes = choose_codes(state)
+    report = measure(state, report)
+    for index, (table, code) in enumerate(zip(tables, codes, strict=True)):
+        heads = bool(packed_heads(table, state.options))
+        of_tokens = table.ids_input == state.ids_input
+        known = what_matters(state, table, heads) if of_tokens else {}
+        state.embeddings.append(
+            round_table(
+                table_values(table),
+                code,
+                metric=known.get("metric"),
+                unbiased=known.get("unbiased", False),
+                progress=part(report, index / len(tables), (index + 1) / len(tables)),
+            )
+        )
 
 
 def _is_measured(state: Export) -> bool:
@@ -87,7 +125,7 @@ def _is_measured(state: Export) -> bool:
     return (packs or options.weights == "int4") and writes_text(state.loaded)
 
 
-def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]:
+def what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]:
     """Importance of the rows of a token table, and the metric of errors where it was measured."""
     found = state.statistics
     ours = state.options.method == "lighttoken"

@@ -8,7 +8,7 @@ of all its groups together, in the metric; both in turns. Without a metric each 
 its scale is searched, and fitted to its integers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import numpy as np
@@ -42,6 +42,7 @@ def choose_code(
     *,
     bits: int | None = None,
     group_size: int | None = None,
+    known: Sequence[int] = BITS,
     blocks: bool = False,
 ) -> GroupedCode:
     """The code of a ``rows`` x ``width`` table that keeps to ``budget`` and is nearest to it.
@@ -54,6 +55,7 @@ def choose_code(
         budget: ratio or bytes; None for 4 bits and 32 numbers to a scale, or what is given.
         bits: that are wanted.
         group_size: that is wanted.
+        known: bits that run where the table is to.
         blocks: an output head reads the table.
 
     Raises:
@@ -68,17 +70,15 @@ def choose_code(
             f"min_cosine ({budget.min_cosine:g}) is not for stock operators, which have few sizes; "
             "give ratio, max_bytes or table_bits"
         )
-    known = [
-        GroupedCode(*each)
-        for each in product(
-            BITS if bits is None else (bits,), GROUP_SIZES if group_size is None else (group_size,)
-        )
-    ]
-    sizes = {code: code.nbytes(rows, width, blocks=blocks) for code in known}
+    every = product(
+        known if bits is None else (bits,), GROUP_SIZES if group_size is None else (group_size,)
+    )
+    codes = [GroupedCode(*each) for each in every]
+    sizes = {code: code.nbytes(rows, width, blocks=blocks) for code in codes}
     allowed = budget.bytes_for(rows, width)
-    fitting = [code for code in known if sizes[code] <= allowed]
+    fitting = [code for code in codes if sizes[code] <= allowed]
     if not fitting:
-        least = min(known, key=lambda code: sizes[code])
+        least = min(codes, key=lambda code: sizes[code])
         raise BudgetError(
             f"{allowed:,} bytes are too few for a {rows} x {width} table in stock operators, which "
             f"take {sizes[least]:,} at least ({least}; {4 * rows * width / sizes[least]:.1f}x); "
