@@ -47,7 +47,7 @@ def choose_code(
 ) -> GroupedCode:
     """The code of a ``rows`` x ``width`` table that keeps to ``budget`` and is nearest to it.
 
-    More bytes are always worth having: each bit of all numbers is worth more than any group size.
+    Bits are worth more than small groups: any code of 4 bits errs less than all of 2.
 
     Args:
         rows: of the table.
@@ -85,7 +85,7 @@ def choose_code(
             "give a smaller ratio, or leave --decode stock out",
             sizes[least],
         )
-    return max(fitting, key=lambda code: (sizes[code], code.group_size))
+    return max(fitting, key=lambda code: (code.bits, -code.group_size))
 
 
 def _at_most(group_size: int, width: int) -> int:
