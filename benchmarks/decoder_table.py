@@ -9,8 +9,8 @@ Beside LightToken's tables stand roundings to the nearest, with a minimum and a 
 precision for each group of 32 numbers, as onnxruntime and GGUF store them. Tables are compressed on
 text that the model writes itself, as `lighttoken export` does it, with its codebooks for heads.
 `--gguf TYPE` adds what llama.cpp's package `gguf` makes of the table in that type.
-`--stock BITS` adds what `lighttoken export --decode stock` makes of it in so many bits, 32 numbers to a
-scale, rounded to nearest and by what errors cost.
+`--stock BITS` adds what `lighttoken export --decode stock` makes of it in so many bits, 32 numbers
+to a scale, rounded to nearest and by what errors cost.
 `--further TEXT` adds a column for another text, such as one of another language.
 `--heal STEPS` heals each of them too, with the model's norms, as `lighttoken export --heal own`.
 """

@@ -29,7 +29,9 @@ from toolkit.table.metrics import compare
 @click.command(help=__doc__)
 @click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("pairs", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--bits", "every_bits", type=click.Choice([str(bits) for bits in BITS]), multiple=True)
+@click.option(
+    "--bits", "every_bits", type=click.Choice([str(bits) for bits in BITS]), multiple=True
+)
 @click.option(
     "--group-size", "sizes", type=click.Choice([str(size) for size in GROUP_SIZES]), multiple=True
 )
@@ -44,9 +46,7 @@ def main(
     found = read_table(str(model), None)
     table = check_matrix(found.values)
     reference = open_reference(pairs, model, table)
-    view = plain_table(
-        "table", "bytes", "ratio", "bits a parameter", "error", "Spearman", "cosine"
-    )
+    view = plain_table("table", "bytes", "ratio", "bits a parameter", "error", "Spearman", "cosine")
     dense = table.nbytes
     view.add_row("float32", f"{dense:,}", "1.0", "32.00", "0", f"{reference.spearman:.2f}", "1")
     codes = [GroupedCode(int(bits), int(size)) for bits in every_bits for size in sizes]

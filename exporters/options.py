@@ -338,7 +338,8 @@ class ExportOptions:
             for name in ("table_bits", "table_group_size"):
                 if (value := getattr(self, name)) is not None:
                     raise InputError(
-                        f"{name} ({value}) is for stock operators; add --decode stock, or leave it out"
+                        f"{name} ({value}) is for stock operators; add --decode stock, or leave "
+                        "it out"
                     )
             return
         target = TARGETS[self.target]

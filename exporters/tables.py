@@ -214,9 +214,7 @@ def own_head(graph: ir.Graph, name: str) -> OwnHead:
     )
 
 
-def describe_heads(
-    heads: list[OwnHead], embeddings: Sequence[Embedding]
-) -> list[PackedTable]:
+def describe_heads(heads: list[OwnHead], embeddings: Sequence[Embedding]) -> list[PackedTable]:
     """What becomes of each head, as it stands in the uncompressed model."""
     return [
         PackedTable(own.name, embedding, len(own.heads), False, own.nbytes, own.form)

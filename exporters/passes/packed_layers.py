@@ -115,7 +115,9 @@ def _drop(value: ir.Value | None) -> None:
             graph.inputs.remove(value)
 
 
-def cast_to(value: ir.Value, dtype: ir.DataType, now: ir.DataType, taken: set[str]) -> list[ir.Node]:
+def cast_to(
+    value: ir.Value, dtype: ir.DataType, now: ir.DataType, taken: set[str]
+) -> list[ir.Node]:
     """A Cast of ``value`` to ``dtype``, unless it is that ``now``."""
     if dtype == now:
         return []

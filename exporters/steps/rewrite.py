@@ -84,9 +84,7 @@ def _of_table(table: PackedTable, *, floats: bool) -> ir.passes.InPlacePass:
     heads = bool(table.heads)
     if isinstance(table.embedding, GroupedTable):
         return StockTable(table.name, table.embedding, heads=heads, exact=table.exact)
-    return CompressTable(
-        table.name, table.embedding, heads=heads, floats=floats, exact=table.exact
-    )
+    return CompressTable(table.name, table.embedding, heads=heads, floats=floats, exact=table.exact)
 
 
 def _writes_text(state: Export) -> bool:

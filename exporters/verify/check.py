@@ -133,9 +133,7 @@ def _check(
             save_exact(compressed, [table.name for table in tables], file)
         # Of padding a causal model says nothing: attention nodes fill fully masked rows their way.
         every = not _has_cache(before)
-        rewrite = difference_of(
-            file, replaced, ids_input, rows, all_tokens=every, samples=samples
-        )
+        rewrite = difference_of(file, replaced, ids_input, rows, all_tokens=every, samples=samples)
         if file != compressed:
             rounded = difference_of(
                 compressed, file, ids_input, rows, all_tokens=every, samples=samples

@@ -156,7 +156,7 @@ def test_one_table_serves_look_up_and_head(decoders, bits):
 
 
 def test_a_decoder_writes_and_is_compared_part_by_part(decoders, decoder_folder, tmp_path):
-    out, manifest = decoders(4)
+    out, _ = decoders(4)
     assert open_pipeline(out)("w5 w9", Sampling(), max_tokens=4).text
     asked = Comparison(out, None, str(decoder_folder(LLAMA, 64)), (), tmp_path)
     models, _ = asked.models()

@@ -1,4 +1,4 @@
-"""Tables that stock operators read in place of ours: where rows are looked up, and what they are."""
+"""Tables that stock operators read in place of ours: where rows are looked up in them."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ PACKED = ".packed"  # ends the names of their integers
 
 
 def stock_rows(graph: ir.Graph, rows: int) -> Iterator[tuple[ir.Value, ir.Value]]:
-    """Ids and rows [.., d] of each look-up in integers of an export, of a table of ``rows`` rows."""
+    """Ids and rows [.., d] of each look-up in integers of ours, of a table of ``rows`` rows."""
     for node in graph.all_nodes():
         table, ids = (node.inputs[0], node.inputs[1]) if is_blocks(node) else (None, None)
         if table is None or ids is None or not (table.name or "").endswith(PACKED):

@@ -148,7 +148,9 @@ def metric_error(
     """The mean of e' M e over the rows' errors e."""
     total = 0.0
     for rows in row_blocks(table.rows, _ROWS):
-        wrong = np.asarray(matrix[rows], np.float64) - table.lookup(np.arange(rows.start, rows.stop))
+        wrong = np.asarray(matrix[rows], np.float64) - table.lookup(
+            np.arange(rows.start, rows.stop)
+        )
         total += float(np.einsum("nd,nd->", wrong @ metric, wrong))
     return total / table.rows
 
@@ -224,9 +226,7 @@ class _InMetric:
         best: tuple[NDArray[np.uint8], Float32] | None = None
         least = np.full(len(block), np.inf, np.float32)
         for _ in range(_TURNS):
-            codes = self._feedback.codes(
-                block, scales, bits=code.bits, group_size=code.group_size
-            )
+            codes = self._feedback.codes(block, scales, bits=code.bits, group_size=code.group_size)
             fitted = _as(dtype, self._fit(block, codes, scales))
             for each in (scales, fitted):
                 error = self._error(block - _values(codes, each, code))
@@ -267,9 +267,7 @@ class _InMetric:
         return np.where(empty | (found == 0), scales, found)
 
 
-def search_scales(
-    groups: Float32, bits: int, costs: NDArray[np.floating] | None = None
-) -> Float32:
+def search_scales(groups: Float32, bits: int, costs: NDArray[np.floating] | None = None) -> Float32:
     """The scale of each of ``groups`` [n, groups, group_size] that errs least, float32 [n, groups].
 
     ``costs`` [groups, group_size]: of each number's squared error; 1 without them.

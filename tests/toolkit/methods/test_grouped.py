@@ -1,4 +1,4 @@
-"""Tables of integers with scales: the values, the sizes, and that errors go where they cost least."""
+"""Tables of integers with scales: values, sizes, and that errors go where they cost least."""
 
 import numpy as np
 import pytest
@@ -158,5 +158,5 @@ def test_ids_outside_the_table_are_refused():
         np.zeros((3, 16), np.uint8), np.ones((3, 1), np.float16), GroupedCode(4, 16)
     )
     for bad in (3, -4):
-        with pytest.raises(InputError, match="ids lie outside -3 .. 2"):
+        with pytest.raises(InputError, match=r"ids lie outside -3 \.\. 2"):
             table.lookup([0, bad])
