@@ -125,9 +125,9 @@ Without LightToken's native kernel its standard operators take longer than a den
 """
 
 _STOCK = """
-The table holds {method}, and the graph reads it with onnxruntime's own operators:
-`GatherBlockQuantized`{heads}. Runtimes need none of LightToken's. An id outside the table gets a
-row of zeros.
+The table holds {method}. The graph reads it with onnxruntime's own
+operators: `GatherBlockQuantized`{heads}. None of LightToken's are needed.
+An id outside the table gets a row of zeros on the CPU.
 """
 
 _OWN_HEAD = """
@@ -290,7 +290,7 @@ def _inputs(manifest: Manifest) -> str:
 def _heads(manifest: Manifest) -> str:
     """What became of output heads."""
     if manifest.decode == STOCK:
-        heads = ", and `MatMulNBits` for the output head that shares it" * bool(
+        heads = ", and `MatMulNBits` for the\noutput head that shares it" * bool(
             manifest.packed_heads
         )
         stock = _STOCK.format(method=manifest.method.removeprefix(f"{STOCK} "), heads=heads)

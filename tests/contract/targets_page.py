@@ -19,11 +19,14 @@ PAGE = """\
 tests.contract.targets_page`; a test fails where they differ). `--decode`, `--head`, `--fuse`,
 `--weights`, `--batch` and `--sequence` decide otherwise.
 
-| target | decode graph | products | attention | shared output head | bodies | inputs | shapes |
-|---|---|---|---|---|---|---|---|
+| target | decode graph | products | attention | shared output head | bodies | stock operators | inputs | shapes |
+|---|---|---|---|---|---|---|---|---|
 {table}
 
 {reasons}
+
+Stock operators: bits of a table that `--decode stock` writes for it ([stock.md](stock.md)), where a shared
+head is `packed` unless something else is asked for. Values were checked on the CPU provider.
 
 Shared output heads: `packed` reads the same bytes as the look-up, `nbits` is a copy in 4 bits
 (`MatMulNBits`, blocks of 32, rounded by outputs), `dense` one in float32. What each takes:
@@ -72,6 +75,7 @@ def _line(name: str, target: Target) -> str:
         if target.step_head is None
         else f"{target.head}; {target.step_head} with a cache",
         ", ".join(target.weights),
+        f"{', '.join(map(str, target.stock))} bits" if target.stock else "none",
         "int32" if target.int32 else "int64",
         "fixed (1 x 128 by default)" if target.static else "free",
     )
