@@ -18,7 +18,6 @@ from sentences import judge, open_reference
 from exporters import read_table
 from exporters.sources.prior import importance_of
 from toolkit import Budget, compress
-from toolkit.cli.console import out, plain_table
 from toolkit.methods.compress import check_matrix
 from toolkit.methods.grouped import nearest, round_table
 from toolkit.table.components import Float32
@@ -36,19 +35,22 @@ from toolkit.table.metrics import compare
     "--group-size", "sizes", type=click.Choice([str(size) for size in GROUP_SIZES]), multiple=True
 )
 @click.option("--ratio", "ratios", type=float, multiple=True)
+@click.option("--limit", type=int, help="Pairs of the file, the first ones; all without it.")
 def main(
     model: Path,
     pairs: Path,
     every_bits: tuple[str, ...],
     sizes: tuple[str, ...],
     ratios: tuple[float, ...],
+    limit: int | None,
 ) -> None:
     found = read_table(str(model), None)
     table = check_matrix(found.values)
-    reference = open_reference(pairs, model, table)
-    view = plain_table("table", "bytes", "ratio", "bits a parameter", "error", "Spearman", "cosine")
+    reference = open_reference(pairs, model, table, limit)
     dense = table.nbytes
-    view.add_row("float32", f"{dense:,}", "1.0", "32.00", "0", f"{reference.spearman:.2f}", "1")
+    click.echo("| table | bytes | times smaller | bits a parameter | error | Spearman | cosine |")
+    click.echo(f"|---|{'--:|' * 6}")
+    click.echo(f"| float32 | {dense:,} | 1.0 | 32.00 | 0 | {reference.spearman:.2f} | 1 |")
     codes = [GroupedCode(int(bits), int(size)) for bits in every_bits for size in sizes]
     importance = importance_of(found.tokenizer, len(table), None)
     for name, nbytes, decoded in (
@@ -58,10 +60,8 @@ def main(
         spearman, cosine = judge(reference, decoded)
         error = compare(table, decoded).relative_error
         ratio, bits = f"{dense / nbytes:.1f}", f"{8 * nbytes / table.size:.2f}"
-        view.add_row(
-            name, f"{nbytes:,}", ratio, bits, f"{error:.4f}", f"{spearman:.2f}", f"{cosine:.4f}"
-        )
-    out.print(view)
+        figures = f"{error:.4f} | {spearman:.2f} | {cosine:.4f}"
+        click.echo(f"| {name} | {nbytes:,} | {ratio} | {bits} | {figures} |")
 
 
 def _stock(table: Float32, codes: list[GroupedCode]) -> Iterator[tuple[str, int, Float32]]:

@@ -19,14 +19,15 @@ PAGE = """\
 tests.contract.targets_page`; a test fails where they differ). `--decode`, `--head`, `--fuse`,
 `--weights`, `--batch` and `--sequence` decide otherwise.
 
-| target | decode graph | products | attention | shared output head | bodies | stock operators | inputs | shapes |
+| target | decode graph | products | attention | shared head | bodies | stock | inputs | shapes |
 |---|---|---|---|---|---|---|---|---|
 {table}
 
 {reasons}
 
-Stock operators: bits of a table that `--decode stock` writes for it ([stock.md](stock.md)), where a shared
-head is `packed` unless something else is asked for. Values were checked on the CPU provider.
+Stock: what `--decode stock` writes a table in, in operators of onnxruntime's ([stock.md](stock.md)).
+A shared head is `packed` then unless something else is asked for. Values were checked on the CPU
+provider.
 
 Shared output heads: `packed` reads the same bytes as the look-up, `nbits` is a copy in 4 bits
 (`MatMulNBits`, blocks of 32, rounded by outputs), `dense` one in float32. What each takes:
