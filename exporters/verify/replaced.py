@@ -13,6 +13,7 @@ from toolkit.graph.plain import load_plain
 from toolkit.graph.products import BLOCKS, Head
 from toolkit.graph.store import store
 from toolkit.graph.tables import Lookup, find_tables
+from toolkit.table.grouped import PACKED
 
 from ..passes.base import put_in_place
 
@@ -56,7 +57,7 @@ def save_exact(model: Path, tables: Iterable[str], path: Path) -> None:
     """Write ``model`` to ``path`` with stock heads of ``tables`` that leave hidden states as they
     are: of 8 bits no two kernels agree to the bit."""
     loaded = ir.load(model)
-    names = {f"{table}.packed" for table in tables}
+    names = {f"{table}.{PACKED}" for table in tables}
     for node in loaded.graph.all_nodes():
         if node.op_type == BLOCKS and node.inputs[1] is not None and node.inputs[1].name in names:
             node.attributes["accuracy_level"] = ir.AttrInt64("accuracy_level", 0)

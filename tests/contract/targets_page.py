@@ -25,7 +25,7 @@ tests.contract.targets_page`; a test fails where they differ). `--decode`, `--he
 
 {reasons}
 
-Stock: what `--decode stock` writes a table in, in operators of onnxruntime's ([stock.md](stock.md)).
+Stock: what `--decode stock` writes a table in, by onnxruntime's operators ([stock.md](stock.md)).
 A shared head is `packed` then unless something else is asked for. Values were checked on the CPU
 provider.
 

@@ -99,7 +99,7 @@ def test_an_encoder_looks_its_rows_up_in_integers(encoders, encoder_folder, bits
     assert read_manifest(out) == manifest
 
     held = stored(out / "model.onnx")
-    packed, scales = held[f"{name}.packed"], held[f"{name}.scales"]
+    packed, scales = held[f"{name}.stock.packed"], held[f"{name}.stock.scales"]
     assert packed.dtype.name == ("int4" if bits == 4 else "uint8")
     assert scales.dtype == np.float16
     expected = dequantised(packed, scales, bits, width)
@@ -148,8 +148,8 @@ def test_one_table_serves_look_up_and_head(decoders, bits):
     assert read[0] is read[1]
     held = stored(out / "model.onnx")
     same = [key for key, values in held.items() if values.size >= rows * width * bits // 8]
-    assert same == [f"{name}.packed"]
-    expected = dequantised(held[f"{name}.packed"], held[f"{name}.scales"], bits, width)
+    assert same == [f"{name}.stock.packed"]
+    expected = dequantised(held[f"{name}.stock.packed"], held[f"{name}.stock.scales"], bits, width)
     np.testing.assert_array_equal(packed_rows(out / "model.onnx", rows), expected)
     card = (out / "README.md").read_text()
     assert "`MatMulNBits` for the\noutput head that shares it" in card
@@ -183,7 +183,7 @@ def test_the_metric_of_a_decoder_decides_what_is_rounded(decoders, decoder_folde
 def test_a_head_may_keep_a_matrix_of_its_own(decoders, head):
     out, manifest = decoders(4, head)
     assert (manifest.packed_heads, manifest.tied_head) == (0, head == "dense")
-    assert stored(out / "model.onnx")[f"{manifest.table}.packed"].dtype.name == "int4"
+    assert stored(out / "model.onnx")[f"{manifest.table}.stock.packed"].dtype.name == "int4"
     kinds = [node.op_type for node in operators(out / "model.onnx")]
     assert kinds.count("MatMulNBits") == (head == "nbits")
 
@@ -236,7 +236,7 @@ def test_half_precision_weights_get_rows_of_half_precision(encoder_folder, tmp_p
     kinds = {node.op_type for node in ir.load(out / "model.onnx").graph if node.op_type == "Cast"}
     assert manifest.parity.rewrite < 1e-2
     assert kinds <= {"Cast"}
-    assert stored(out / "model.onnx")[f"{manifest.table}.scales"].dtype == np.float16
+    assert stored(out / "model.onnx")[f"{manifest.table}.stock.scales"].dtype == np.float16
 
 
 @pytest.mark.parametrize("target", [name for name, each in TARGETS.items() if each.stock])

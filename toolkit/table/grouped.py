@@ -22,6 +22,8 @@ from .matrix import row_blocks
 
 BITS = (2, 4, 8)
 GROUP_SIZES = (16, 32, 64, 128, 256)
+# Behind the name of a table, as a head's copy of 4 bits has names of its own.
+PACKED, SCALES = "stock.packed", "stock.scales"
 _BYTE = 8
 _SCALE_BYTES = 2  # where half precision holds the scales, as it nearly always does
 
@@ -109,9 +111,9 @@ class GroupedTable:
         return heads or bool(self.width * self.code.bits % _BYTE and self.code.bits != 4)
 
     def tensors(self, *, heads: bool) -> dict[str, NDArray[np.generic]]:
-        """What the graph holds: ``packed`` and ``scales``.
+        """What the graph holds, by the names behind the table's: integers and scales.
 
-        Where nothing but look-ups reads it, ``packed`` is int4 [V, d], or of other bits uint8
+        Where nothing but look-ups reads it, the integers are int4 [V, d], or of other bits uint8
         [V, d * bits / 8], the first number in the lowest bits. For ``heads`` it is uint8
         [V, groups, group_size * bits / 8], as MatMulNBits wants it.
         """
@@ -123,7 +125,7 @@ class GroupedTable:
             packed = (self.codes.astype(np.int8) - 8).astype(ml_dtypes.int4)
         else:
             packed = self._weight(self.width).packed()[:, 0]
-        return {"packed": packed, "scales": self.scales}
+        return {PACKED: packed, SCALES: self.scales}
 
     def _weight(self, group_size: int) -> GroupedWeight:
         """For its packing; ``group_size`` numbers go into a row of bytes."""
