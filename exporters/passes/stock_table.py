@@ -89,7 +89,6 @@ class StockTable(Pass):
         for head in heads:
             layer.put_head(head)
         model.opset_imports.setdefault(MICROSOFT, 1)
-        model.graph.opset_imports.setdefault(MICROSOFT, 1)
         model.ir_version = max(model.ir_version, _INT4_IR_VERSION)
         return ir.passes.PassResult(model, modified=True)
 

@@ -106,15 +106,14 @@ def round_tables(state: Export, report: Report) -> None:
         heads = bool(packed_heads(table, state.options))
         of_tokens = table.ids_input == state.ids_input
         known = what_matters(state, table, heads) if of_tokens else {}
-        state.embeddings.append(
-            round_table(
-                table_values(table),
-                code,
-                metric=known.get("metric"),
-                unbiased=known.get("unbiased", False),
-                progress=part(report, index / len(tables), (index + 1) / len(tables)),
-            )
+        rounded = round_table(
+            table_values(table),
+            code,
+            metric=known.get("metric"),
+            unbiased=known.get("unbiased", False),
+            progress=part(report, index / len(tables), (index + 1) / len(tables)),
         )
+        state.embeddings.append(replace(rounded, int4=state.options.format != "ort"))
 
 
 def _is_measured(state: Export) -> bool:

@@ -54,11 +54,14 @@ class GroupedTable:
         codes: uint8 [V, d], below 2^bits.
         scales: float16 or float32 [V, ceil(d / group_size)].
         code: bits and group size.
+        int4: 4 bits have the type of that name where nothing but look-ups reads them; .ort files
+            have no such type.
     """
 
     codes: NDArray[np.uint8]
     scales: NDArray[np.floating]
     code: GroupedCode
+    int4: bool = True
 
     @property
     def rows(self) -> int:
@@ -108,7 +111,11 @@ class GroupedTable:
     def in_blocks(self, *, heads: bool) -> bool:
         """Whether the bytes stand as [V, groups, bytes]: for an output head, and where a row would
         end within a byte."""
-        return heads or bool(self.width * self.code.bits % _BYTE and self.code.bits != 4)
+        return heads or bool(self.width * self.code.bits % _BYTE and not self._typed)
+
+    @property
+    def _typed(self) -> bool:
+        return self.int4 and self.code.bits == 4
 
     def tensors(self, *, heads: bool) -> dict[str, NDArray[np.generic]]:
         """What the graph holds, by the names behind the table's: integers and scales.
@@ -121,7 +128,7 @@ class GroupedTable:
         packed: NDArray[np.generic]
         if self.in_blocks(heads=heads):
             packed = self._weight(self.code.group_size).packed()
-        elif bits == 4:
+        elif self._typed:
             packed = (self.codes.astype(np.int8) - 8).astype(ml_dtypes.int4)
         else:
             packed = self._weight(self.width).packed()[:, 0]
