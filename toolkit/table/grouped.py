@@ -124,7 +124,6 @@ class GroupedTable:
         [V, d * bits / 8], the first number in the lowest bits. For ``heads`` it is uint8
         [V, groups, group_size * bits / 8], as MatMulNBits wants it.
         """
-        bits = self.code.bits
         packed: NDArray[np.generic]
         if self.in_blocks(heads=heads):
             packed = self._weight(self.code.group_size).packed()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from toolkit import Budget
 from toolkit.errors import BudgetError, InputError
 from toolkit.methods.grouped import choose_code, metric_error, nearest, round_table
-from toolkit.table.grouped import BITS, GROUP_SIZES, GroupedCode, GroupedTable
+from toolkit.table.grouped import BITS, GROUP_SIZES, PACKED, SCALES, GroupedCode, GroupedTable
 
 
 def matrix(rows, columns, seed=0):
@@ -58,10 +58,10 @@ def test_values_are_those_of_the_integers(rows, columns, bits, group_size, metri
     for blocks in (False, True):
         if table.in_blocks(heads=blocks) == blocks:
             held = table.tensors(heads=blocks)
-            packed = held["packed"]
+            packed = held[PACKED]
             size = -(-packed.size // 2) if packed.dtype.name == "int4" else packed.nbytes
             expected = code.nbytes(rows, columns, blocks=blocks)
-            assert abs(size + held["scales"].nbytes - expected) <= rows  # half bytes of odd rows
+            assert abs(size + held[SCALES].nbytes - expected) <= rows  # half bytes of odd rows
 
 
 @pytest.mark.parametrize("bits", [2, 4])
