@@ -9,6 +9,8 @@ Beside LightToken's tables stand roundings to the nearest, with a minimum and a 
 precision for each group of 32 numbers, as onnxruntime and GGUF store them. Tables are compressed on
 text that the model writes itself, as `lighttoken export` does it, with its codebooks for heads.
 `--gguf TYPE` adds what llama.cpp's package `gguf` makes of the table in that type.
+`--stock BITS` adds what `lighttoken export --decode stock` makes of it in so many bits, 32 numbers
+to a scale, rounded to nearest and by what errors cost.
 `--further TEXT` adds a column for another text, such as one of another language.
 `--heal STEPS` heals each of them too, with the model's norms, as `lighttoken export --heal own`.
 """
@@ -41,6 +43,8 @@ from toolkit.errors import InputError
 from toolkit.finetune.candidates import Teacher, ask_teacher
 from toolkit.finetune.distil import copied, put_back
 from toolkit.finetune.heal_decoder import DecoderHealConfig, heal_decoder
+from toolkit.methods.grouped import nearest, round_table
+from toolkit.table.grouped import GroupedCode
 
 _GROUP = 32  # numbers that share a scale and a minimum
 _SCALES = 32  # bits of both
@@ -164,6 +168,7 @@ class Asked:
     corpus: Path | None
     heal: int
     gguf: tuple[str, ...]
+    stock: tuple[str, ...] = ()
 
 
 def rows(judge: Judge, asked: Asked) -> Iterator[Row]:
@@ -176,7 +181,7 @@ def rows(judge: Judge, asked: Asked) -> Iterator[Row]:
     for kind in asked.gguf:
         values, size = as_gguf(table, kind)
         yield judge.row(f"GGUF {kind}", size, values)
-    if not asked.ratios:
+    if not (asked.ratios or asked.stock):
         return
     loaded = LoadedModel(folder, folder, read_facts(folder), Source(folder.name, "folder", ""), "")
     started = time.monotonic()
@@ -185,6 +190,14 @@ def rows(judge: Judge, asked: Asked) -> Iterator[Row]:
     click.echo(
         f"statistics of {found.tokens:,} tokens in {time.monotonic() - started:.0f} s", err=True
     )
+    for code in (GroupedCode(int(bits), _GROUP) for bits in asked.stock):
+        size = 8 * code.nbytes(*table.shape, blocks=True) / table.size
+        values = torch.from_numpy(nearest(table, code).dense())
+        yield judge.row(f"stock int{code.bits}, nearest", size, values)
+        started = time.monotonic()
+        stock = round_table(table, code, metric=found.metric(head=True), unbiased=True)
+        seconds = time.monotonic() - started
+        yield judge.row(f"stock int{code.bits}", size, torch.from_numpy(stock.dense()), seconds)
     for ratio in asked.ratios:
         started = time.monotonic()
         packed = compress(
@@ -231,6 +244,9 @@ def read_windows(
 @click.option("--length", default=256, show_default=True, help="Tokens of a window.")
 @click.option("--heal", default=0, metavar="STEPS", help="Heal each table too, in so many steps.")
 @click.option("--gguf", multiple=True, metavar="TYPE", help="Types of GGUF too, such as Q4_0.")
+@click.option(
+    "--stock", multiple=True, type=click.Choice(["2", "4", "8"]), help="Bits of stock operators."
+)
 @click.option("--corpus", type=click.Path(path_type=Path), help="In place of the model's own text.")
 @click.option(
     "--further",
@@ -247,6 +263,7 @@ def command(
     length: int,
     heal: int,
     gguf: tuple[str, ...],
+    stock: tuple[str, ...],
     corpus: Path | None,
     further: tuple[Path, ...],
 ) -> None:
@@ -262,7 +279,7 @@ def command(
     names = "".join(f" {each.stem} |" for each in further)
     click.echo(f"| table | bits a parameter | input | head | both | top-1 | seconds |{names}")
     click.echo(f"|---|{'--:|' * (6 + len(further))}")
-    for row in rows(judge, Asked(folder, ratios, corpus, heal, gguf)):
+    for row in rows(judge, Asked(folder, ratios, corpus, heal, gguf, stock)):
         figures = (row.looked_up, row.head, row.both)
         perplexities = " | ".join(
             "" if math.isnan(figure) else f"{figure:.2f}" for figure in figures

@@ -33,19 +33,24 @@ class Reference:
         return _spearman(self, self.vectors)
 
 
-def open_reference(pairs_file: Path, model: Path, table: Float32) -> Reference:
+def open_reference(
+    pairs_file: Path, model: Path, table: Float32, limit: int | None = None
+) -> Reference:
     """Encode every distinct sentence of ``pairs_file`` once with ``table`` [V, d].
+
+    ``limit``: pairs that are read, the first ones; None for all.
 
     Raises:
         InputError: the file holds no pairs, or ``table`` is not of the model's shape.
     """
     pairs = read_pairs(pairs_file)
-    sentences = tuple(dict.fromkeys(pairs.left + pairs.right))
+    one, other = pairs.left[:limit], pairs.right[:limit]
+    sentences = tuple(dict.fromkeys(one + other))
     place = {sentence: index for index, sentence in enumerate(sentences)}
-    left = np.array([place[sentence] for sentence in pairs.left])
-    right = np.array([place[sentence] for sentence in pairs.right])
+    left = np.array([place[sentence] for sentence in one])
+    right = np.array([place[sentence] for sentence in other])
     vectors = encode(model, sentences, table)
-    return Reference(model, sentences, left, right, pairs.scores, vectors)
+    return Reference(model, sentences, left, right, pairs.scores[:limit], vectors)
 
 
 def judge(reference: Reference, decoded: Float32) -> tuple[float, float]:

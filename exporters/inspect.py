@@ -1,7 +1,7 @@
 """Where a model's bytes are, and who reads its tables."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -14,6 +14,7 @@ from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
 from toolkit.graph.store import stored_as
 from toolkit.graph.tables import find_tables
+from toolkit.table.grouped import PACKED
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,13 @@ def inspect_model(path: Path) -> Inspection:
             if node.domain == DOMAIN
         },
     )
+
+
+def without_packed(found: Inspection, manifest: Manifest) -> Inspection:
+    """``found`` without the tables of stock operators that the manifest calls packed: those that
+    are left hold what nobody made smaller."""
+    names = {f"{table.name}.{PACKED}" for table in manifest.tables}
+    return replace(found, tables=tuple(each for each in found.tables if each.name not in names))
 
 
 def check_figures(manifest: Manifest, found: Inspection) -> None:

@@ -15,11 +15,13 @@ from toolkit.errors import InputError
 from toolkit.limits import Whole
 from toolkit.methods.compress import METHODS
 from toolkit.methods.config import LightTokenConfig, PaperConfig
+from toolkit.table.grouped import BITS
 
 from .targets import TARGETS, find_target
 
 EXPORTERS = ("auto", "dynamo", "optimum", "genai")
-DECODES = ("function", "inline")
+STOCK = "stock"  # the decode that is no code of ours: integers that other runtimes read too
+DECODES = ("function", "inline", STOCK)
 FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
 WEIGHTS = ("fp32", "fp16", "int8", "int4")
@@ -91,8 +93,26 @@ class ExportOptions:
     decode: str | None = field(
         default=None,
         metadata=_cli(
-            "Decode graph as a function of the model, or inlined into it [default: the target's].",
+            "Decode graph as a function of the model, or inlined into it; or stock: integers with "
+            "scales, in onnxruntime's own operators, for runtimes that take nothing else [default: "
+            "the target's].",
             choices=DECODES,
+        ),
+    )
+    table_bits: int | None = field(
+        default=None,
+        metadata=_cli(
+            "Bits of a table's number with --decode stock [default: the most that --ratio or "
+            "--max-bytes leave, 4 without them].",
+            choices=BITS,
+        ),
+    )
+    table_group_size: int | None = field(
+        default=None,
+        metadata=_cli(
+            "Numbers of a table's row that share a scale, with --decode stock [default: the fewest "
+            "that --ratio or --max-bytes leave, 32 without them].",
+            choices=GROUP_SIZES,
         ),
     )
     head: str | None = field(
@@ -321,6 +341,55 @@ class ExportOptions:
                 "and vocabulary number anew; name special, or leave one of them out"
             )
         self._head_budget()  # refuses what is none
+        self._check_stock()
+
+    def _check_stock(self) -> None:
+        """Refuse what integers with scales have no use for."""
+        if not self.stock:
+            for name in ("table_bits", "table_group_size"):
+                if (value := getattr(self, name)) is not None:
+                    raise InputError(
+                        f"{name} ({value}) is for stock operators; add --decode stock, or leave "
+                        "it out"
+                    )
+            return
+        target = TARGETS[self.target]
+        if not target.stock:
+            raise InputError(
+                f"target {self.target} takes no stock operators of onnxruntime's; leave --decode "
+                "stock out"
+            )
+        if self.table_bits is not None and self.table_bits not in target.stock:
+            raise InputError(
+                f"target {self.target} has no stock operators of {self.table_bits} bits; choose "
+                f"from {', '.join(map(str, target.stock))}"
+            )
+        if self.method != METHODS[0]:
+            raise InputError(
+                f"decode stock writes integers with scales, not the codes of method {self.method}; "
+                "leave one of the two out"
+            )
+        if self.config not in (None, LightTokenConfig()):
+            raise InputError(
+                "decode stock searches no codes, which effort and additive codebooks are for; "
+                "leave them out"
+            )
+        for name in ("packed", "heal"):
+            if (path := getattr(self, name)) is not None:
+                raise InputError(
+                    f"{name} ({path}) is for codes that no stock operator reads; leave it or "
+                    "--decode stock out"
+                )
+        if self.asks_for_own_head:
+            raise InputError(
+                "a head of its own is a weight like all others in stock operators; leave "
+                "head_ratio and head_bytes out, and use --weights int4"
+            )
+
+    @property
+    def stock(self) -> bool:
+        """Whether tables become integers that onnxruntime's own operators read."""
+        return self.decode == STOCK
 
     def _check_shares(self) -> None:
         """Raise InputError for options that leave nothing to share out, or do not say how much."""
@@ -331,6 +400,7 @@ class ExportOptions:
                     ("packed", self.packed is not None),
                     ("all_tables", self.all_tables),
                     ("format ort", self.format == "ort"),
+                    ("decode stock", self.stock),
                 )
                 if asked
             ),
@@ -392,9 +462,9 @@ def decided(options: ExportOptions) -> ExportOptions:
     target = find_target(options.target, options.weights)
     decode = options.decode or target.decode
     usual = (target.step_head if options.with_past else None) or target.head
-    head = options.head or usual
+    head = options.head or ("packed" if options.stock else usual)
     # An inlined function is asked for where only standard operators are known.
-    fuse = (target.fuse and decode == "function") if options.fuse is None else options.fuse
+    fuse = (target.fuse and decode != "inline") if options.fuse is None else options.fuse
     sizes = (options.batch, options.sequence)
     if target.static and options.batch is None:
         sizes = _STATIC

@@ -1,6 +1,6 @@
 """Which of a model's tables are packed, what each may take, and what became of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from toolkit.graph.tables import (
     find_tables,
     find_token_table,
 )
+from toolkit.table.grouped import GroupedTable
 
 from .exact import ExactRows
 from .ops.layer import graph_tensors
@@ -27,6 +28,10 @@ from .options import ExportOptions
 
 _NAMED = 3  # readers that a message names
 _PRODUCTS = ("MatMul", "Gemm", "MatMulNBits", "MatMulInteger")
+
+
+Embedding = CompressedEmbedding | GroupedTable
+"""What stands for a table: codes of ours, or integers that stock operators read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,7 @@ class PackedTable:
     """
 
     name: str
-    embedding: CompressedEmbedding
+    embedding: Embedding
     heads: int = 0
     tied: bool = False
     original_nbytes: int = 0
@@ -60,9 +65,15 @@ class PackedTable:
 
     def parts(self) -> dict[str, int]:
         """Bytes of each tensor that the packed layers read."""
-        tensors = graph_tensors(self.embedding, column_major=bool(self.heads))
+        tensors = self._tensors()
         exact = {} if self.exact is None else self.exact.tensors(self.embedding.rows)
-        return {name: array.nbytes for name, array in {**tensors, **exact}.items()}
+        return {name: ir.tensor(array).nbytes for name, array in {**tensors, **exact}.items()}
+
+    def _tensors(self) -> dict[str, NDArray[np.generic]]:
+        heads = bool(self.heads)
+        if isinstance(self.embedding, GroupedTable):
+            return self.embedding.tensors(heads=heads)
+        return graph_tensors(self.embedding, column_major=heads)
 
     def described(self) -> StoredTable:
         """For the manifest."""
@@ -148,7 +159,7 @@ def packed_heads(table: TableUse, options: ExportOptions) -> list[Head]:
 
 def describe(
     tables: list[TableUse],
-    embeddings: list[CompressedEmbedding],
+    embeddings: Sequence[Embedding],
     stored: dict[str, TableUse],
     options: ExportOptions,
     exact: Mapping[str, ExactRows],
@@ -176,7 +187,8 @@ def choose_own_heads(graph: ir.Graph, options: ExportOptions) -> list[OwnHead]:
     Raises:
         InputError: a size was asked for, and there is no such head.
     """
-    found = find_own_heads(graph) if options.head == "packed" else []
+    packs = options.head == "packed" and not options.stock
+    found = find_own_heads(graph) if packs else []
     if not found and options.asks_for_own_head:
         shared = any(find_heads(graph, table) for table in find_tables(graph))
         why = "its head reads the table, which has --ratio" if shared else "it has none"
@@ -202,9 +214,7 @@ def own_head(graph: ir.Graph, name: str) -> OwnHead:
     )
 
 
-def describe_heads(
-    heads: list[OwnHead], embeddings: list[CompressedEmbedding]
-) -> list[PackedTable]:
+def describe_heads(heads: list[OwnHead], embeddings: Sequence[Embedding]) -> list[PackedTable]:
     """What becomes of each head, as it stands in the uncompressed model."""
     return [
         PackedTable(own.name, embedding, len(own.heads), False, own.nbytes, own.form)

@@ -18,6 +18,8 @@ class Target:
             None for ``head``.
         weights: forms of the other weights that run there.
         int32: graph inputs are int32 and not int64.
+        stock: bits of a table that onnxruntime's own operators take there (``--decode stock``); ()
+            where they do not run.
         quantized: look-ups of bytes stand between DequantizeLinear and QuantizeLinear.
         static: shapes are fixed, to ``--batch`` and ``--sequence``.
         fusible: onnxruntime's MultiHeadAttention runs there.
@@ -34,6 +36,7 @@ class Target:
     step_head: str | None = None
     weights: tuple[str, ...] = ("fp32", "fp16", "int8", "int4")
     int32: bool = False
+    stock: tuple[int, ...] = (2, 4, 8)
     quantized: bool = False
     static: bool = False
     fusible: bool = False
@@ -99,6 +102,7 @@ TARGETS = {
         floats=True,
         weights=("fp32", "fp16"),
         int32=True,
+        stock=(),
         quantized=True,
         static=True,
         most_texts=1,

@@ -67,29 +67,54 @@ def round_by_outputs(
         bits: of a number, 2, 4 or 8.
         group_size: numbers of a row that share a scale.
     """
-    columns = weight.shape[1]
-    order = np.argsort(-np.diag(second_moments), kind="stable")
-    upper = _factor(second_moments[np.ix_(order, order)])
-    costs = np.empty(columns)
-    costs[order] = 1.0 / np.diag(upper) ** 2
-    scales = _scales(weight, costs, bits, group_size)
-    spread = np.repeat(scales, group_size, axis=1)[:, :columns][:, order]
-    left = np.ascontiguousarray(weight.T[order], dtype=np.float32)  # a column is a run of memory
-    upper = upper.astype(np.float32)
-    codes = np.empty(left.shape, np.uint8)
-    for start in range(0, columns, _COLUMNS):
-        stop = min(start + _COLUMNS, columns)
-        errors = np.empty((stop - start, len(weight)), np.float32)
-        for column in range(start, stop):
-            scale = spread[:, column]
-            codes[column] = _codes(left[column], scale, bits)
-            value = (codes[column] - np.float32(2 ** (bits - 1))) * scale
-            error = errors[column - start] = (left[column] - value) / upper[column, column]
-            left[column + 1 : stop] -= upper[column, column + 1 : stop, None] * error
-        left[stop:] -= upper[start:stop, stop:].T @ errors
-    back = np.empty(weight.shape, np.uint8)
-    back[:, order] = codes.T
-    return GroupedWeight(back, scales, bits, group_size)
+    feedback = ErrorFeedback(second_moments)
+    scales = _scales(weight, feedback.costs, bits, group_size)
+    codes = feedback.codes(weight, scales, bits=bits, group_size=group_size)
+    return GroupedWeight(codes, scales, bits, group_size)
+
+
+class ErrorFeedback:
+    """Rounds rows one column after the other, each error made up for by the columns to come.
+
+    Rows do not know of each other: a large matrix may come a block at a time.
+
+    Args:
+        second_moments: as of :func:`round_by_outputs`.
+
+    Attributes:
+        costs: what an error of each column costs once the later ones have made up for it, [k].
+    """
+
+    def __init__(self, second_moments: Float64) -> None:
+        self._order = np.argsort(-np.diag(second_moments), kind="stable")
+        upper = _factor(second_moments[np.ix_(self._order, self._order)])
+        self.costs = np.empty(len(upper))
+        self.costs[self._order] = 1.0 / np.diag(upper) ** 2
+        self._upper = upper.astype(np.float32)
+
+    def codes(
+        self, weight: Float32, scales: Float32, *, bits: int, group_size: int
+    ) -> NDArray[np.uint8]:
+        """Codes uint8 [n, k] of ``weight`` [n, k] in groups that have ``scales``."""
+        columns, upper = weight.shape[1], self._upper
+        spread = np.repeat(scales, group_size, axis=1)[:, :columns]
+        spread = np.ascontiguousarray(spread.T[self._order])
+        # A column is a run of memory.
+        left = np.ascontiguousarray(weight.T[self._order], dtype=np.float32)
+        codes = np.empty(left.shape, np.uint8)
+        for start in range(0, columns, _COLUMNS):
+            stop = min(start + _COLUMNS, columns)
+            errors = np.empty((stop - start, len(weight)), np.float32)
+            for column in range(start, stop):
+                scale = spread[column]
+                codes[column] = _codes(left[column], scale, bits)
+                value = (codes[column] - np.float32(2 ** (bits - 1))) * scale
+                error = errors[column - start] = (left[column] - value) / upper[column, column]
+                left[column + 1 : stop] -= upper[column, column + 1 : stop, None] * error
+            left[stop:] -= upper[start:stop, stop:].T @ errors
+        back = np.empty(weight.shape, np.uint8)
+        back[:, self._order] = codes.T
+        return back
 
 
 def _factor(second_moments: Float64) -> Float64:

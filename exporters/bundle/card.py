@@ -7,6 +7,7 @@ from toolkit.bundle.manifest import Manifest, Parity, StoredHead, StoredVocabula
 from toolkit.markdown import code, javascript, kotlin, prose, sentence, yaml
 
 from ..ops.float_types import CAST_LIKE_OPSET
+from ..options import STOCK
 from ..targets import TARGETS
 from .snippets import snippets, weighs_terms
 from .structure import structure_of
@@ -121,6 +122,12 @@ The output head shares the table and keeps it in float32: only the look-up is pa
 _PACKED_HEAD = """
 The output head shares the table and reads the packed table too (`ai.lighttoken::CompressedHead`).
 Without LightToken's native kernel its standard operators take longer than a dense product.
+"""
+
+_STOCK = """
+The table holds {method}. The graph reads it with onnxruntime's own
+operators: `GatherBlockQuantized`{heads}. None of LightToken's are needed.
+An id outside the table gets a row of zeros on the CPU.
 """
 
 _OWN_HEAD = """
@@ -282,6 +289,12 @@ def _inputs(manifest: Manifest) -> str:
 
 def _heads(manifest: Manifest) -> str:
     """What became of output heads."""
+    if manifest.decode == STOCK:
+        heads = ", and `MatMulNBits` for the\noutput head that shares it" * bool(
+            manifest.packed_heads
+        )
+        stock = _STOCK.format(method=manifest.method.removeprefix(f"{STOCK} "), heads=heads)
+        return stock + (_TIED if manifest.tied_head else "")
     shared = _PACKED_HEAD if manifest.packed_heads else _TIED if manifest.tied_head else ""
     if not manifest.heads:
         return shared

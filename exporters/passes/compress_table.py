@@ -80,7 +80,7 @@ class CompressTable(Pass):
         use = self._use(model)
         assert use is not None
         heads = find_heads(model.graph, use) if self.heads else []
-        dtype = _common_type(use, heads)
+        dtype = common_type(use, heads)
         decoder = self._decoder(model, dtype, heads)
         taken = names_of(model.graph)
         stored = add_tensors(model, decoder, self.table, taken)
@@ -117,19 +117,8 @@ class CompressTable(Pass):
     ) -> list[ir.Node]:
         if self.exact is None:
             return []
-        decoded.name = free(f"{name}_decoded", taken)
-        held = {
-            key: store_once(model.graph, f"{self.table}.{key}", array)
-            for key, array in self.exact.tensors(self.embedding.rows).items()
-        }
-        return put_exact(
-            ids,
-            decoded,
-            held["exact.ids"],
-            held["exact.rows"],
-            name,
-            lambda axis: store_numbers(model.graph, axis),
-        )
+        rows = self.embedding.rows
+        return put_exact_rows(model.graph, self.table, self.exact, rows, ids, decoded, name, taken)
 
     def _projector(self, model: ir.Model, dtype: ir.DataType) -> PackedLayer:
         return head.build_head_graph(
@@ -144,7 +133,36 @@ class CompressTable(Pass):
         return tables.get(self.table)
 
 
-def _common_type(use: TableUse, heads: list[Head]) -> ir.DataType:
+def common_type(use: TableUse, heads: list[Head]) -> ir.DataType:
     """float16 where all that is replaced is; what else a table is of goes through float32."""
     wanted = {each.dtype for each in use.lookups} | {each.dtype for each in heads}
     return ir.DataType.FLOAT16 if wanted == {ir.DataType.FLOAT16} else ir.DataType.FLOAT
+
+
+def put_exact_rows(
+    graph: ir.Graph,
+    table: str,
+    exact: ExactRows,
+    rows: int,
+    ids: ir.Value,
+    decoded: ir.Value,
+    name: str,
+    taken: set[str],
+) -> list[ir.Node]:
+    """Nodes that give ``decoded``, or where an id of ``ids`` is one of ``exact`` its row.
+
+    ``table``, of so many ``rows``, names what is stored; ``name`` the nodes.
+    """
+    decoded.name = free(f"{name}_decoded", taken)
+    held = {
+        key: store_once(graph, f"{table}.{key}", array)
+        for key, array in exact.tensors(rows).items()
+    }
+    return put_exact(
+        ids,
+        decoded,
+        held["exact.ids"],
+        held["exact.rows"],
+        name,
+        lambda axis: store_numbers(graph, axis),
+    )

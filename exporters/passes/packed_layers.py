@@ -40,10 +40,10 @@ def function_name(model: ir.Model, name: str) -> str:
 def put_head(layer: PackedLayer, stored: list[ir.Value], head: Head, taken: set[str]) -> None:
     """Let ``layer``, a CompressedHead of the tensors ``stored``, give what ``head`` gave."""
     name = free(f"{head.node.name or 'head'}_packed", taken)
-    nodes = _to(head.hidden, _type(layer), head.dtype, taken)
+    nodes = cast_to(head.hidden, _type(layer), head.dtype, taken)
     hidden = nodes[-1].outputs[0] if nodes else head.hidden
     nodes = cast_last([*nodes, layer.node(hidden, stored, name)], head.dtype, taken)
-    replace(head.node.outputs[0], _with_bias(nodes, head, taken))
+    replace(head.node.outputs[0], with_bias(nodes, head, taken))
 
 
 def replace(old: ir.Value, new: list[ir.Node]) -> None:
@@ -62,7 +62,7 @@ def cast_last(nodes: list[ir.Node], dtype: ir.DataType, taken: set[str]) -> list
     assert output.dtype is not None
     if output.dtype != dtype:
         output.name = free(f"{nodes[-1].name}_output", taken)
-    return [*nodes, *_to(output, dtype, output.dtype, taken)]
+    return [*nodes, *cast_to(output, dtype, output.dtype, taken)]
 
 
 def names_of(graph: ir.Graph) -> set[str]:
@@ -115,7 +115,9 @@ def _drop(value: ir.Value | None) -> None:
             graph.inputs.remove(value)
 
 
-def _to(value: ir.Value, dtype: ir.DataType, now: ir.DataType, taken: set[str]) -> list[ir.Node]:
+def cast_to(
+    value: ir.Value, dtype: ir.DataType, now: ir.DataType, taken: set[str]
+) -> list[ir.Node]:
     """A Cast of ``value`` to ``dtype``, unless it is that ``now``."""
     if dtype == now:
         return []
@@ -125,7 +127,8 @@ def _to(value: ir.Value, dtype: ir.DataType, now: ir.DataType, taken: set[str]) 
     return [node]
 
 
-def _with_bias(nodes: list[ir.Node], head: Head, taken: set[str]) -> list[ir.Node]:
+def with_bias(nodes: list[ir.Node], head: Head, taken: set[str]) -> list[ir.Node]:
+    """``nodes``, and an Add of the head's bias if it has one."""
     if head.bias is None:
         return nodes
     product = nodes[-1].outputs[0]

@@ -13,6 +13,7 @@ from toolkit.errors import BudgetError, InputError
 from toolkit.graph.ids import rows_of_tokens
 from toolkit.graph.rows import table_values
 from toolkit.graph.tables import TableUse
+from toolkit.methods.grouped import round_table
 from toolkit.progress import part
 
 from ..encoder_decoders import is_encoder_decoder
@@ -21,6 +22,7 @@ from ..options import ExportOptions
 from ..sources.facts import WRITING
 from ..sources.prior import special_tokens
 from ..tables import out_of_reach, packed_heads, share_out
+from .choose_codes import choose_codes
 from .measure import measure
 from .state import Export, Report
 from .within import compress_within
@@ -34,6 +36,9 @@ def compress_tables(state: Export, report: Report) -> None:
         InputError: the packed table that was given is of another shape.
     """
     options, tables = state.options, state.tables
+    if options.stock:
+        round_tables(state, report)
+        return
     assert state.budget is not None
     state.embeddings = []
     report = measure(state, report)
@@ -54,7 +59,7 @@ def compress_tables(state: Export, report: Report) -> None:
             seed=options.seed,
             config=for_heads(options) if heads else options.config,
             progress=part(report, index / len(tables), (index + 1) / len(tables)),
-            **(_what_matters(state, table, heads) if of_tokens else {}),
+            **(what_matters(state, table, heads) if of_tokens else {}),
         )
         try:
             embedding = compress_within(share, table.rows, table.width, make, heads=heads)
@@ -63,7 +68,31 @@ def compress_tables(state: Export, report: Report) -> None:
         state.embeddings.append(embedding)
 
 
-def _what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]:
+def round_tables(state: Export, report: Report) -> None:
+    """The tables as integers with scales, for stock operators.
+
+    Raises:
+        BudgetError: the budget is too small for them.
+        InputError: it is one of min_cosine.
+    """
+    tables, state.embeddings = state.tables, []
+    codes = choose_codes(state)
+    report = measure(state, report)
+    for index, (table, code) in enumerate(zip(tables, codes, strict=True)):
+        heads = bool(packed_heads(table, state.options))
+        of_tokens = table.ids_input == state.ids_input
+        known = what_matters(state, table, heads) if of_tokens else {}
+        rounded = round_table(
+            table_values(table),
+            code,
+            metric=known.get("metric"),
+            unbiased=known.get("unbiased", False),
+            progress=part(report, index / len(tables), (index + 1) / len(tables)),
+        )
+        state.embeddings.append(replace(rounded, int4=state.options.format != "ort"))
+
+
+def what_matters(state: Export, table: TableUse, heads: bool) -> dict[str, Any]:
     """Importance of the rows of a token table, and the metric of errors where it was measured."""
     found = state.statistics
     ours = state.options.method == "lighttoken"

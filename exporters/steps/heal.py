@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from toolkit import CompressedEmbedding
 from toolkit.bundle.manifest import Healed
 from toolkit.graph.rows import table_values
 from toolkit.progress import part
@@ -46,6 +47,7 @@ def _encoder(state: Export, report: Report) -> dict[str, "Tensor"]:
 
     options = state.options
     (embedding,) = state.embeddings
+    assert isinstance(embedding, CompressedEmbedding)  # stock operators are not healed
     dense = table_values(state.tables[0])
     steps = DistilConfig(steps=options.heal_steps // HealConfig.rounds)
     train = options.heal_train or "table"
@@ -78,6 +80,7 @@ def _decoder(state: Export, report: Report) -> dict[str, "Tensor"]:
 
     options = state.options
     (embedding,) = state.embeddings
+    assert isinstance(embedding, CompressedEmbedding)  # stock operators are not healed
     rounding = None
     if options.weights == "int4":
         assert options.group_size is not None

@@ -56,7 +56,7 @@ def load(state: Export, report: Report) -> None:
     if options.group_size is None and options.max_model_bytes is None:
         state.options = replace(options, group_size=DECODER_GROUP if decoder else GROUP)
     ratio = DECODER_RATIO if decoder else DEFAULT_RATIO
-    if state.budget is None:
+    if state.budget is None and not options.stock:
         state.budget = Budget(ratio=ratio)
     state.head_budget = options.head_budget(ratio)
     state.structure = check_structure(options.structure, state.loaded)

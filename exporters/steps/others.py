@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from toolkit import CompressedEmbedding
 from toolkit.bundle.manifest import FurtherModel
 from toolkit.errors import InputError
 from toolkit.graph.files import model_nbytes
@@ -142,7 +143,9 @@ def _pack(other: Export, first: Export, report: Report) -> None:
         other.embeddings = [first.embeddings[0]]
     elif other.tables:
         compress_tables(other, report)
-    compress_heads(other, report, dict.fromkeys(other.shared, first.embeddings[0]))
+    packed = first.embeddings[0]
+    if isinstance(packed, CompressedEmbedding):  # stock operators leave heads of their own alone
+        compress_heads(other, report, dict.fromkeys(other.shared, packed))
     if other.options.shrinks:
         if other.tables:
             shrink(other, report)

@@ -2,11 +2,13 @@
 
 import onnx_ir as ir
 
+from toolkit import CompressedEmbedding
 from toolkit.bundle.feeds import is_cache
 from toolkit.errors import InputError
-from toolkit.graph.layer_bytes import packed_layers
+from toolkit.graph.layer_bytes import packed_layers, stock_layers
 from toolkit.graph.plain import load_plain
 from toolkit.graph.tables import find_token_table
+from toolkit.table.grouped import GroupedTable
 
 from ..passes.add_pooling import AddPooling
 from ..passes.compress_head import CompressHead
@@ -17,7 +19,8 @@ from ..passes.inline_functions import InlineFunctions
 from ..passes.int32_inputs import Int32Inputs
 from ..passes.keep_last_logits import KeepLastLogits
 from ..passes.quantized_gathers import QuantizedGathers
-from ..tables import describe, describe_heads, own_head
+from ..passes.stock_table import StockTable
+from ..tables import PackedTable, describe, describe_heads, own_head
 from .state import Export, Report
 
 
@@ -40,6 +43,9 @@ def rewrite(state: Export, report: Report) -> None:
         if isinstance(each, InlineFunctions):
             state.layers = packed_layers(state.model)
         each(state.model)
+        if isinstance(each, StockTable):
+            names = [f"{table.name}.{part}" for table in state.packed for part in table.parts()]
+            state.layers = stock_layers(state.model, names)
         if isinstance(each, FuseAttention):
             state.fused = each.count
     if state.layers is None:
@@ -55,17 +61,10 @@ def passes(state: Export) -> list[ir.passes.InPlacePass]:
     found: list[ir.passes.InPlacePass] = []
     if options.with_pooling:
         found.append(_pooling(state))
-    found += [CompressHead(head.name, head.embedding) for head in state.packed_heads]
-    found += [
-        CompressTable(
-            table.name,
-            table.embedding,
-            heads=bool(table.heads),
-            floats=target.floats,
-            exact=table.exact,
-        )
-        for table in state.packed
-    ]
+    for head in state.packed_heads:
+        assert isinstance(head.embedding, CompressedEmbedding)
+        found.append(CompressHead(head.name, head.embedding))
+    found += [_of_table(table, floats=target.floats) for table in state.packed]
     if _writes_text(state) and not (target.int32 or target.static):
         found.append(KeepLastLogits(optional=target.optional_inputs))
     if target.int32:
@@ -79,6 +78,13 @@ def passes(state: Export) -> list[ir.passes.InPlacePass]:
     if options.fuse:
         found += fusions(state.fusible)
     return found
+
+
+def _of_table(table: PackedTable, *, floats: bool) -> ir.passes.InPlacePass:
+    heads = bool(table.heads)
+    if isinstance(table.embedding, GroupedTable):
+        return StockTable(table.name, table.embedding, heads=heads, exact=table.exact)
+    return CompressTable(table.name, table.embedding, heads=heads, floats=floats, exact=table.exact)
 
 
 def _writes_text(state: Export) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from toolkit import Budget, CompressedEmbedding
+from toolkit import Budget
 from toolkit.bundle.manifest import Healed, Manifest, Parity
 from toolkit.graph.layer_bytes import Layers
 from toolkit.graph.own_heads import OwnHead
@@ -24,7 +24,7 @@ from ..sources.facts import TOKENIZER
 from ..sources.prior import importance_of
 from ..sources.several import SPEECH
 from ..sources.source import LoadedModel
-from ..tables import PackedTable
+from ..tables import Embedding, PackedTable
 from ..targets import TARGETS, Target
 from ..verify.samples import Samples
 
@@ -41,7 +41,8 @@ class Export:
 
     Attributes:
         source: hub id, folder or .onnx file, as given.
-        budget: for the tables; None until a step has decided it.
+        budget: for the tables; None until a step has decided it, and for stock operators, where it
+            says nothing.
         options: with every default decided.
         folder: where the bundle grows; it gets its name when all is done.
         work: a folder for files on the way.
@@ -103,8 +104,8 @@ class Export:
     fused: int | None = None
     statistics: "DecoderStatistics | None" = None
     exact: dict[str, ExactRows] = field(default_factory=dict)
-    embeddings: list[CompressedEmbedding] = field(init=False)
-    head_embeddings: list[CompressedEmbedding] = field(default_factory=list)
+    embeddings: list[Embedding] = field(init=False)
+    head_embeddings: list[Embedding] = field(default_factory=list)
     repeats: bool = False
     shared: frozenset[str] = frozenset()
     healed: Healed | None = None

@@ -7,6 +7,7 @@ from toolkit.bundle.manifest import Footprint, Manifest
 from toolkit.errors import BudgetError
 from toolkit.graph.files import model_nbytes
 from toolkit.graph.layer_bytes import layer_bytes
+from toolkit.table.grouped import GroupedTable
 
 from ..bundle.genai import write_genai_config, write_parts
 from ..bundle.write import write_bundle
@@ -78,7 +79,7 @@ def describe_bundle(state: Export) -> Manifest:
         fused=state.fused,
         body=options.weights,
         body_block=options.group_size if options.weights == "int4" else None,
-        method=options.method if options.packed is None else "given",
+        method=_method(state),
         seed=options.seed,
         footprint=_footprint(state),
         parity=state.parity,
@@ -97,6 +98,14 @@ def describe_bundle(state: Export) -> Manifest:
         vocabulary=None if loaded.cut is None else loaded.cut.described(),
         made_with=_versions(),
     )
+
+
+def _method(state: Export) -> str:
+    """What made the first table."""
+    options, first = state.options, state.packed[0].embedding
+    if isinstance(first, GroupedTable):
+        return f"stock {first.code}"
+    return options.method if options.packed is None else "given"
 
 
 def _footprint(state: Export) -> Footprint:

@@ -16,18 +16,20 @@ from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
 from toolkit.graph.tables import TableUse, find_tables
 from toolkit.ort import ORT_ERRORS, cpu_session, quiet_options
+from toolkit.table.grouped import GroupedTable
 from toolkit.temporary import temporary_folder
 
 from ..tables import PackedTable
 from .differences import CheckError, difference_of, try_out
 from .limits import OTHERWISE, TOLERANCE, not_here, of_types, refuse, told, tolerance_of
-from .replaced import save_replaced
+from .replaced import save_exact, save_replaced
 from .rows import compare_rows
 from .samples import Samples
 
 _FEW_ROWS = 2  # that any table has
 _KERNEL = 0.05  # of the largest output: a head's hidden states have 8 bits in the kernel
 _STEPS = ((2, 1), (1, 5))  # batch and length of what follows a cache
+_NO_HEAD = "use --head dense"
 _REBUILD = "build it again with `lighttoken op`"
 _OPTIMIZED = "optimized.onnx"
 _OPTIMIZED_DATA = "optimized.onnx.data"
@@ -125,11 +127,19 @@ def _check(
             reference = ir.load(replaced)
             fusing(reference)
             ir.save(reference, replaced)  # its weights stay where they are
+        file = compressed
+        if any(_multiplies_integers(table) for table in tables):
+            file = folder / "exact.onnx"
+            save_exact(compressed, [table.name for table in tables], file)
         # Of padding a causal model says nothing: attention nodes fill fully masked rows their way.
         every = not _has_cache(before)
-        rewrite = difference_of(
-            compressed, replaced, ids_input, rows, all_tokens=every, samples=samples
-        )
+        rewrite = difference_of(file, replaced, ids_input, rows, all_tokens=every, samples=samples)
+        if file != compressed:
+            rounded = difference_of(
+                compressed, file, ids_input, rows, all_tokens=every, samples=samples
+            )
+            limit = _KERNEL * max(1.0, rounded.scale)
+            refuse("the head of 8-bit states and the exact one", rounded.largest, limit, _NO_HEAD)
     what = "the rewritten model and the original with its table replaced"
     counts = rewrite.typical if rounds_activations(before.graph) else rewrite.largest
     refuse(what, counts, tolerance * max(1.0, rewrite.scale))
@@ -137,6 +147,11 @@ def _check(
         compressed, uncompressed, ids_input, rows, all_tokens=every, samples=samples
     )
     return Parity(lookup=lookup, rewrite=rewrite.largest, compression=lost.largest)
+
+
+def _multiplies_integers(table: PackedTable) -> bool:
+    """Whether a head rounds its hidden states to 8 bits, as MatMulNBits may."""
+    return isinstance(table.embedding, GroupedTable) and bool(table.heads)
 
 
 def _valid_ids(uses: Iterable[TableUse]) -> dict[str, int]:
@@ -283,6 +298,8 @@ def _may_grow(table: PackedTable) -> int:
     """Numbers that onnxruntime may add: constants it has folded, and what a head wants in float."""
     embedding = table.embedding
     entries = embedding.rows * embedding.width // 4
+    if isinstance(embedding, GroupedTable):
+        return entries  # scales, cast and in the shape that each reader wants
     if not table.heads:
         return entries
     # Decoders beside the codes, some numbers for each row, and the table of signs.

@@ -1,6 +1,6 @@
 """The original model with its tables replaced by given floats: what a rewritten one must equal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from toolkit.graph.heads import find_heads
 from toolkit.graph.own_heads import find_own_heads
 from toolkit.graph.plain import load_plain
-from toolkit.graph.products import Head
+from toolkit.graph.products import BLOCKS, Head
 from toolkit.graph.store import store
 from toolkit.graph.tables import Lookup, find_tables
+from toolkit.table.grouped import PACKED
 
 from ..passes.base import put_in_place
 
@@ -50,6 +51,17 @@ def save_replaced(
         for head in served:
             dense.project(head)
     _save(model, path)
+
+
+def save_exact(model: Path, tables: Iterable[str], path: Path) -> None:
+    """Write ``model`` to ``path`` with stock heads of ``tables`` that leave hidden states as they
+    are: of 8 bits no two kernels agree to the bit."""
+    loaded = ir.load(model)
+    names = {f"{table}.{PACKED}" for table in tables}
+    for node in loaded.graph.all_nodes():
+        if node.op_type == BLOCKS and node.inputs[1] is not None and node.inputs[1].name in names:
+            node.attributes["accuracy_level"] = ir.AttrInt64("accuracy_level", 0)
+    _save(loaded, path)
 
 
 def _save(model: ir.Model, path: Path) -> None:

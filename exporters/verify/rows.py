@@ -11,6 +11,7 @@ from toolkit.bundle.manifest import Parity
 from toolkit.graph.plain import load_plain
 from toolkit.graph.rows import row_reader, table_values
 from toolkit.graph.tables import Lookup, TableUse, find_tables
+from toolkit.table.grouped import GroupedTable
 
 from ..tables import PackedTable
 from .differences import CheckError, max_difference, max_finite
@@ -62,7 +63,7 @@ def compare_rows(
                 scale = max(scale, max_finite(wanted))
                 if some[0] >= 0:
                     rows[some] = got
-            check_outside(read, use)
+            check_outside(read, use, zeros=isinstance(table.embedding, GroupedTable))
     refuse("the decode graph and lookup()", difference, tolerance_of(use) * max(1.0, scale))
     return rows, difference
 

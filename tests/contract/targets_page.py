@@ -19,11 +19,15 @@ PAGE = """\
 tests.contract.targets_page`; a test fails where they differ). `--decode`, `--head`, `--fuse`,
 `--weights`, `--batch` and `--sequence` decide otherwise.
 
-| target | decode graph | products | attention | shared output head | bodies | inputs | shapes |
-|---|---|---|---|---|---|---|---|
+| target | decode graph | products | attention | shared head | bodies | stock | inputs | shapes |
+|---|---|---|---|---|---|---|---|---|
 {table}
 
 {reasons}
+
+Stock: what `--decode stock` writes a table in, by onnxruntime's operators ([stock.md](stock.md)).
+A shared head is `packed` then unless something else is asked for. Values were checked on the CPU
+provider.
 
 Shared output heads: `packed` reads the same bytes as the look-up, `nbits` is a copy in 4 bits
 (`MatMulNBits`, blocks of 32, rounded by outputs), `dense` one in float32. What each takes:
@@ -72,6 +76,7 @@ def _line(name: str, target: Target) -> str:
         if target.step_head is None
         else f"{target.head}; {target.step_head} with a cache",
         ", ".join(target.weights),
+        f"{', '.join(map(str, target.stock))} bits" if target.stock else "none",
         "int32" if target.int32 else "int64",
         "fixed (1 x 128 by default)" if target.static else "free",
     )

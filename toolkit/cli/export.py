@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from exporters.options import ExportOptions
+from exporters.options import STOCK, ExportOptions
 from toolkit.allocate.budget import Budget
 from toolkit.bundle.manifest import Manifest, StoredTable
 from toolkit.errors import InputError
@@ -141,6 +141,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "pooled": manifest.pooled,
         "exporter": manifest.exporter,
         "decode": manifest.decode,
+        "method": manifest.method,
         "opset": manifest.opset,
         "source": manifest.source.name,
         "source_sha256": manifest.source.sha256,
@@ -209,6 +210,8 @@ def print_export(manifest: Manifest, target: Path) -> None:
         )
     if manifest.fused is not None:
         say(_fused(manifest.fused))
+    if manifest.decode == STOCK:
+        say(f"{manifest.method}, in onnxruntime's own operators")
     if manifest.tied_head:
         say(
             "the output head shares the table and keeps it in float32, so the file hardly shrinks; "

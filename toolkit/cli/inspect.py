@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from exporters.options import STOCK
 from toolkit import limits
 from toolkit.bundle.manifest import MANIFEST_NAME, read_manifest, verify_files
 
@@ -34,7 +35,7 @@ def command(model: Path, top: int, as_json: bool) -> None:
     that says something else is refused.
     """
     from exporters import inspect_model
-    from exporters.inspect import check_figures
+    from exporters.inspect import check_figures, without_packed
 
     manifest = None
     path = model
@@ -45,6 +46,7 @@ def command(model: Path, top: int, as_json: bool) -> None:
     found = inspect_model(path)
     if manifest is not None:
         check_figures(manifest, found)
+        found = without_packed(found, manifest)
     if as_json:
         data = asdict(found)
         data["manifest"] = asdict(manifest) if manifest else None
@@ -60,6 +62,8 @@ def command(model: Path, top: int, as_json: bool) -> None:
             f"{size(footprint.dense_bytes)} -> {size(footprint.embedding_bytes)}, "
             f"{footprint.ratio:.1f}x, {footprint.bits_per_parameter:.2f} bits a parameter",
         )
+        if manifest.decode == STOCK:
+            say(f"{manifest.method}, in onnxruntime's own operators")
         if footprint.graph_bytes:
             say(
                 f"{size(footprint.graph_bytes)} of the graph decode it: "

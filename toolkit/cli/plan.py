@@ -19,6 +19,7 @@ from toolkit.lines import check_texts
 from toolkit.methods.compress import best_allocation, check_matrix
 from toolkit.methods.config import LightTokenConfig
 from toolkit.table.components import Float32
+from toolkit.table.grouped import BITS, GroupedCode
 
 from .console import json_option, out, plain_table, print_json, progress, say, size
 from .derived import export_option
@@ -26,6 +27,7 @@ from .derived import export_option
 if TYPE_CHECKING:
     from exporters.vocabulary.choose import Choice
 
+_STOCK = tuple(GroupedCode(bits) for bits in reversed(BITS))
 _DEFAULT_RATIOS = "8,10,16,25,50,103"
 _EXAMPLE = """\b
 Examples:
@@ -67,7 +69,15 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         data = {"rows": self.rows, "width": self.width, "dense_bytes": self.rows * self.width * 4}
-        return {**data, "offers": [asdict(offer) for offer in self.offers]}
+        stock = [{**asdict(code), "nbytes": code.nbytes(self.rows, self.width)} for code in _STOCK]
+        return {**data, "offers": [asdict(offer) for offer in self.offers], "stock": stock}
+
+    def stock(self) -> str:
+        """What stock operators hold it in, for people."""
+        dense = 4 * self.rows * self.width
+        return ", ".join(
+            f"int{code.bits} {dense / code.nbytes(self.rows, self.width):.1f}x" for code in _STOCK
+        )
 
 
 @click.command(epilog=_EXAMPLE)
@@ -148,6 +158,7 @@ def command(
         _show(each, "" if found.head is None else name)
     say("expected cosine of a row to its decoded form, rows weighted by frequency; last column:")
     say(f"how many frequent rows get {-(-plan.width // 8)} bytes more, once, twice, …")
+    say(f"in stock operators (--decode stock): {plan.stock()}")
     if found.head is not None:
         say("the head's size is asked for with --head-ratio, the table's with --ratio")
     if found.task == "text-generation":

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from .forms import constant, dequantizes, is_blocks, is_op
 from .ids import INTEGERS
 
-_KEEP_BYTES = ("Cast", "Reshape", "Transpose", "Identity")
+_SHAPED = ("Reshape", "Unsqueeze")  # by their second input
+_KEEP_BYTES = ("Cast", "Transpose", "Identity", *_SHAPED)
 
 
 def is_row_gather(node: ir.Node) -> bool:
@@ -33,17 +34,19 @@ def row_gathers(graph: ir.Graph) -> Iterator[ir.Node]:
 
 
 def nodes_around(gather: ir.Node) -> tuple[ir.Node, ...]:
-    """The gather, then what makes floats of the table before it, and of the rows after it."""
+    """The gather, then what makes floats of the table or of its scales before it, and of the rows
+    after it."""
     below = [use.node for use in gather.outputs[0].uses()]
     after = below if len(below) == 1 and _makes_floats(below[0]) else []
-    return (gather, *_above(gather.inputs[0]), *after)
+    scales = [node for value in gather.inputs[2:] for node in _above(value)]
+    return (gather, *_above(gather.inputs[0]), *scales, *after)
 
 
 def table_tensors(gather: ir.Node) -> set[ir.Value]:
     """The stored tensors of the table that is gathered from: itself, scales, zero points."""
     found = set()
     for node in nodes_around(gather):
-        read = node.inputs[:1] if is_op(node, "Reshape") else node.inputs
+        read = node.inputs[:1] if is_op(node, *_SHAPED) else node.inputs
         found |= {value for value in read if value is not None and constant(value) is not None}
     found.discard(gather.inputs[1])  # constant indices are no table
     return found

@@ -1,6 +1,6 @@
 """What packed layers cost beside the tables' own bytes: functions, nodes, records of tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,21 @@ def packed_layers(model: ir.Model) -> Layers:
             if value is not None and value.is_initializer() and value.name is not None
         ),
     )
+
+
+def stock_layers(model: ir.Model, names: Iterable[str]) -> Layers:
+    """The layers of stock operators that read the tensors ``names``: what is made of these alone,
+    and the nodes that read that."""
+    held = {name for name in names if name in model.graph.initializers}
+    made, code = set(held), 0
+    for node in model.graph.all_nodes():
+        read = [value for value in node.inputs if value is not None]
+        if not any(value.name in made for value in read):
+            continue
+        code += ir.to_proto(node).ByteSize()
+        if all(value.name in made or value.is_initializer() for value in read):
+            made |= {output.name or "" for output in node.outputs}
+    return Layers(code, frozenset(held))
 
 
 def layer_bytes(path: Path, layers: Layers) -> int:

@@ -14,6 +14,7 @@ from ..temporary import temporary_folder
 from .contract import HEAD, LOOKUP, is_head, is_lookup, packed_head_tensors
 from .forms import FLOATS, constant
 from .load import load_graph
+from .stock import stock_rows
 from .tables import TableUse
 
 IDS_AT_ONCE = 4096
@@ -70,6 +71,8 @@ def packed_rows(model: Path, rows: int) -> NDArray[np.float32]:
         functions = tuple(loaded.functions.values())
         parts = looked_up(loaded.graph, ids, node.outputs[0], rows, functions)
         return np.concatenate([values for _, values in parts])
+    for ids, found in stock_rows(loaded.graph, rows):
+        return np.concatenate([part for _, part in looked_up(loaded.graph, ids, found, rows)])
     raise InputError(
         f"{model} has no {LOOKUP} node of {rows} rows, whose table could be read back; "
         "export it with `--decode function`"

@@ -119,6 +119,8 @@ class TableUse:
         if (computed := stored_as(self.value)) is not None:
             return computed.nbytes
         held = {value for node in self.readers for value in node.inputs if value is not None}
+        scales = map(stored, self.lookups[0].gather.inputs[2:])
+        held |= {value for value in scales if value is not None}
         tensors = [constant(value) for value in held - {self.lookups[0].ids}]
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
