@@ -23,7 +23,7 @@ _TASKS = {  # by measure, the hub's word for what is scored; else the model's ow
     "qa": "question-answering",
 }
 _METRICS = {"Spearman": "spearman_cosine", "Pearson": "pearson_cosine"}
-_AGAIN = "run `lighttoken evaluate BUNDLE ... --json` again"
+_AGAIN = "give what `lighttoken evaluate BUNDLE ... --json` prints"
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,7 @@ def test_figures_of_another_bundle_are_not_shown(hub, bundle, figures, tmp_path)
     for change, reason in (
         ({"manifest": "0" * 64}, "figures.json is an evaluation of bundle, not of"),
         ({"manifest": None, "packed": None}, "is an evaluation of a table, not of"),
-        ({"schema": 9}, "is of schema 9, not 1; run `lighttoken evaluate"),
+        ({"schema": 9}, "is of schema 9, not 1; give what `lighttoken evaluate"),
         ({"figures": []}, "has no figure of"),
     ):
         figures.write_text(json.dumps(data | change))
