@@ -7,22 +7,20 @@ Look-ups become onnxruntime's ``GatherBlockQuantized``, output heads that share 
 import onnx_ir as ir
 
 from toolkit.graph.forms import MICROSOFT
-from toolkit.graph.heads import find_heads
 from toolkit.graph.products import BLOCKS, Head
 from toolkit.graph.store import store, store_numbers
-from toolkit.graph.tables import Lookup, TableUse, find_tables
+from toolkit.graph.tables import Lookup
 from toolkit.table.grouped import GroupedTable
 
 from ..exact import ExactRows
-from .base import Pass
-from .compress_table import common_type, put_exact_rows
-from .packed_layers import cast_last, cast_to, check_opset, free, names_of, replace, with_bias
+from .of_table import OfTable
+from .packed_layers import cast_last, cast_to, free, names_of, replace, with_bias
 
 INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level: products of integers, far faster on CPUs
 _INT4_IR_VERSION = 10  # the first that has 4-bit integers
 
 
-class StockTable(Pass):
+class StockTable(OfTable):
     """Replace every look-up in one table, and the output heads that share it, by stock operators.
 
     Scales stand in half precision and are cast in front of what reads them, which onnxruntime folds
@@ -47,59 +45,21 @@ class StockTable(Pass):
         heads: bool = False,
         exact: ExactRows | None = None,
     ) -> None:
-        super().__init__()
-        self.table = table
+        super().__init__(table, embedding.rows, embedding.width, heads=heads, exact=exact)
         self.embedding = embedding
-        self.heads = heads
-        self.exact = exact
-
-    def requires(self, model: ir.Model) -> None:
-        """The table is there, of the embedding's shape, and the opset has the operators."""
-        use = self._use(model)
-        if use is None:
-            raise ir.passes.PreconditionError(f"no Gather reads a table {self.table!r} by ids")
-        if (use.rows, use.width) != (self.embedding.rows, self.embedding.width):
-            raise ir.passes.PreconditionError(
-                f"table {self.table!r} is {use.rows} x {use.width}, the integers "
-                f"{self.embedding.rows} x {self.embedding.width}"
-            )
-        check_opset(model)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Rewrite ``model`` in place."""
-        use = self._use(model)
-        assert use is not None
-        heads = find_heads(model.graph, use) if self.heads else []
-        layer = _Layer(model, self.embedding, self.table, common_type(use, heads), bool(heads))
+        use, heads, dtype = self.found(model)
+        layer = _Layer(model, self.embedding, self.table, dtype, bool(heads))
         for each in use.lookups:
             name = free(f"{each.gather.name or 'embedding'}_packed", layer.taken)
-            nodes = layer.rows(each, name)
-            if self.exact is not None:
-                nodes += put_exact_rows(
-                    model.graph,
-                    self.table,
-                    self.exact,
-                    self.embedding.rows,
-                    each.ids,
-                    nodes[-1].outputs[0],
-                    name,
-                    layer.taken,
-                )
-            replace(each.rows, cast_last(nodes, each.dtype, layer.taken))
+            self.put_rows(model, each, layer.rows(each, name), name, layer.taken)
         for head in heads:
             layer.put_head(head)
         model.opset_imports.setdefault(MICROSOFT, 1)
         model.ir_version = max(model.ir_version, _INT4_IR_VERSION)
         return ir.passes.PassResult(model, modified=True)
-
-    def ensures(self, model: ir.Model) -> None:
-        """Nothing looks rows up in the dense table any more."""
-        if self._use(model) is not None:
-            raise ir.passes.PostconditionError(f"a Gather still reads {self.table!r}")
-
-    def _use(self, model: ir.Model) -> TableUse | None:
-        tables = {table.name: table for table in find_tables(model.graph)}
-        return tables.get(self.table)
 
 
 class _Layer:
