@@ -1,7 +1,7 @@
 """Hold an installed wheel's kernel to the table that it decodes: check_wheel.py
 
-Needs the base installation alone, so it runs wherever a wheel is installed. Rows have to be those
-of ``CompressedEmbedding.lookup`` to the bit, and logits near those of ``logits``.
+Needs the base installation and onnxscript, which writes the models that are run. Rows have to be
+those of ``CompressedEmbedding.lookup`` to the bit, and logits near those of ``logits``.
 """
 
 import sys
