@@ -27,7 +27,7 @@ def shrink(state: Export, report: Report) -> None:
     """
     if state.not_here or not state.options.shrinks:
         return  # there is no head to shrink, as was checked before
-    if state.shrunk is not None and not state.rounded:  # where bytes were shared out
+    if state.shrunk is not None and state.healed is None:  # where bytes were shared out
         state.weights_path = state.shrunk
         return
     work = state.work / "weights"
