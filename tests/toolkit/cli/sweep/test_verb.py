@@ -217,8 +217,7 @@ def test_a_missing_library_names_the_extra(fails, plan, monkeypatch, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 1)])
 def test_a_signal_ends_workers_and_the_rest_goes_on(
     lighttoken, plan, ran, tmp_path, number, workers
 ):
