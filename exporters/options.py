@@ -15,7 +15,7 @@ from toolkit.errors import InputError
 from toolkit.limits import Whole
 from toolkit.methods.compress import METHODS
 from toolkit.methods.config import LightTokenConfig, PaperConfig
-from toolkit.table.grouped import BITS
+from toolkit.table.grouped import BITS, GROUP_SIZES
 
 from .targets import TARGETS, find_target
 
@@ -25,7 +25,6 @@ DECODES = ("function", "inline", STOCK)
 FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
 WEIGHTS = ("fp32", "fp16", "int8", "int4")
-GROUP_SIZES = (16, 32, 64, 128, 256)
 DECODER_GROUP, GROUP = 32, 128  # by default
 STRUCTURES = ("flat", "transformers-js", "transformers-js-q1")
 SPECIAL = "special"  # what exact_rows calls the tokenizer's special tokens
@@ -393,24 +392,17 @@ class ExportOptions:
 
     def _check_shares(self) -> None:
         """Raise InputError for options that leave nothing to share out, or do not say how much."""
-        other = next(
-            (
-                name
-                for name, asked in (
-                    ("packed", self.packed is not None),
-                    ("all_tables", self.all_tables),
-                    ("format ort", self.format == "ort"),
-                    ("decode stock", self.stock),
+        for name, asked in (
+            ("packed", self.packed is not None),
+            ("all_tables", self.all_tables),
+            ("format ort", self.format == "ort"),
+            ("decode stock", self.stock),
+        ):
+            if asked:
+                raise InputError(
+                    f"max_model_bytes shares bytes between one new table and the weights of an "
+                    f".onnx file; leave {name} out"
                 )
-                if asked
-            ),
-            None,
-        )
-        if other is not None:
-            raise InputError(
-                f"max_model_bytes shares bytes between one new table and the weights of an .onnx "
-                f"file; leave {other} out"
-            )
 
     @property
     def heal_text(self) -> Path | None:

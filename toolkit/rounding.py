@@ -48,7 +48,7 @@ def round_to_nearest(weight: Float32, *, bits: int = 4, group_size: int = 128) -
     """Each number of ``weight`` [n, k] to the nearest that its group's scale can say."""
     scales = _scales(weight, np.ones(weight.shape[1]), bits, group_size)
     spread = np.repeat(scales, group_size, axis=1)[:, : weight.shape[1]]
-    return GroupedWeight(_codes(weight, spread, bits), scales, bits, group_size)
+    return GroupedWeight(to_codes(weight, spread, bits), scales, bits, group_size)
 
 
 def round_by_outputs(
@@ -107,7 +107,7 @@ class ErrorFeedback:
             errors = np.empty((stop - start, len(weight)), np.float32)
             for column in range(start, stop):
                 scale = spread[column]
-                codes[column] = _codes(left[column], scale, bits)
+                codes[column] = to_codes(left[column], scale, bits)
                 value = (codes[column] - np.float32(2 ** (bits - 1))) * scale
                 error = errors[column - start] = (left[column] - value) / upper[column, column]
                 left[column + 1 : stop] -= upper[column, column + 1 : stop, None] * error
@@ -133,17 +133,9 @@ def _scales(weight: Float32, costs: Float64, bits: int, group_size: int) -> Floa
 
     Negative where the largest number is positive: codes reach one step further below zero.
     """
-    rows, columns = weight.shape
-    groups = -(-columns // group_size)
-    padded = np.zeros((rows, groups * group_size), np.float32)
-    padded[:, :columns] = weight
-    parts = padded.reshape(rows, groups, group_size)
-    cost = np.zeros(groups * group_size, np.float32)
-    cost[:columns] = costs / costs.mean()
-    cost = cost.reshape(groups, group_size)
-    largest = np.take_along_axis(parts, np.abs(parts).argmax(2)[..., None], 2)[..., 0]
-    full = -largest / np.float32(2 ** (bits - 1))
-    full[full == 0] = 1.0
+    parts = in_groups(weight, group_size)
+    cost = in_groups((costs / costs.mean()).astype(np.float32)[None], group_size)[0]
+    full = covering_scales(parts, bits)
     best, least = full, np.full(full.shape, np.inf, np.float32)
     low, high = np.float32(-(2 ** (bits - 1))), np.float32(2 ** (bits - 1) - 1)
     for factor in _FACTORS:
@@ -155,9 +147,27 @@ def _scales(weight: Float32, costs: Float64, bits: int, group_size: int) -> Floa
     return best.astype(np.float32, copy=False)
 
 
-def _codes(
+def in_groups(matrix: Float32, group_size: int) -> Float32:
+    """Rows [n, k] as [n, groups, group_size], zeros behind."""
+    rows, columns = matrix.shape
+    return np.pad(matrix, ((0, 0), (0, -columns % group_size))).reshape(rows, -1, group_size)
+
+
+def covering_scales(groups: Float32, bits: int) -> Float32:
+    """The scale [n, groups] at which the largest of each group's numbers is its lowest step.
+
+    ``groups`` [n, groups, group_size]; groups of zeros have scale 1.
+    """
+    largest = np.take_along_axis(groups, np.abs(groups).argmax(-1)[..., None], -1)[..., 0]
+    full: Float32 = -largest / np.float32(2 ** (bits - 1))
+    full[full == 0] = 1.0
+    return full
+
+
+def to_codes(
     values: NDArray[np.floating], scales: NDArray[np.floating], bits: int
 ) -> NDArray[np.uint8]:
+    """Codes uint8 of numbers that are stepped through by ``scales``, which broadcast to them."""
     middle = 2 ** (bits - 1)
     steps = np.rint(values / scales)
     return (np.clip(steps, -middle, middle - 1) + middle).astype(np.uint8)

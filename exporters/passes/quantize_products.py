@@ -17,7 +17,7 @@ from .base import Pass, put_in_place
 
 _LEAST_GROUP = 16  # that MatMulNBits takes
 _HALF = 1e-3  # relative error of scales that half precision may add: far below that of 4 bits
-_INT8_ACTIVATIONS = 4  # its accuracy_level: products of integers, several times faster on CPUs
+INT8_ACTIVATIONS = 4  # its accuracy_level: products of integers, several times faster on CPUs
 
 
 class QuantizeProducts(Pass):
@@ -106,7 +106,7 @@ def _replace(model: ir.Model, product: Product, weight: GroupedWeight) -> None:
             "N": outputs,
             "bits": weight.bits,
             "block_size": weight.group_size,
-            "accuracy_level": _INT8_ACTIVATIONS,
+            "accuracy_level": INT8_ACTIVATIONS,
         },
     )
     nodes.append(new)

@@ -15,8 +15,8 @@ from toolkit.table.grouped import GroupedTable
 from ..exact import ExactRows
 from .of_table import OfTable
 from .packed_layers import cast_last, cast_to, free, names_of, replace, with_bias
+from .quantize_products import INT8_ACTIVATIONS
 
-INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy_level: products of integers, far faster on CPUs
 _INT4_IR_VERSION = 10  # the first that has 4-bit integers
 
 

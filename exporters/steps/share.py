@@ -84,7 +84,7 @@ def share_bytes(state: Export, report: Report) -> None:
     wanted = _outputs(original, inputs)
     best: tuple[float, Offer] | None = None
     least = float("inf")
-    for offer in _offers(state, values, most, report):
+    for offer in _offers(state, values, inputs, report):
         if isinstance(offer, BudgetError):
             assert offer.nearest is not None
             least = min(least, offer.nearest)
@@ -106,12 +106,13 @@ def share_bytes(state: Export, report: Report) -> None:
 
 
 def _offers(
-    state: Export, values: Float32, most: int, report: Report
+    state: Export, values: Float32, inputs: Inputs, report: Report
 ) -> Iterator[Offer | BudgetError]:
     """What each form of the weights leaves; BudgetErrors name the bytes that it would take."""
-    forms = _forms(state)
+    forms, most = _forms(state), state.options.max_model_bytes
+    assert most is not None
     spectra = measure_spectra(values, LightTokenConfig())
-    weights = check_importance(model_inputs(state).importance, len(values))
+    weights = check_importance(inputs.importance, len(values))
     refusal: InputError | None = None
     found = 0
     for number, options in enumerate(forms):
@@ -119,7 +120,9 @@ def _offers(
         work = state.work / f"share{number}"
         work.mkdir()
         try:
-            path = shrunk_to(state, options, work) if options.shrinks else state.weights_path
+            path = state.weights_path
+            if options.shrinks:
+                path = shrunk_to(state, options, inputs, work)
         except InputError as error:  # no product that has this form
             refusal = error
             continue

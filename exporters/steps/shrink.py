@@ -32,11 +32,14 @@ def shrink(state: Export, report: Report) -> None:
         return
     work = state.work / "weights"
     work.mkdir()
-    state.weights_path = shrunk_to(state, state.options, work)
+    state.weights_path = shrunk_to(state, state.options, model_inputs(state), work)
 
 
-def shrunk_to(state: Export, options: ExportOptions, work: Path) -> Path:
-    """The model with its weights in the form of ``options``, under the empty folder ``work``."""
+def shrunk_to(state: Export, options: ExportOptions, inputs: Inputs, work: Path) -> Path:
+    """The model with its weights in the form of ``options``, under the empty folder ``work``.
+
+    ``inputs``: see :func:`model_inputs`.
+    """
     kept, path = kept_names(state), state.weights_path
     if state.is_part and not has_products(path, options.weights, kept):
         return path
@@ -45,7 +48,7 @@ def shrunk_to(state: Export, options: ExportOptions, work: Path) -> Path:
         path,
         work,
         options.weights,
-        model_inputs(state),
+        inputs,
         kept=kept,
         heads=(lambda model: head_products(model, names)) if options.head == "nbits" else None,
         group_size=options.group_size or GROUP,

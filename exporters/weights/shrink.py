@@ -10,8 +10,9 @@ import onnx_ir.passes.common as common_passes
 from toolkit.errors import InputError
 from toolkit.quiet import quiet, reason
 from toolkit.rounding import GroupedWeight
+from toolkit.table.grouped import GROUP_SIZES
 
-from ..options import GROUP_SIZES, WEIGHTS
+from ..options import WEIGHTS
 from ..passes.quantize_products import QuantizeProducts
 from ..passes.quantize_tables import QuantizeTables
 from .calibration import Inputs, SecondMoments, second_moments

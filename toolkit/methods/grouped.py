@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..allocate.budget import Budget
 from ..errors import BudgetError, InputError
 from ..progress import Progress
-from ..rounding import ErrorFeedback, GroupedWeight
+from ..rounding import ErrorFeedback, GroupedWeight, covering_scales, in_groups, to_codes
 from ..table.components import Float32
 from ..table.grouped import BITS, GROUP_SIZES, GroupedCode, GroupedTable
 from ..table.matrix import row_blocks
@@ -135,8 +135,8 @@ def nearest(matrix: NDArray[np.floating], code: GroupedCode) -> GroupedTable:
     table = check_matrix(matrix)
     codes, scales = [], []
     for rows in row_blocks(len(table), _ROWS):
-        groups = _groups(table[rows], code.group_size)
-        held = _covering(groups, code.bits).astype(np.float16)
+        groups = in_groups(table[rows], code.group_size)
+        held = covering_scales(groups, code.bits).astype(np.float16)
         scales.append(held)
         codes.append(_codes(groups, held.astype(np.float32), code.bits, table.shape[1]))
     return GroupedTable(np.concatenate(codes), np.concatenate(scales), code)
@@ -198,7 +198,7 @@ class _Plain:
         self, block: Float32, dtype: np.dtype[np.floating]
     ) -> tuple[NDArray[np.uint8], Float32]:
         """Codes uint8 [n, d] and scales float32 [n, groups], as exact as ``dtype``."""
-        groups = _groups(block, self._code.group_size)
+        groups = in_groups(block, self._code.group_size)
         scales = _as(dtype, search_scales(groups, self._code.bits))
         return _codes(groups, scales, self._code.bits, block.shape[1]), scales
 
@@ -221,8 +221,8 @@ class _InMetric:
     ) -> tuple[NDArray[np.uint8], Float32]:
         """Codes uint8 [n, d] and scales float32 [n, groups], as exact as ``dtype``."""
         code = self._code
-        costs = _groups(self._feedback.costs[None].astype(np.float32), code.group_size)[0]
-        scales = _as(dtype, search_scales(_groups(block, code.group_size), code.bits, costs))
+        costs = in_groups(self._feedback.costs[None].astype(np.float32), code.group_size)[0]
+        scales = _as(dtype, search_scales(in_groups(block, code.group_size), code.bits, costs))
         best: tuple[NDArray[np.uint8], Float32] | None = None
         least = np.full(len(block), np.inf, np.float32)
         for _ in range(_TURNS):
@@ -274,7 +274,7 @@ def search_scales(groups: Float32, bits: int, costs: NDArray[np.floating] | None
     """
     low, high = np.float32(-(2 ** (bits - 1))), np.float32(2 ** (bits - 1) - 1)
     weight = np.float32(1) if costs is None else costs.astype(np.float32)
-    full = _covering(groups, bits)
+    full = covering_scales(groups, bits)
     best, least = full, np.full(full.shape, np.inf, np.float32)
     for scale in _candidates(full, bits):
         for _ in range(1 + _FITS):
@@ -297,25 +297,9 @@ def _candidates(full: Float32, bits: int) -> Iterator[Float32]:
             yield full * np.float32(-factor)
 
 
-def _covering(groups: Float32, bits: int) -> Float32:
-    """The scale at which the largest number of a group is its lowest step; 1 of zeros."""
-    largest = np.take_along_axis(groups, np.abs(groups).argmax(-1)[..., None], -1)[..., 0]
-    full: Float32 = -largest / np.float32(2 ** (bits - 1))
-    full[full == 0] = 1.0
-    return full
-
-
-def _groups(block: Float32, group_size: int) -> Float32:
-    """Rows [n, d] as [n, groups, group_size], zeros behind."""
-    rows, width = block.shape
-    return np.pad(block, ((0, 0), (0, -width % group_size))).reshape(rows, -1, group_size)
-
-
 def _codes(groups: Float32, scales: Float32, bits: int, width: int) -> NDArray[np.uint8]:
-    middle = 2 ** (bits - 1)
     safe = np.where(scales == 0, np.float32(1), scales)  # what half precision made nothing of
-    steps = np.clip(np.rint(groups / safe[..., None]), -middle, middle - 1) + middle
-    return steps.astype(np.uint8).reshape(len(groups), -1)[:, :width]
+    return to_codes(groups, safe[..., None], bits).reshape(len(groups), -1)[:, :width]
 
 
 def _values(codes: NDArray[np.uint8], scales: Float32, code: GroupedCode) -> Float32:
