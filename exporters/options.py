@@ -16,6 +16,7 @@ from toolkit.limits import Whole
 from toolkit.methods.compress import METHODS
 from toolkit.methods.config import LightTokenConfig, PaperConfig
 from toolkit.table.grouped import BITS, GROUP_SIZES
+from toolkit.trellis import TRELLISES
 
 from .targets import TARGETS, find_target
 
@@ -24,7 +25,8 @@ STOCK = "stock"  # the decode that is no code of ours: integers that other runti
 DECODES = ("function", "inline", STOCK)
 FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
-WEIGHTS = ("fp32", "fp16", "int8", "int4")
+FEW_BITS = ("int8", "int4", *TRELLISES)
+WEIGHTS = ("fp32", "fp16", *FEW_BITS)
 DECODER_GROUP, GROUP = 32, 128  # by default
 STRUCTURES = ("flat", "transformers-js", "transformers-js-q1")
 SPECIAL = "special"  # what exact_rows calls the tokenizer's special tokens
@@ -158,7 +160,10 @@ class ExportOptions:
     weights: str = field(
         default="fp32",
         metadata=_cli(
-            "Form of the weights beside the table.", choices=WEIGHTS, aliases=("--body",)
+            "Form of the weights beside the table; trellis4, trellis3 and trellis2 have 4, 2.67 "
+            "and 2 bits in the file, and become int8 when it is loaded.",
+            choices=WEIGHTS,
+            aliases=("--body",),
         ),
     )
     group_size: int | None = field(

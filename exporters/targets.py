@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from toolkit.errors import InputError
+from toolkit.trellis import TRELLISES
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Target:
     floats: bool = False
     head: str = "nbits"
     step_head: str | None = None
-    weights: tuple[str, ...] = ("fp32", "fp16", "int8", "int4")
+    weights: tuple[str, ...] = ("fp32", "fp16", "int8", "int4", *TRELLISES)
     int32: bool = False
     stock: tuple[int, ...] = (2, 4, 8)
     quantized: bool = False
@@ -50,7 +51,7 @@ class Target:
 TARGETS = {
     "cpu": Target(
         head="packed",
-        weights=("fp32", "int8", "int4"),
+        weights=("fp32", "int8", "int4", *TRELLISES),
         fusible=True,
         fuse=True,
         grouped=True,
@@ -60,7 +61,7 @@ TARGETS = {
     ),
     "wasm": Target(
         step_head="packed",
-        weights=("fp32", "int8", "int4"),
+        weights=("fp32", "int8", "int4", *TRELLISES),
         fusible=True,
         grouped=True,
         optional_inputs=False,

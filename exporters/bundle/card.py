@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from toolkit.bundle.late_interaction import TOKEN_VECTORS, keeps_token_vectors
 from toolkit.bundle.manifest import Manifest, Parity, StoredHead, StoredVocabulary
 from toolkit.markdown import code, javascript, kotlin, prose, sentence, yaml
+from toolkit.trellis import TRELLISES
 
 from ..ops.float_types import CAST_LIKE_OPSET
 from ..options import STOCK
@@ -102,6 +103,11 @@ than `model.required_operators.config` lists (`--include_ops_by_config`)."""
 _ORT_CREATE = """\
 const session = await ort.InferenceSession.create({model});"""
 
+_TRELLIS = """
+The other weights have {bits:.3g} bits in the file. onnxruntime makes int8 of them when it loads the
+model, and multiplies integers (`MatMulInteger`).
+"""
+
 _BODIES = {
     "fp16": """
 The other weights, and what is computed, are in half precision.
@@ -109,6 +115,7 @@ The other weights, and what is computed, are in half precision.
     "int8": """
 The other weights are int8, their products of integers (`MatMulInteger`).
 """,
+    **dict.fromkeys(TRELLISES, _TRELLIS),
     "int4": """
 The other weights have 4 bits, {block} to a scale (`MatMulNBits`), rounded by what they do to the
 model's outputs.
@@ -199,7 +206,9 @@ def model_card(
         )
         + _kernel(parity),
         tables=_tables(manifest),
-        body=_BODIES.get(manifest.body, "").format(block=manifest.body_block),
+        body=_BODIES.get(manifest.body, "").format(
+            block=manifest.body_block, bits=_body_bits(manifest)
+        ),
         tied=_heads(manifest),
         after=_after(manifest) if structure.data else "",
         notes="".join(f"\nNote: {sentence(note)}.\n" for note in notes),
@@ -220,6 +229,11 @@ def _origin(manifest: Manifest, licence: str | None) -> str:
     if manifest.source.kind == "hub":
         lines += [f"base_model: {yaml(manifest.source.name)}", "base_model_relation: quantized"]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _body_bits(manifest: Manifest) -> float:
+    """Of a weight that a trellis stores; 0 of all others."""
+    return 8 / len(TRELLISES[manifest.body]) if manifest.body in TRELLISES else 0.0
 
 
 def _vectors(manifest: Manifest, vector: str | None) -> str:

@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from toolkit.graph.forms import MICROSOFT
 from toolkit.graph.store import store
-from toolkit.rounding import GroupedWeight, round_by_outputs, round_to_nearest
+from toolkit.rounding import GroupedWeight, in_half, round_by_outputs, round_to_nearest
 
 from ..weights.calibration import SecondMoments
 from ..weights.products import Product
 from .base import Pass, put_in_place
 
 _LEAST_GROUP = 16  # that MatMulNBits takes
-_HALF = 1e-3  # relative error of scales that half precision may add: far below that of 4 bits
 INT8_ACTIVATIONS = 4  # its accuracy_level: products of integers, several times faster on CPUs
 
 
@@ -89,7 +88,7 @@ def _replace(model: ir.Model, product: Product, weight: GroupedWeight) -> None:
     packed = _stored(model, f"{name}.packed", weight.packed())
     before, exact = product.node, weight.scales.reshape(-1)
     # onnxruntime folds the cast at load; what it does in branches is its own affair.
-    kept = _half(exact) if before.graph is model.graph else exact
+    kept = in_half(exact) if before.graph is model.graph else exact
     scales = _stored(model, f"{name}.scales", kept)
     if kept.dtype == np.float16:
         cast = ir.node("Cast", [scales], {"to": ir.DataType.FLOAT}, name=f"{before.name}_scales")
@@ -125,11 +124,3 @@ def _stored(model: ir.Model, name: str, array: NDArray[Any]) -> ir.Value:
     """An initializer; one matrix may serve several products."""
     value = model.graph.initializers.get(name)
     return store(model.graph, name, array) if value is None else value
-
-
-def _half(scales: NDArray[np.float32]) -> NDArray[np.floating]:
-    """In half precision, where that is to one in a thousand."""
-    with np.errstate(over="ignore"):
-        half = scales.astype(np.float16)
-    near = np.abs(half.astype(np.float32) - scales) <= _HALF * np.abs(scales)
-    return half if near.all() else scales

@@ -39,7 +39,7 @@ from .state import Export, Report
 _GROUPS = (32, 128)  # of int4, unless one is asked for
 _LOOK_UP, _HEAD = 24_000, 48_000  # bytes of the nodes that decode a table, and an output head
 _MOST = 4  # a table is never made less than this many times smaller
-_CALLS, _SHAPE = 4, (4, 32)
+_CALLS, _SHAPES = 8, ((8, 16), (4, 32))
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _outputs(path: Path, inputs: Inputs) -> list[NDArray[np.floating]]:
     """The model's first output of floats, for each call."""
     session = cpu_session(path)
     name = next(o.name for o in session.get_outputs() if o.type.startswith("tensor(float"))
-    return [session.run([name], feeds)[0] for feeds in inputs.feeds(session, _CALLS, _SHAPE)]
+    return [session.run([name], feeds)[0] for feeds in inputs.feeds(session, _CALLS, _SHAPES)]
 
 
 def _distance(found: list[NDArray[np.floating]], wanted: list[NDArray[np.floating]]) -> float:

@@ -9,6 +9,7 @@ from toolkit.errors import InputError
 from toolkit.graph.heads import find_heads
 from toolkit.graph.tables import find_tables
 
+from ..drawn_text import urn_of
 from ..options import GROUP, ExportOptions
 from ..sources.prior import corpus_ids
 from ..weights.calibration import Inputs
@@ -32,10 +33,16 @@ def shrink(state: Export, report: Report) -> None:
         return
     work = state.work / "weights"
     work.mkdir()
-    state.weights_path = shrunk_to(state, state.options, model_inputs(state), work)
+    state.weights_path = shrunk_to(state, state.options, model_inputs(state), work, report)
 
 
-def shrunk_to(state: Export, options: ExportOptions, inputs: Inputs, work: Path) -> Path:
+def shrunk_to(
+    state: Export,
+    options: ExportOptions,
+    inputs: Inputs,
+    work: Path,
+    report: Report | None = None,
+) -> Path:
     """The model with its weights in the form of ``options``, under the empty folder ``work``.
 
     ``inputs``: see :func:`model_inputs`.
@@ -53,6 +60,7 @@ def shrunk_to(state: Export, options: ExportOptions, inputs: Inputs, work: Path)
         heads=(lambda model: head_products(model, names)) if options.head == "nbits" else None,
         group_size=options.group_size or GROUP,
         rounded=state.rounded,
+        progress=report,
     )
 
 
@@ -66,8 +74,12 @@ def model_inputs(state: Export) -> Inputs:
         text = corpus_ids(state.tokenizer, state.text_corpus, rows, _TEXT_IDS)
     elif state.statistics is not None:
         text = state.statistics.texts
-    ids_inputs = {look.ids_input for table in state.tables for look in table.lookups}
-    return Inputs(tuple(sorted(ids_inputs)), importance, text, state.options.seed)
+    ids_inputs = tuple(sorted({look.ids_input for table in state.tables for look in table.lookups}))
+    seed = state.options.seed
+    if text is None and state.tokenizer.is_file():
+        urn = urn_of(state.tokenizer, importance)
+        return Inputs(ids_inputs, urn.shares, None, seed, urn.before, urn.after)
+    return Inputs(ids_inputs, importance, text, seed)
 
 
 def kept_names(state: Export) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """What a model's products are fed with: second moments of their inputs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ SecondMoments = dict[str, NDArray[np.float64]]
 
 Feeds = dict[str, NDArray[Any]]
 
-_CALLS, _BATCH, _LENGTH = 32, 8, 64
+_CALLS = 32
+_OF_TEXT = ((8, 64),)  # texts and tokens of a call
+_DRAWN = ((64, 8), (32, 16), (16, 32), (8, 64))  # attention does other things to short texts
 _AT_ONCE = 2**27  # numbers of moments held at once, 1 GiB
 
 
@@ -27,13 +29,15 @@ _AT_ONCE = 2**27  # numbers of moments held at once, 1 GiB
 class Inputs:
     """What a model is fed with where rounding looks at what products are made of.
 
-    No text is needed: ids are drawn one by one, each as often as its importance says. What a layer
-    does to such sentences tells which directions its products see at all. A real text tells it a
-    little better.
+    No text is needed: ids are drawn one by one, each as often as its importance says, between those
+    that a tokenizer puts around a text. What a layer does to such sentences tells which directions
+    its products see at all, nearly as well as real text does.
 
     Attributes:
         ids_inputs: the graph's inputs that take token ids; () where nothing to feed is known.
         importance: of each id, float64 [V].
+        before: ids that texts begin with, where they are drawn.
+        after: ids that they end with.
         text: ids to feed in place of drawn ones: running ones [n], or texts [n, length], which are
             fed from their beginning on.
         seed: of the draws.
@@ -43,15 +47,19 @@ class Inputs:
     importance: NDArray[np.float64]
     text: NDArray[np.int64] | None = None
     seed: int = 0
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = ()
 
     def feeds(
-        self, session: ort.InferenceSession, calls: int, shape: tuple[int, int]
+        self, session: ort.InferenceSession, calls: int, shapes: Sequence[tuple[int, int]]
     ) -> Iterator[Feeds]:
-        """Inputs for so many calls of ``shape``, texts and tokens, where the graph fixes none."""
+        """Inputs for so many calls of ``shapes`` in turns, each texts and tokens, where the graph
+        fixes none."""
         inputs = describe(session.get_inputs())
         rng = np.random.default_rng(self.seed)
-        for _ in range(calls):
+        for call in range(calls):
             feeds: Feeds = {}
+            shape = shapes[call % len(shapes)]
             for name in self.ids_inputs:
                 info = next(info for info in inputs if info.name == name)
                 ids = self._ids(rng, text_shape(info, shape))
@@ -62,7 +70,11 @@ class Inputs:
         text = self.text
         if text is None:
             weights = self.importance / self.importance.sum()
-            return rng.choice(len(weights), shape, p=weights)
+            ids = rng.choice(len(weights), shape, p=weights)
+            if len(self.before) + len(self.after) < shape[-1]:
+                ids[..., : len(self.before)] = self.before
+                ids[..., shape[-1] - len(self.after) :] = self.after
+            return ids
         if text.ndim == 2:  # a model may be lost without the token that texts begin with
             chosen = rng.integers(len(text), size=shape[:-1])
             return np.take(text[chosen], np.arange(shape[-1]), axis=-1, mode="wrap")
@@ -95,7 +107,8 @@ def _run(path: Path, widths: dict[str, int], inputs: Inputs) -> SecondMoments:
     moments = {name: np.zeros((k, k)) for name, k in widths.items()}
     with temporary_folder() as folder:
         session = _open(path, list(widths), folder)
-        for feeds in inputs.feeds(session, _CALLS, (_BATCH, _LENGTH)):
+        shapes = _DRAWN if inputs.text is None else _OF_TEXT
+        for feeds in inputs.feeds(session, _CALLS, shapes):
             for name, rows in zip(widths, session.run(list(widths), feeds), strict=True):
                 flat = rows.reshape(-1, rows.shape[-1])
                 moments[name] += flat.T @ flat

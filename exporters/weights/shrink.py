@@ -1,4 +1,4 @@
-"""What is left beside the token table, made smaller: fp16, int8 or int4."""
+"""What is left beside the token table, made smaller: fp16, int8, int4 or by a trellis."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,17 +8,18 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 
 from toolkit.errors import InputError
+from toolkit.progress import Progress
 from toolkit.quiet import quiet, reason
 from toolkit.rounding import GroupedWeight
 from toolkit.table.grouped import GROUP_SIZES
 
-from ..options import WEIGHTS
+from ..options import FEW_BITS, WEIGHTS
+from ..passes.integer_products import IntegerProducts
 from ..passes.quantize_products import QuantizeProducts
 from ..passes.quantize_tables import QuantizeTables
 from .calibration import Inputs, SecondMoments, second_moments
 from .products import Product, find_products
 
-_PRODUCTS = ("MatMul", "Gemm")
 _HEAD_GROUP = 32  # a head's errors reach the answer as they are
 
 
@@ -32,17 +33,19 @@ def shrink_weights(
     heads: Callable[[ir.Model], list[Product]] | None = None,
     group_size: int = 128,
     rounded: Sequence[GroupedWeight] = (),
+    progress: Progress | None = None,
 ) -> Path:
     """Make all but the token tables smaller.
 
     - fp16: weights and activations in half precision (onnxruntime's converter); inputs and outputs
       stay what they are.
-    - int8: products with weights become MatMulInteger on activations scaled as they come
-      (onnxruntime's dynamic quantization, a scale for each column of weights).
+    - int8: products with weights become MatMulInteger, on rows of activations rounded as they come
+      (``IntegerProducts``).
+    - trellis4, trellis3, trellis2: the same, their weights stored in 4, 2.67 and 2 bits.
     - int4: products with weights become MatMulNBits, rounded by what they do to outputs
       (``toolkit.rounding.round_by_outputs``); those in branches to nearest.
 
-    With int8 and int4 the other tables that are looked up (positions, types) hold bytes.
+    With all but fp16 the other tables that are looked up (positions, types) hold bytes.
 
     Args:
         path: the model as exported, float32.
@@ -53,13 +56,14 @@ def shrink_weights(
         heads: finds output heads to turn into MatMulNBits of 4 bits too, whatever the form.
         group_size: numbers that share a scale, with int4.
         rounded: matrices of the model that were rounded before, as training left them.
+        progress: told how far the work is.
 
     Returns:
         The new model's path; ``path`` itself where there is nothing to do.
 
     Raises:
-        InputError: an unknown form or group size, int8 or int4 of a model without float32
-            products, or fp16 and int8 of one that onnxruntime's own converter does not take.
+        InputError: an unknown form or group size, few bits for a model without float32 products,
+            or fp16 for one that onnxruntime's own converter does not take.
     """
     check_weights(form, group_size)
     model = ir.load(path)
@@ -70,24 +74,24 @@ def shrink_weights(
         path = _save(model, work, "heads")
     if form == "fp16":
         return _to_fp16(path, work)
-    if form == "int8":
-        path = _to_int8(path, work, kept)
-    if form in ("int8", "int4"):
+    if form in FEW_BITS:
         model = ir.load(path)
         QuantizeTables(kept)(model)
+        found = _some_products(model, kept)
+        known = _known(found, rounded)
+        left = [product for product in found if product not in known]
+        calibration = _calibrate(path, left, inputs) if left else ()
         if form == "int4":
-            found = _some_products(model, kept)
-            known = _known(found, rounded)
-            left = [product for product in found if product not in known]
-            calibration = _calibrate(path, left, inputs) if left else ()
             QuantizeProducts(found, calibration, known=known, group_size=group_size)(model)
+        else:
+            IntegerProducts(found, calibration, form=form, progress=progress)(model)
         path = _save(model, work, form)
     return path
 
 
 def has_products(path: Path, form: str, kept: frozenset[str]) -> bool:
     """Whether ``form`` would make anything of a model smaller; fp16 always does."""
-    return form not in ("int8", "int4") or bool(find_products(ir.load(path), kept))
+    return form not in FEW_BITS or bool(find_products(ir.load(path), kept))
 
 
 def _known(
@@ -147,44 +151,6 @@ def _to_fp16(path: Path, work: Path) -> Path:
                 f"onnxruntime cannot turn the model into fp16 ({reason(error)}); use --weights fp32"
             ) from error
     return _save(ir.from_proto(half), work, "fp16")
-
-
-def _to_int8(path: Path, work: Path, kept: frozenset[str]) -> Path:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    model = ir.load(path)
-    common_passes.NameFixPass()(model)  # the quantizer leaves nodes out by their names
-    found = {product.node for product in _some_products(model, kept)}
-    others = [
-        node.name
-        for node in model.graph.all_nodes()
-        if node.op_type in _PRODUCTS and node not in found
-    ]
-    plain = _save(model, work, "plain")
-    # The quantizer transposes weights, and would find their old shapes among the values'.
-    proto = onnx.load(str(plain), format="protobuf", load_external_data=False)
-    del proto.graph.value_info[:]
-    onnx.save(proto, str(plain))
-    with quiet():
-        try:
-            quantize_dynamic(
-                plain,
-                work / "dynamic.onnx",
-                op_types_to_quantize=list(_PRODUCTS),
-                nodes_to_exclude=others,
-                per_channel=True,
-                weight_type=QuantType.QInt8,
-                use_external_data_format=True,
-                extra_options={"MatMulConstBOnly": True, "EnableSubgraph": True},
-            )
-        except Exception as error:  # whatever the quantizer stumbles over
-            raise InputError(
-                f"onnxruntime cannot turn the model into int8 ({reason(error)}); use --weights int4"
-            ) from error
-    written = work / "dynamic.onnx"
-    if not any(node.op_type == "MatMulInteger" for node in ir.load(written).graph.all_nodes()):
-        raise InputError("onnxruntime left every product as it was with int8; use --weights int4")
-    return written
 
 
 def _save(model: ir.Model, work: Path, name: str) -> Path:

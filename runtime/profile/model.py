@@ -139,7 +139,7 @@ def _read(path: Path, name: str) -> Model:
         limit = _ROUNDED_LIMIT if rounds_activations(graph) else 0.0
     if manifest is not None:
         rows = manifest.rows
-        limit = _ROUNDED_LIMIT if manifest.body in ("int8", "int4") else 0.0
+        limit = _ROUNDED_LIMIT if manifest.body not in ("fp32", "fp16") else 0.0
         if manifest.packed_heads or manifest.heads:
             limit = max(limit, _APPROXIMATE_HEAD)
     return Model(name, path, files, manifest, inputs, limit, rows)

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 DOMAIN = "ai.lighttoken"
 VERSION = 1
+WEIGHTS_DOMAIN = "ai.lighttoken.weights"  # functions of the weights beside the tables
 LOOKUP = "CompressedEmbedding"
 HEAD = "CompressedHead"
 MIN_OPSET = 13  # from here on Squeeze and friends take axes as inputs, as the bodies have them

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common_passes
 
+from .contract import DOMAIN, WEIGHTS_DOMAIN
 from .forms import FLOATS, MICROSOFT, constant, dequantizes, is_op, shape_of, stored, turns, type_of
 from .ids import INTEGERS
 from .load import load_graph
@@ -19,7 +20,7 @@ from .plain_products import einsum_head, one_hot, table_first
 from .rows import IDS_AT_ONCE, looked_up, stored_matrix
 from .store import store_computed, store_number, store_numbers
 
-_OWN = "ai.lighttoken"  # functions that stay one node
+_OWN = (DOMAIN, WEIGHTS_DOMAIN)  # of functions that stay one node
 _LAYER_NORM = 17  # the opset that has LayerNormalization
 _BY_ROW = ("Cast", "Sub", "Mul", "Div", "Add")  # what makes floats of integers, number by number
 
@@ -38,8 +39,8 @@ def load_plain(path: Path) -> ir.Model:
 def make_plain(model: ir.Model) -> int:
     """Rewrite look-ups of ``model`` in memory; returns how many there were."""
     graph, count = model.graph, 0
-    if any(function.domain != _OWN for function in model.functions.values()):
-        common_passes.InlinePass(criteria=lambda function: function.domain != _OWN)(model)
+    if any(function.domain not in _OWN for function in model.functions.values()):
+        common_passes.InlinePass(criteria=lambda function: function.domain not in _OWN)(model)
         count += 1
     for rule in _RULES:
         for node in list(graph.all_nodes()):

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from exporters.options import WEIGHTS
+from exporters.options import FEW_BITS, WEIGHTS
 from exporters.passes.quantize_products import QuantizeProducts
 from exporters.passes.quantize_tables import QuantizeTables
 from exporters.weights.calibration import Inputs, second_moments
@@ -99,7 +99,17 @@ def stored(path):
     return {name: v.const_value.dtype.name for name, v in model.graph.initializers.items()}
 
 
-@pytest.mark.parametrize(("form", "limit"), [("fp16", 2e-3), ("int8", 0.03), ("int4", 0.16)])
+@pytest.mark.parametrize(
+    ("form", "limit"),
+    [
+        ("fp16", 2e-3),
+        ("int8", 0.02),
+        ("int4", 0.16),
+        ("trellis4", 0.12),
+        ("trellis3", 0.28),
+        ("trellis2", 0.42),
+    ],
+)
 def test_a_smaller_body_gives_nearly_the_same(path, work, form, limit):
     out = shrink_weights(path, work, form, INPUTS, kept=KEPT, group_size=16)
     onnx.checker.check_model(str(out))
@@ -212,12 +222,28 @@ def test_moments_are_those_of_what_products_read(path, tmp_path):
         moments |= part
     assert {name: m.shape for name, m in moments.items()} == {"x": (32, 32), "flat": (48, 48)}
     table, positions = weights()["table"], weights()["wpe"][:64]
-    expected = table.T @ table / ROWS + positions.T @ positions / 64
+    # Texts of 8, 16, 32 and 64 tokens, as many tokens of each.
+    share = sum((np.arange(64) < length) / length for length in (8, 16, 32, 64)) / 4
+    expected = table.T @ table / ROWS + (positions.T * share) @ positions
     count = 32 * 8 * 64
     near = moments["x"] / count
-    mean = np.outer(table.mean(0), positions.mean(0))
+    mean = np.outer(table.mean(0), share @ positions)
     np.testing.assert_allclose(near, expected + mean + mean.T, atol=0.12)
     assert (np.linalg.eigvalsh(moments["flat"]) > -1e-3).all()
+
+
+def test_drawn_texts_are_framed_as_the_tokenizer_frames_them(path):
+    """Attention sees the beginning of each text in every token of it."""
+    inputs = replace(INPUTS, before=(7,), after=(9, 3))
+    shapes = ((4, 8), (2, 3), (5, 2))
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    fed = [feeds["ids"] for feeds in inputs.feeds(session, 4, shapes)]
+    assert [ids.shape for ids in fed] == [*shapes, shapes[0]]
+    for ids in (fed[0], fed[3]):
+        assert (ids[:, 0] == 7).all()
+        assert (ids[:, -2:] == [9, 3]).all()
+        assert len(np.unique(ids[:, 1:-2])) > 5
+    assert len(np.unique(fed[1])) > 3, "too short for a frame: drawn as they are"
 
 
 def test_moments_of_a_text_are_of_its_windows(path):
@@ -300,7 +326,7 @@ def test_a_column_of_zeros_stays_zero(graph):
     np.testing.assert_allclose(rows, w, atol=np.ptp(w, axis=0).max() / 509)
 
 
-@pytest.mark.parametrize("form", ["int8", "int4"])
+@pytest.mark.parametrize("form", FEW_BITS)
 def test_a_model_without_float_products_is_refused(graph, tmp_path, work, form):
     w = np.ones((256, 32), np.float16)
     ir.save(

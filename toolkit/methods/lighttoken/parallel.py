@@ -4,29 +4,19 @@ Operations on a block are too small to be worth splitting one by one.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from ...table.matrix import row_blocks
+from ...threads import map_on_cores
 
 
 def for_row_blocks(like: Tensor, size: int, work: Callable[[slice], None]) -> None:
     """Call ``work`` for each ``size`` rows of ``like``; no two may write the same rows."""
     blocks = list(row_blocks(len(like), size))
-    threads = torch.get_num_threads()
-    if like.is_cuda or threads == 1 or len(blocks) == 1:
-        for rows in blocks:
-            work(rows)
-        return
-    try:
-        # OpenMP keeps a number of threads for each thread, so the workers have to be told.
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            for done in pool.map(work, blocks):
-                assert done is None
-    finally:
-        torch.set_num_threads(threads)
+    for done in map(work, blocks) if like.is_cuda else map_on_cores(work, blocks):
+        assert done is None
 
 
 def largest(scores: Tensor) -> Tensor:
