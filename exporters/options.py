@@ -16,7 +16,7 @@ from toolkit.limits import Whole
 from toolkit.methods.compress import METHODS
 from toolkit.methods.config import LightTokenConfig, PaperConfig
 from toolkit.table.grouped import BITS, GROUP_SIZES
-from toolkit.trellis import TRELLISES
+from toolkit.trellis import MIXED, TRELLISES
 
 from .targets import TARGETS, find_target
 
@@ -25,7 +25,7 @@ STOCK = "stock"  # the decode that is no code of ours: integers that other runti
 DECODES = ("function", "inline", STOCK)
 FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
-FEW_BITS = ("int8", "int4", *TRELLISES)
+FEW_BITS = ("int8", "int4", *TRELLISES, MIXED)
 WEIGHTS = ("fp32", "fp16", *FEW_BITS)
 DECODER_GROUP, GROUP = 32, 128  # by default
 STRUCTURES = ("flat", "transformers-js", "transformers-js-q1")
@@ -161,7 +161,8 @@ class ExportOptions:
         default="fp32",
         metadata=_cli(
             "Form of the weights beside the table; trellis4, trellis3 and trellis2 have 4, 2.67 "
-            "and 2 bits in the file, and become int8 when it is loaded.",
+            "and 2 bits in the file, trellis what each product needs with --max-model-bytes. They "
+            "become int8 when it is loaded.",
             choices=WEIGHTS,
             aliases=("--body",),
         ),
@@ -330,6 +331,11 @@ class ExportOptions:
             raise InputError("packed and heal are for one table; leave all_tables out")
         if self.max_model_bytes is not None:
             self._check_shares()
+        elif self.weights == MIXED:
+            raise InputError(
+                f"weights {MIXED} have as many bits as a budget leaves them; give "
+                f"--max-model-bytes, or choose from {', '.join(TRELLISES)}"
+            )
         if self.head_ratio is not None and self.head_bytes is not None:
             raise InputError(
                 f"head_ratio ({self.head_ratio:g}) and head_bytes ({self.head_bytes}) exclude each "

@@ -80,6 +80,7 @@ class Trellis:
         return values.reshape(*codes.shape[:-1], -1)
 
 
+MIXED = "trellis"  # a form for each matrix: any trellis, or int8
 TRELLISES = {"trellis4": (4, 4), "trellis3": (3, 3, 2), "trellis2": (2, 2, 2, 2)}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from toolkit.bundle.late_interaction import TOKEN_VECTORS, keeps_token_vectors
 from toolkit.bundle.manifest import Manifest, Parity, StoredHead, StoredVocabulary
 from toolkit.markdown import code, javascript, kotlin, prose, sentence, yaml
-from toolkit.trellis import TRELLISES
+from toolkit.trellis import MIXED, TRELLISES
 
 from ..ops.float_types import CAST_LIKE_OPSET
 from ..options import STOCK
@@ -108,6 +108,11 @@ The other weights have {bits:.3g} bits in the file. onnxruntime makes int8 of th
 model, and multiplies integers (`MatMulInteger`).
 """
 
+_MIXED = """
+The other weights have 2 to 8 bits in the file, each matrix as many as it needs. onnxruntime makes
+int8 of them when it loads the model, and multiplies integers (`MatMulInteger`).
+"""
+
 _BODIES = {
     "fp16": """
 The other weights, and what is computed, are in half precision.
@@ -116,6 +121,7 @@ The other weights, and what is computed, are in half precision.
 The other weights are int8, their products of integers (`MatMulInteger`).
 """,
     **dict.fromkeys(TRELLISES, _TRELLIS),
+    MIXED: _MIXED,
     "int4": """
 The other weights have 4 bits, {block} to a scale (`MatMulNBits`), rounded by what they do to the
 model's outputs.

@@ -13,6 +13,7 @@ from toolkit.progress import Progress
 from toolkit.rounding import in_half, round_by_outputs, round_to_nearest
 from toolkit.threads import map_on_cores
 from toolkit.trellis import (
+    MIXED,
     TRELLISES,
     TrellisWeight,
     block_size,
@@ -29,6 +30,7 @@ from .base import Pass, put_in_place
 
 _FUNCTIONS_IR_VERSION = 8  # the first in which a model may hold functions
 _NAME = "lighttoken"
+_MOST_EXACT = "trellis4"  # of what nothing is said of
 
 Int8 = tuple[NDArray[np.int8], NDArray[np.float32]]  # [n, k], and a scale for each of n outputs
 
@@ -49,6 +51,7 @@ class IntegerProducts(Pass):
         calibration: second moments of their inputs, by the values' names, a few at a time; a
             product whose inputs never come is rounded to nearest.
         form: of stored weights, int8 or one of :data:`toolkit.trellis.TRELLISES`.
+        forms: of some, by the weight's name.
         progress: told how far the work is.
     """
 
@@ -58,12 +61,14 @@ class IntegerProducts(Pass):
         calibration: Iterable[SecondMoments] = (),
         *,
         form: str = "int8",
+        forms: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
         self.products = list(products)
         self.calibration = calibration
         self.form = form
+        self.forms = forms or {}
         self.progress = progress
         self._done = 0
         self._rows: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
@@ -89,13 +94,16 @@ class IntegerProducts(Pass):
             by = factors[product.inputs]
             known = moments.get(str(product.inputs.name))
             seen = None if known is None else known / by[:, None] / by
-            return _rounded(matrices[product] * by, seen, self.form)
+            return _rounded(matrices[product] * by, seen, self._form(str(product.weight.name)))
 
         for product, weight in zip(products, map_on_cores(rounded, products), strict=True):
             self._replace(model, product, weight, factors[product.inputs])
             self._done += 1
             if self.progress is not None:
                 self.progress(self._done / len(self.products), "rounding the weights")
+
+    def _form(self, name: str) -> str:
+        return self.forms.get(name, _MOST_EXACT if self.form == MIXED else self.form)
 
     def _replace(
         self,
@@ -123,8 +131,8 @@ class IntegerProducts(Pass):
         if product.bias is not None:
             _append(nodes, "Add", [value, product.bias])
         for number, node in enumerate(nodes):
-            node.name = f"{before.name}_{number}_{node.op_type}"
-            node.outputs[0].name = f"{before.outputs[0].name}_{number}"
+            node.name = f"{before.name}.{number}.{node.op_type}"
+            node.outputs[0].name = f"{before.outputs[0].name}.{number}"
         put_in_place(before.outputs[0], nodes)
         if not product.weight.uses() and product.weight.name is not None:
             owner = product.weight.graph or model.graph
@@ -137,7 +145,7 @@ class IntegerProducts(Pass):
         if value not in self._rows:
             held = store(model.graph, f"{value.name}.factors", (1 / factors).astype(np.float16))
             function = rows_function(model.opset_imports[""], len(factors))
-            node = _called(model, function, [value, held], f"{value.name}_rows")
+            node = _called(model, function, [value, held], f"{value.name}.rows")
             node.outputs[0].dtype, node.outputs[1].dtype = ir.DataType.UINT8, ir.DataType.FLOAT
             maker = value.producer()
             graph = reader.graph if maker is None else maker.graph
@@ -216,14 +224,14 @@ def _decoded(model: ir.Model, name: str, weight: TrellisWeight) -> ir.Value:
         store_once(graph, f"{_NAME}.hadamard{block}", hadamard(block)),
     ]
     function = trellis_function(model.opset_imports[""], weight.form, block)
-    node = _called(model, function, values, f"{name}_decoded")
+    node = _called(model, function, values, f"{name}.decoded")
     node.outputs[0].dtype = ir.DataType.INT8
     nodes.append(node)
     if numbers > outputs:  # what fills the last byte
         ends = (store_numbers(graph, each) for each in (0, outputs, 1))
         _append(nodes, "Slice", [node.outputs[0], *ends], dtype=ir.DataType.INT8)
     for number, each in enumerate(nodes[:2]):
-        each.name = f"{name}_factors_{number}"
+        each.name = f"{name}.factors.{number}"
         each.outputs[0].name = f"{each.name}.value"
     nodes[-1].outputs[0].name = decoded
     graph.insert_before(graph[0], nodes)
@@ -243,7 +251,7 @@ def _called(
         num_outputs=len(function.outputs),
     )
     for number, output in enumerate(node.outputs):
-        output.name = f"{name}_{number}"
+        output.name = f"{name}.{number}"
     return node
 
 

@@ -1,18 +1,21 @@
 """One budget for the whole model, shared out between the token table and the other weights.
 
 Fewer bits for the weights leave more bytes for the table, and the other way round. Which loses less
-depends on the model, so it is tried: each form that the weights may have is made, the table gets
-what is left, and the one whose outputs stay nearest to the original's is taken. The table is not
-compressed for that: its rows get the error that its allocation is expected to leave, by the
-Gaussian test channel (Cover and Thomas, Elements of Information Theory, 2nd ed., section 10.3.2).
+depends on the model, so it is measured: each form that the weights may have is made and run, and
+the table gets what is left. The table is not compressed for that: what it loses is in proportion to
+the error that its allocation is expected to leave, and is measured once, with rows that are off by
+the Gaussian test channel (Cover and Thomas, Elements of Information Theory, 2nd ed., section
+10.3.2). The form of least loss in all is taken.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import onnx_ir as ir
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from toolkit import Budget, LightTokenConfig
@@ -25,19 +28,26 @@ from toolkit.graph.rows import table_values
 from toolkit.graph.tables import find_tables
 from toolkit.methods.compress import best_allocation, check_matrix
 from toolkit.ort import cpu_session
+from toolkit.progress import part
 from toolkit.table.components import Float32
 from toolkit.temporary import temporary_folder
+from toolkit.trellis import MIXED, TRELLISES
 
 from ..options import ExportOptions
 from ..tables import packed_heads
 from ..verify.replaced import save_replaced
 from ..weights.calibration import Inputs
 from .measure import measure
+from .mix import Mix
 from .shrink import kept_names, model_inputs, shrunk_to
 from .state import Export, Report
 
 _GROUPS = (32, 128)  # of int4, unless one is asked for
 _LOOK_UP, _HEAD = 24_000, 48_000  # bytes of the nodes that decode a table, and an output head
+_PROBE = 0.1  # relative squared error of the table at which its loss is measured
+# What real text loses by the table, over by the weights, beside what drawn tokens lose: rows of
+# frequent tokens are more exact, and text has more of these. Measured on all-MiniLM with STS-B.
+_REAL = 0.3
 _MOST = 4  # a table is never made less than this many times smaller
 _CALLS, _SHAPES = 8, ((8, 16), (4, 32))
 
@@ -51,12 +61,14 @@ class Offer:
         path: the model in it, its tables as they were.
         nbytes: for the table.
         error: relative squared error that is expected of its rows.
+        forms: of weights by their names, where each has its own.
     """
 
     options: ExportOptions
     path: Path
     nbytes: int
     error: float
+    forms: dict[str, str] = field(default_factory=dict)
 
 
 def share_bytes(state: Export, report: Report) -> None:
@@ -84,14 +96,13 @@ def share_bytes(state: Export, report: Report) -> None:
     wanted = _outputs(original, inputs)
     best: tuple[float, Offer] | None = None
     least = float("inf")
-    for offer in _offers(state, values, inputs, report):
+    shares = _Shares(state, values, inputs, wanted)
+    for offer in shares.offers(report):
         if isinstance(offer, BudgetError):
             assert offer.nearest is not None
             least = min(least, offer.nearest)
             continue
-        with temporary_folder(beside=state.work) as folder:
-            found = _outputs(_with_error(state, offer, values, folder), inputs)
-        loss = _distance(found, wanted)
+        loss = _distance(_outputs(offer.path, inputs), wanted) + shares.table_loss(offer.error)
         if best is None or loss < best[0]:
             best = loss, offer
     if best is None:
@@ -102,47 +113,112 @@ def share_bytes(state: Export, report: Report) -> None:
         )
     chosen = best[1]
     state.options, state.budget = chosen.options, Budget(max_bytes=chosen.nbytes)
-    state.shrunk = chosen.path
+    state.shrunk, state.forms = chosen.path, chosen.forms
 
 
-def _offers(
-    state: Export, values: Float32, inputs: Inputs, report: Report
-) -> Iterator[Offer | BudgetError]:
-    """What each form of the weights leaves; BudgetErrors name the bytes that it would take."""
-    forms, most = _forms(state), state.options.max_model_bytes
-    assert most is not None
-    spectra = measure_spectra(values, LightTokenConfig())
-    weights = check_importance(inputs.importance, len(values))
-    refusal: InputError | None = None
-    found = 0
-    for number, options in enumerate(forms):
-        report(number / len(forms), f"trying {options.weights} weights")
-        work = state.work / f"share{number}"
-        work.mkdir()
+class _Shares:
+    """What every form of the weights leaves for the table.
+
+    Args:
+        state: of the export.
+        values: the table, float32 [V, d].
+        inputs: what the model is fed with.
+        wanted: what the original gives for that.
+    """
+
+    def __init__(
+        self, state: Export, values: Float32, inputs: Inputs, wanted: list[NDArray[np.floating]]
+    ) -> None:
+        self._state, self._values, self._inputs, self._wanted = state, values, inputs, wanted
+        self._spectra = measure_spectra(values, LightTokenConfig())
+        self._weights = check_importance(inputs.importance, len(values))
+        assert state.options.max_model_bytes is not None
+        self._most = state.options.max_model_bytes
+        with temporary_folder(beside=state.work) as folder:
+            found = _outputs(_with_error(state, values, _PROBE, folder), inputs)
+        self._slope = _distance(found, wanted) / _PROBE
+        if inputs.text is None:
+            self._slope *= _REAL
+
+    def table_loss(self, error: float) -> float:
+        """What outputs lose by a relative squared ``error`` of the table, which they do in
+        proportion."""
+        return self._slope * error
+
+    def offers(self, report: Report) -> Iterator[Offer | BudgetError]:
+        """One for each form; BudgetErrors name the bytes that it would take."""
+        refusal: InputError | None = None
+        found = 0
+        forms = _forms(self._state)
+        for number, options in enumerate(forms):
+            tried = part(report, number / len(forms), (number + 1) / len(forms))
+            tried(0, f"trying {options.weights} weights")
+            try:
+                if options.weights == MIXED:
+                    yield self._mixed(options, tried)
+                else:
+                    path = self._state.weights_path
+                    if options.shrinks:
+                        path = self._shrunk(options, tried)
+                    yield self._offer(options, path)
+            except InputError as error:  # no product that has this form
+                refusal = error
+                continue
+            found += 1
+        if refusal is not None and not found:
+            raise refusal
+
+    def _offer(
+        self, options: ExportOptions, path: Path, forms: dict[str, str] | None = None
+    ) -> Offer | BudgetError:
+        rest = _rest(self._state, options, path)
         try:
-            path = state.weights_path
-            if options.shrinks:
-                path = shrunk_to(state, options, inputs, work)
-        except InputError as error:  # no product that has this form
-            refusal = error
-            continue
-        found += 1
-        rest = _rest(state, options, path)
-        table = min(most - rest, 4 * values.size // _MOST)
+            nbytes, error = self._table(rest)
+        except BudgetError as refused:
+            return BudgetError(str(refused), rest + (refused.nearest or 0))
+        return Offer(options, path, nbytes, error, forms or {})
+
+    def _table(self, rest: int) -> tuple[int, float]:
+        """Bytes for the table beside ``rest``, and its expected error.
+
+        Raises:
+            BudgetError: too few.
+        """
+        nbytes = max(1, min(self._most - rest, 4 * self._values.size // _MOST))
+        allocation = best_allocation(self._spectra, self._weights, Budget(max_bytes=nbytes))[0]
+        return nbytes, allocation.expected_error
+
+    def _mixed(self, options: ExportOptions, report: Report) -> Offer | BudgetError:
+        """A form for each weight, so that what all lose together is least."""
+        state = self._state
+        # Everything in int8 says what there is beside the weights.
+        whole = _rest(state, options, self._shrunk(replace(options, weights="int8"), report))
+        mix = Mix(
+            state.weights_path,
+            kept_names(state),
+            self._inputs,
+            lambda session, more: _distance(_fed(session, self._inputs, more), self._wanted),
+        )
         try:
-            allocation = best_allocation(spectra, weights, Budget(max_bytes=max(1, table)))[0]
-        except BudgetError as error:
-            yield BudgetError(str(error), rest + (error.nearest or 0))
-            continue
-        yield Offer(options, path, table, allocation.expected_error)
-    if refusal is not None and not found:
-        raise refusal
+            self._table(whole + mix.least)
+        except BudgetError as refused:
+            return BudgetError(str(refused), whole + mix.least + (refused.nearest or 0))
+        mix.measure(part(report, 0, 1 / 2))
+        state.forms = mix.choose(lambda nbytes: self.table_loss(self._table(whole + nbytes)[1]))
+        path = self._shrunk(options, part(report, 1 / 2, 1))
+        return self._offer(options, path, state.forms)
+
+    def _shrunk(self, options: ExportOptions, report: Report) -> Path:
+        work = Path(mkdtemp(prefix="share-", dir=self._state.work))
+        return shrunk_to(self._state, options, self._inputs, work, report)
 
 
 def _forms(state: Export) -> list[ExportOptions]:
     """All that the target runs, or the one that was asked for."""
     asked = state.options
     forms = state.target.weights if asked.weights == "fp32" else (asked.weights,)
+    if asked.weights == "fp32":  # mixed ones are at least as good, and int8 comes first
+        forms = tuple(form for form in forms if form not in TRELLISES)
     groups = _GROUPS if asked.group_size is None else (asked.group_size,)
     return [
         replace(asked, weights=form, group_size=group)
@@ -172,25 +248,31 @@ def _rest(state: Export, options: ExportOptions, path: Path) -> int:
     return model_nbytes(path) - sum(gone.values()) + heads + _LOOK_UP + count * _HEAD
 
 
-def _with_error(state: Export, offer: Offer, values: Float32, folder: Path) -> Path:
-    """The offer's model under ``folder``, its table with the error that is expected."""
+def _with_error(state: Export, values: Float32, error: float, folder: Path) -> Path:
+    """The model under ``folder``, its table's rows off by a relative squared ``error``."""
     rng = np.random.default_rng(state.options.seed)
     mean = values.mean(axis=0)
-    error = min(1.0, offer.error)
     length = np.sqrt(np.square(values - mean).mean(axis=1, keepdims=True) * error * (1 - error))
     noisy = mean + (1 - error) * (values - mean)
     noisy += length * rng.standard_normal(values.shape, dtype=np.float32)
     table = state.tables[0]
-    heads = {table.name} if packed_heads(table, offer.options) else set()
-    save_replaced(offer.path, {table.name: noisy}, heads, folder / "tried.onnx")
+    heads = {table.name} if packed_heads(table, state.options) else set()
+    save_replaced(state.weights_path, {table.name: noisy}, heads, folder / "tried.onnx")
     return folder / "tried.onnx"
 
 
 def _outputs(path: Path, inputs: Inputs) -> list[NDArray[np.floating]]:
     """The model's first output of floats, for each call."""
-    session = cpu_session(path)
+    return _fed(cpu_session(path), inputs, {})
+
+
+def _fed(
+    session: ort.InferenceSession, inputs: Inputs, more: Mapping[str, NDArray[np.floating]]
+) -> list[NDArray[np.floating]]:
+    """As :func:`_outputs`, of a session with ``more`` inputs."""
     name = next(o.name for o in session.get_outputs() if o.type.startswith("tensor(float"))
-    return [session.run([name], feeds)[0] for feeds in inputs.feeds(session, _CALLS, _SHAPES)]
+    calls = inputs.feeds(session, _CALLS, _SHAPES)
+    return [session.run([name], {**feeds, **more})[0] for feeds in calls]
 
 
 def _distance(found: list[NDArray[np.floating]], wanted: list[NDArray[np.floating]]) -> float:

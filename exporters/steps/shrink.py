@@ -60,6 +60,7 @@ def shrunk_to(
         heads=(lambda model: head_products(model, names)) if options.head == "nbits" else None,
         group_size=options.group_size or GROUP,
         rounded=state.rounded,
+        forms=state.forms,
         progress=report,
     )
 

@@ -64,6 +64,7 @@ class Export:
         statistics: what a decoder's own text says about its table; None where it was not asked.
         shrunk: the model with its weights in the form that was found best for its bytes; None where
             no bytes were shared out.
+        forms: of weights by their names, where each has its own.
         exact: rows of the token table that stay as they are, by the table's name.
         embeddings: a packed table for each of ``tables``.
         head_embeddings: and for each of ``own_heads``.
@@ -111,6 +112,7 @@ class Export:
     healed: Healed | None = None
     rounded: tuple[GroupedWeight, ...] = ()
     shrunk: Path | None = None
+    forms: dict[str, str] = field(default_factory=dict)
     trained: LoadedModel = field(init=False)
     weights_path: Path = field(init=False)
     model: ir.Model = field(init=False)

@@ -1,6 +1,6 @@
 """What is left beside the token table, made smaller: fp16, int8, int4 or by a trellis."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -33,6 +33,7 @@ def shrink_weights(
     heads: Callable[[ir.Model], list[Product]] | None = None,
     group_size: int = 128,
     rounded: Sequence[GroupedWeight] = (),
+    forms: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Make all but the token tables smaller.
@@ -41,7 +42,8 @@ def shrink_weights(
       stay what they are.
     - int8: products with weights become MatMulInteger, on rows of activations rounded as they come
       (``IntegerProducts``).
-    - trellis4, trellis3, trellis2: the same, their weights stored in 4, 2.67 and 2 bits.
+    - trellis4, trellis3, trellis2: the same, their weights stored in 4, 2.67 and 2 bits; trellis:
+      each in the form that ``forms`` says.
     - int4: products with weights become MatMulNBits, rounded by what they do to outputs
       (``toolkit.rounding.round_by_outputs``); those in branches to nearest.
 
@@ -56,6 +58,7 @@ def shrink_weights(
         heads: finds output heads to turn into MatMulNBits of 4 bits too, whatever the form.
         group_size: numbers that share a scale, with int4.
         rounded: matrices of the model that were rounded before, as training left them.
+        forms: of weights by their names, for the form ``trellis``.
         progress: told how far the work is.
 
     Returns:
@@ -69,7 +72,7 @@ def shrink_weights(
     model = ir.load(path)
     found = [] if heads is None else heads(model)
     if found:
-        QuantizeProducts(found, _calibrate(path, found, inputs), group_size=_HEAD_GROUP)(model)
+        QuantizeProducts(found, calibrate(path, found, inputs), group_size=_HEAD_GROUP)(model)
         common_passes.RemoveUnusedNodesPass()(model)
         path = _save(model, work, "heads")
     if form == "fp16":
@@ -80,11 +83,17 @@ def shrink_weights(
         found = _some_products(model, kept)
         known = _known(found, rounded)
         left = [product for product in found if product not in known]
-        calibration = _calibrate(path, left, inputs) if left else ()
+        calibration = calibrate(path, left, inputs) if left else ()
         if form == "int4":
             QuantizeProducts(found, calibration, known=known, group_size=group_size)(model)
         else:
-            IntegerProducts(found, calibration, form=form, progress=progress)(model)
+            IntegerProducts(
+                found,
+                calibration,
+                form=form,
+                forms=forms,
+                progress=progress,
+            )(model)
         path = _save(model, work, form)
     return path
 
@@ -126,7 +135,8 @@ def nothing_left() -> InputError:
     )
 
 
-def _calibrate(path: Path, products: list[Product], inputs: Inputs) -> Iterator[SecondMoments]:
+def calibrate(path: Path, products: list[Product], inputs: Inputs) -> Iterator[SecondMoments]:
+    """Second moments of what products are fed with, where anything is known to feed."""
     if not inputs.ids_inputs:  # a model of sound or images: nothing to feed is known
         return iter(())
     # What a branch makes cannot be asked for from outside: its products are rounded to nearest.

@@ -238,7 +238,7 @@ class Manifest:
             that was not asked for.
         healed: what healing the table on a text gained; None where it was not.
         body: form of the weights beside the tables: fp32, fp16, int8, int4, trellis4,
-            trellis3 or trellis2.
+            trellis3, trellis2 or trellis.
         body_block: numbers of an int4 body that share a scale.
         max_length: tokens that the tokenizer cuts a text to; None for no limit.
         model: where the model is in the bundle's folder, with forward slashes.
