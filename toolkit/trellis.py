@@ -88,7 +88,7 @@ TRELLISES = {"trellis4": (4, 4), "trellis3": (3, 3, 2), "trellis2": (2, 2, 2, 2)
 def trellis(form: str) -> Trellis:
     """The trellis called ``form``, one of ``TRELLISES``; ``benchmarks/trellis_tables.py`` made its
     tables."""
-    with np.load(Path(__file__).with_name("trellis_tables.npz")) as tables:
+    with np.load(Path(__file__).with_name("trellis_tables.npz"), allow_pickle=False) as tables:
         return Trellis(TRELLISES[form], tables[f"{form}.current"], tables[f"{form}.previous"])
 
 

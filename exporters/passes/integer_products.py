@@ -71,6 +71,11 @@ class IntegerProducts(Pass):
         self.forms = forms or {}
         self.progress = progress
         self._done = 0
+        # Weights that several layers share, as ALBERT's: one matrix cannot suit several inputs.
+        readers: dict[str, set[ir.Value]] = {}
+        for product in self.products:
+            readers.setdefault(str(product.weight.name), set()).add(product.inputs)
+        self._shared = {name for name, inputs in readers.items() if len(inputs) > 1}
         self._rows: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -88,7 +93,7 @@ class IntegerProducts(Pass):
 
     def _round(self, model: ir.Model, products: Sequence[Product], moments: SecondMoments) -> None:
         matrices = {product: product.matrix() for product in products}
-        factors = _column_factors(matrices, moments)
+        factors = _column_factors(matrices, moments, self._shared)
 
         def rounded(product: Product) -> TrellisWeight | Int8:
             by = factors[product.inputs]
@@ -159,17 +164,18 @@ class IntegerProducts(Pass):
 
 
 def _column_factors(
-    matrices: Mapping[Product, NDArray[np.float32]], moments: SecondMoments
+    matrices: Mapping[Product, NDArray[np.float32]], moments: SecondMoments, shared: set[str]
 ) -> dict[ir.Value, NDArray[np.float32]]:
     """What columns of each products' input are divided by, powers of two, [k]; 1 where nothing is
-    known. Products of one input share them."""
+    known, or a weight has other inputs too. Products of one input share them."""
     found: dict[ir.Value, NDArray[np.float32]] = {}
     for value in dict.fromkeys(product.inputs for product in matrices):
-        weights = [matrix for product, matrix in matrices.items() if product.inputs is value]
+        readers = [product for product in matrices if product.inputs is value]
+        weights = [matrices[product] for product in readers]
         width = weights[0].shape[1]
         found[value] = np.ones(width, np.float32)
         known = moments.get(str(value.name))
-        if known is None:
+        if known is None or any(product.weight.name in shared for product in readers):
             continue
         size = np.sqrt(np.diag(known))
         reach = np.max([np.abs(weight).max(axis=0) for weight in weights], axis=0)

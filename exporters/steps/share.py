@@ -173,19 +173,22 @@ class _Shares:
     ) -> Offer | BudgetError:
         rest = _rest(self._state, options, path)
         try:
-            nbytes, error = self._table(rest)
-        except BudgetError as refused:
-            return BudgetError(str(refused), rest + (refused.nearest or 0))
-        return Offer(options, path, nbytes, error, forms or {})
+            nbytes, expected = self._table(rest)
+        except BudgetError as error:
+            return error
+        return Offer(options, path, nbytes, expected, forms or {})
 
     def _table(self, rest: int) -> tuple[int, float]:
         """Bytes for the table beside ``rest``, and its expected error.
 
         Raises:
-            BudgetError: too few.
+            BudgetError: too few; it names the least for both.
         """
         nbytes = max(1, min(self._most - rest, 4 * self._values.size // _MOST))
-        allocation = best_allocation(self._spectra, self._weights, Budget(max_bytes=nbytes))[0]
+        try:
+            allocation = best_allocation(self._spectra, self._weights, Budget(max_bytes=nbytes))[0]
+        except BudgetError as error:
+            raise BudgetError(str(error), rest + (error.nearest or 0)) from error
         return nbytes, allocation.expected_error
 
     def _mixed(self, options: ExportOptions, report: Report) -> Offer | BudgetError:
@@ -201,8 +204,8 @@ class _Shares:
         )
         try:
             self._table(whole + mix.least)
-        except BudgetError as refused:
-            return BudgetError(str(refused), whole + mix.least + (refused.nearest or 0))
+        except BudgetError as error:
+            return error
         mix.measure(part(report, 0, 1 / 2))
         state.forms = mix.choose(lambda nbytes: self.table_loss(self._table(whole + nbytes)[1]))
         path = self._shrunk(options, part(report, 1 / 2, 1))

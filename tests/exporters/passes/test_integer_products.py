@@ -160,6 +160,26 @@ def test_products_of_one_input_share_its_rounding_and_one_weight_is_stored_once(
 
 
 @pytest.mark.parametrize("form", ["int8", "trellis4"])
+def test_a_weight_that_several_layers_share_suits_all_their_inputs(graph, form):
+    """Columns are brought to size for one input; another has others that stand out."""
+    w = gaussian(32, 32) / np.float32(6)
+    model = graph(
+        "(float[n, 32] x) => (float[n, 32] y)",
+        "a = MatMul(x, w)\n b = Mul(a, size)\n y = MatMul(b, w)",
+        w=w,
+        size=np.geomspace(0.01, 30, 32, dtype=np.float32),
+    )
+    for number, node in enumerate(model.graph):
+        node.name = f"n{number}"
+    x = gaussian(64, 32, seed=2) * np.geomspace(30, 0.01, 32, dtype=np.float32)
+    b = (x @ w) * np.geomspace(0.01, 30, 32, dtype=np.float32)
+    parts = ({"x": x.T.astype(np.float64) @ x}, {"b": b.T.astype(np.float64) @ b})
+    for calibration in (parts, [parts[0] | parts[1]]):
+        proto = turned_to(model.clone(), form, calibration)
+        assert relative(run(proto, x), b @ w) < 0.25
+
+
+@pytest.mark.parametrize("form", ["int8", "trellis4"])
 def test_products_in_branches(graph, form):
     w = gaussian(32, 16)
     model = graph(
