@@ -14,7 +14,9 @@ def test_weights_that_were_trained_since_are_made_smaller_anew(
     monkeypatch, tmp_path, healed, expected
 ):
     monkeypatch.setattr(shrink, "model_inputs", lambda state: None)
-    monkeypatch.setattr(shrink, "shrunk_to", lambda state, options, inputs, work: work / "new.onnx")
+    monkeypatch.setattr(
+        shrink, "shrunk_to", lambda state, options, inputs, work, report=None: work / "new.onnx"
+    )
     state = SimpleNamespace(
         options=ExportOptions(weights="int8"),
         not_here="",
