@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from toolkit.graph.contract import WEIGHTS_DOMAIN
+from toolkit.graph.contract import WEIGHTS_DOMAIN, free_name
 from toolkit.graph.store import store, store_numbers, store_once
 from toolkit.progress import Progress
 from toolkit.rounding import in_half, round_by_outputs, round_to_nearest
@@ -76,6 +76,7 @@ class IntegerProducts(Pass):
         for product in self.products:
             readers.setdefault(str(product.weight.name), set()).add(product.inputs)
         self._shared = {name for name, inputs in readers.items() if len(inputs) > 1}
+        self._names: dict[ir.Value, str] = {}
         self._rows: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -110,6 +111,12 @@ class IntegerProducts(Pass):
     def _form(self, name: str) -> str:
         return self.forms.get(name, _MOST_EXACT if self.form == MIXED else self.form)
 
+    def _name(self, value: ir.Value) -> str:
+        """What tensors made of ``value`` are named after: in two branches it may have one name."""
+        if value not in self._names:
+            self._names[value] = free_name(str(value.name), set(self._names.values()))
+        return self._names[value]
+
     def _replace(
         self,
         model: ir.Model,
@@ -117,7 +124,7 @@ class IntegerProducts(Pass):
         weight: TrellisWeight | Int8,
         factors: NDArray[np.float32],
     ) -> None:
-        before, name = product.node, str(product.weight.name)
+        before, name = product.node, self._name(product.weight)
         nodes: list[ir.Node] = []
         rows, scale = self._quantized(model, product.inputs, factors, before)
         if isinstance(weight, TrellisWeight):
@@ -148,7 +155,9 @@ class IntegerProducts(Pass):
     ) -> tuple[ir.Value, ir.Value]:
         """Rows of ``value`` in uint8 and their scales, made once for all products of the value."""
         if value not in self._rows:
-            held = store(model.graph, f"{value.name}.factors", (1 / factors).astype(np.float16))
+            held = store(
+                model.graph, f"{self._name(value)}.factors", (1 / factors).astype(np.float16)
+            )
             function = rows_function(model.opset_imports[""], len(factors))
             node = _called(model, function, [value, held], f"{value.name}.rows")
             node.outputs[0].dtype, node.outputs[1].dtype = ir.DataType.UINT8, ir.DataType.FLOAT
