@@ -53,7 +53,7 @@ def round_to_nearest(weight: Float32, *, bits: int = 4, group_size: int = 128) -
 
 
 def round_by_outputs(
-    weight: Float32, second_moments: Float64, *, bits: int = 4, group_size: int = 128
+    weight: Float32, second_moments: Float64 | None, *, bits: int = 4, group_size: int = 128
 ) -> GroupedWeight:
     """Numbers rounded one column after the other, each error made up for by the columns to come.
 
@@ -64,10 +64,13 @@ def round_by_outputs(
 
     Args:
         weight: float32 [n, k], rows are outputs.
-        second_moments: float64 [k, k], the sum of x x^T over inputs x.
+        second_moments: float64 [k, k], the sum of x x^T over inputs x; None where they are not
+            known, and numbers are rounded to nearest.
         bits: of a number, 2, 4 or 8.
         group_size: numbers of a row that share a scale.
     """
+    if second_moments is None:
+        return round_to_nearest(weight, bits=bits, group_size=group_size)
     feedback = ErrorFeedback(second_moments)
     scales = _scales(weight, feedback.costs, bits, group_size)
     codes = feedback.codes(weight, scales, bits=bits, group_size=group_size)

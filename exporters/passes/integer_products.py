@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from toolkit.graph.contract import WEIGHTS_DOMAIN, free_name
 from toolkit.graph.store import store, store_numbers, store_once
 from toolkit.progress import Progress
-from toolkit.rounding import in_half, round_by_outputs, round_to_nearest
+from toolkit.rounding import in_half, round_by_outputs
 from toolkit.threads import map_on_cores
 from toolkit.trellis import (
     MIXED,
@@ -203,11 +203,7 @@ def _rounded(
     """Codes, or int8 [n, k] and scales [n]."""
     if form in TRELLISES:
         return round_by_trellis(weight, second_moments, form=form)
-    width = weight.shape[1]
-    if second_moments is None:
-        whole = round_to_nearest(weight, bits=8, group_size=width)
-    else:
-        whole = round_by_outputs(weight, second_moments, bits=8, group_size=width)
+    whole = round_by_outputs(weight, second_moments, bits=8, group_size=weight.shape[1])
     return (whole.codes.astype(np.int16) - 128).astype(np.int8), whole.scales[:, 0]
 
 

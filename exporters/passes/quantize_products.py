@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from toolkit.graph.forms import MICROSOFT
 from toolkit.graph.store import store
-from toolkit.rounding import GroupedWeight, in_half, round_by_outputs, round_to_nearest
+from toolkit.rounding import GroupedWeight, in_half, round_by_outputs
 
 from ..weights.calibration import SecondMoments
 from ..weights.products import Product
@@ -69,8 +69,6 @@ def _rounded(
 ) -> GroupedWeight:
     weight = product.matrix()
     size = _group_size(group_size, weight.shape[1])
-    if second_moments is None:
-        return round_to_nearest(weight, bits=bits, group_size=size)
     return round_by_outputs(weight, second_moments, bits=bits, group_size=size)
 
 

@@ -6,7 +6,7 @@ Then Lagrange's multiplier shares bytes out between all matrices and the token t
 Gersho, IEEE Transactions on Acoustics, Speech, and Signal Processing 36(9), 1988).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from toolkit.errors import BudgetError
 from toolkit.ort import cpu_session
 from toolkit.progress import Progress
-from toolkit.rounding import round_by_outputs, round_to_nearest
+from toolkit.rounding import round_by_outputs
 from toolkit.temporary import temporary_folder
 from toolkit.trellis import TRELLISES
 
@@ -87,7 +87,7 @@ class Mix:
                 model.graph.inputs.append(weight)
             ir.save(model, folder / "fed.onnx", external_data="fed.onnx.data")
             session = cpu_session(folder / "fed.onnx")
-            for name, probe in self._probes(values):
+            for name, probe in self._probes():
                 self._losses[name] = self._distance(session, {**values, name: probe})
                 progress(len(self._losses) / len(values), "measuring what each weight is for")
 
@@ -102,8 +102,11 @@ class Mix:
             name: min(forms, key=lambda form: forms[form]) for name, forms in self._more.items()
         }
         best = float("inf"), fewest
+        forms: dict[str, str] = {}
         for price in _PRICES:
-            forms = {name: self._cheapest(name, price) for name in self._losses}
+            before, forms = forms, {name: self._cheapest(name, price) for name in self._losses}
+            if forms == before:  # a table's allocation takes a while
+                continue
             try:
                 loss = table(sum(self._more[name][form] for name, form in forms.items()))
             except BudgetError:
@@ -118,29 +121,22 @@ class Mix:
 
         return min(_ERRORS, key=cost)
 
-    def _probes(self, values: Weights) -> "list[tuple[str, NDArray[np.float32]]]":
+    def _probes(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Each weight as int4 makes it, laid out as the graph has it."""
         left = {str(product.weight.name): product for product in self._products}
-        found = []
         for moments in calibrate(self._path, self._products, self._inputs):
-            for name in [n for n, p in left.items() if p.inputs.name in moments]:
+            for name in [n for n, product in left.items() if product.inputs.name in moments]:
                 product = left.pop(name)
-                found.append(
-                    (name, _probe(product, values[name], moments[str(product.inputs.name)]))
-                )
-        return found + [(name, _probe(each, values[name], None)) for name, each in left.items()]
+                yield name, _probe(product, moments[str(product.inputs.name)])
+        for name, product in left.items():
+            yield name, _probe(product, None)
 
 
-def _probe(
-    product: Product, values: NDArray[np.floating], moments: NDArray[np.float64] | None
-) -> NDArray[np.float32]:
-    weight = np.ascontiguousarray(values if product.by_rows else values.T)
-    settings = {"bits": _PROBE_BITS, "group_size": _PROBE_GROUP}
-    if moments is None:
-        dense = round_to_nearest(weight, **settings).dense()
-    else:
-        dense = round_by_outputs(weight, moments, **settings).dense()
-    return np.ascontiguousarray(dense if product.by_rows else dense.T)
+def _probe(product: Product, moments: NDArray[np.float64] | None) -> NDArray[np.float32]:
+    rounded = round_by_outputs(
+        product.matrix(), moments, bits=_PROBE_BITS, group_size=_PROBE_GROUP
+    ).dense()
+    return np.ascontiguousarray(rounded if product.by_rows else rounded.T)
 
 
 def _bytes_beside_int8(outputs: int, inputs: int) -> dict[str, int]:
