@@ -104,13 +104,14 @@ _ORT_CREATE = """\
 const session = await ort.InferenceSession.create({model});"""
 
 _TRELLIS = """
-The other weights have {bits:.3g} bits in the file. onnxruntime makes int8 of them when it loads the
-model, and multiplies integers (`MatMulInteger`).
+The other weights have {bits:.3g} bits in the file. The native kernel multiplies by these bits
+(`TrellisProduct`). Without it onnxruntime makes int8 of them when it loads the model.
 """
 
 _MIXED = """
-The other weights have 2 to 8 bits in the file, each matrix as many as it needs. onnxruntime makes
-int8 of them when it loads the model, and multiplies integers (`MatMulInteger`).
+The other weights have 2 to 8 bits in the file, each matrix as many as it needs. The native kernel
+multiplies by these bits (`TrellisProduct`). Without it onnxruntime makes int8 of them when it loads
+the model.
 """
 
 _BODIES = {

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from toolkit.graph.contract import WEIGHTS_DOMAIN, free_name
-from toolkit.graph.store import store, store_numbers, store_once
+from toolkit.graph.store import store_once
 from toolkit.progress import Progress
 from toolkit.rounding import in_half, round_by_outputs
 from toolkit.threads import map_on_cores
@@ -23,7 +23,14 @@ from toolkit.trellis import (
     trellis,
 )
 
-from ..ops.integer_product import ROW_ZERO, rows_function, trellis_function
+from ..ops.integer_product import (
+    DECODING_INPUTS,
+    ROW_ZERO,
+    TRELLIS_INPUTS,
+    decoding_function,
+    rows_function,
+    trellis_function,
+)
 from ..weights.calibration import SecondMoments
 from ..weights.products import Product
 from .base import Pass, put_in_place
@@ -32,7 +39,7 @@ _FUNCTIONS_IR_VERSION = 8  # the first in which a model may hold functions
 _NAME = "lighttoken"
 _MOST_EXACT = "trellis4"  # of what nothing is said of
 
-Int8 = tuple[NDArray[np.int8], NDArray[np.float32]]  # [n, k], and a scale for each of n outputs
+Int8 = tuple[NDArray[np.int8], NDArray[np.floating]]  # [n, k], and a scale for each of n outputs
 
 
 class IntegerProducts(Pass):
@@ -126,20 +133,21 @@ class IntegerProducts(Pass):
     ) -> None:
         before, name = product.node, self._name(product.weight)
         nodes: list[ir.Node] = []
-        rows, scale = self._quantized(model, product.inputs, factors, before)
-        if isinstance(weight, TrellisWeight):
-            matrix, steps = _decoded(model, name, weight), weight.scales
+        shared = str(product.weight.name) in self._shared
+        if isinstance(weight, TrellisWeight) and not shared:
+            columns = self._columns(model, product.inputs, factors)
+            value = _by_codes(nodes, model, name, product.inputs, columns, weight)
         else:
-            matrix, steps = store_once(model.graph, f"{name}.int8", weight[0].T), weight[1]
-        half = in_half(steps) if before.graph is model.graph else steps
-        stored = store_once(model.graph, f"{name}.steps", half)
-        if half.dtype == np.float16:
-            stored = _append(nodes, "Cast", [stored], {"to": ir.DataType.FLOAT})
-        zero = store_once(model.graph, f"{_NAME}.row_zero", np.array(ROW_ZERO, np.uint8))
-        sums = _append(nodes, "MatMulInteger", [rows, matrix, zero], dtype=ir.DataType.INT32)
-        value = _append(nodes, "Cast", [sums], {"to": ir.DataType.FLOAT})
-        # Not a product of both scales first: onnxruntime would take that for one number's.
-        value = _append(nodes, "Mul", [_append(nodes, "Mul", [value, stored]), scale])
+            rows, scale = self._quantized(model, product.inputs, factors, before)
+            if isinstance(weight, TrellisWeight):  # decoded once for all who read it
+                matrix, steps = _decoded(model, name, weight), weight.scales
+            else:
+                matrix, steps = store_once(model.graph, f"{name}.int8", weight[0].T), weight[1]
+            half = in_half(steps) if before.graph is model.graph else steps
+            stored = store_once(model.graph, f"{name}.steps", half)
+            if half.dtype == np.float16:
+                stored = _append(nodes, "Cast", [stored], {"to": ir.DataType.FLOAT})
+            value = _by_integers(nodes, model, rows, scale, matrix, stored)
         if product.bias is not None:
             _append(nodes, "Add", [value, product.bias])
         for number, node in enumerate(nodes):
@@ -150,14 +158,17 @@ class IntegerProducts(Pass):
             owner = product.weight.graph or model.graph
             owner.initializers.pop(product.weight.name, None)
 
+    def _columns(self, model: ir.Model, value: ir.Value, factors: NDArray[np.float32]) -> ir.Value:
+        """What columns of ``value`` are multiplied by, stored once for all its products."""
+        name = f"{self._name(value)}.columns"
+        return store_once(model.graph, name, (1 / factors).astype(np.float16))
+
     def _quantized(
         self, model: ir.Model, value: ir.Value, factors: NDArray[np.float32], reader: ir.Node
     ) -> tuple[ir.Value, ir.Value]:
         """Rows of ``value`` in uint8 and their scales, made once for all products of the value."""
         if value not in self._rows:
-            held = store(
-                model.graph, f"{self._name(value)}.factors", (1 / factors).astype(np.float16)
-            )
+            held = self._columns(model, value, factors)
             function = rows_function(model.opset_imports[""], len(factors))
             node = _called(model, function, [value, held], f"{value.name}.rows")
             node.outputs[0].dtype, node.outputs[1].dtype = ir.DataType.UINT8, ir.DataType.FLOAT
@@ -207,46 +218,66 @@ def _rounded(
     return (whole.codes.astype(np.int16) - 128).astype(np.int8), whole.scales[:, 0]
 
 
+def _by_integers(
+    nodes: list[ir.Node],
+    model: ir.Model,
+    rows: ir.Value,
+    scale: ir.Value,
+    matrix: ir.Value,
+    steps: ir.Value,
+) -> ir.Value:
+    """``rows`` in uint8 with a ``scale`` each, times an int8 ``matrix`` with ``steps``."""
+    zero = store_once(model.graph, f"{_NAME}.row_zero", np.array(ROW_ZERO, np.uint8))
+    sums = _append(nodes, "MatMulInteger", [rows, matrix, zero], dtype=ir.DataType.INT32)
+    value = _append(nodes, "Cast", [sums], {"to": ir.DataType.FLOAT})
+    # Not a product of both scales first: onnxruntime would take that for one number's.
+    return _append(nodes, "Mul", [_append(nodes, "Mul", [value, steps]), scale])
+
+
+def _by_codes(
+    nodes: list[ir.Node],
+    model: ir.Model,
+    name: str,
+    values: ir.Value,
+    columns: ir.Value,
+    weight: TrellisWeight,
+) -> ir.Value:
+    """``values`` times the matrix that codes stand for."""
+    tensors = _code_tensors(model.graph, name, weight)
+    tensors |= {"values": values, "columns": columns}
+    tensors["steps"] = store_once(model.graph, f"{name}.steps", in_half(weight.scales))
+    function = trellis_function(model.opset_imports[""])
+    node = _called(model, function, [tensors[each] for each in TRELLIS_INPUTS], f"{name}.product")
+    node.outputs[0].dtype = ir.DataType.FLOAT
+    nodes.append(node)
+    return node.outputs[0]
+
+
 def _decoded(model: ir.Model, name: str, weight: TrellisWeight) -> ir.Value:
-    """The int8 matrix [k, n] that a function makes of codes; one for all readers of ``name``."""
+    """The int8 matrix [k, n] that codes stand for; one for all readers of ``name``."""
     decoded = f"{name}.int8"
     for node in model.graph:
         if node.outputs[0].name == decoded:
             return node.outputs[0]
-    found, (inputs, count) = trellis(weight.form), weight.codes.shape
-    block, outputs = block_size(inputs), len(weight.factors)
-    numbers = count * found.per_byte
-    factors = np.pad(weight.factors, (0, numbers - outputs))
-    graph = model.graph
-    nodes: list[ir.Node] = []
-    whole = _append(
-        nodes,
-        "Cast",
-        [store(graph, f"{name}.factors", factors)],
-        {"to": ir.DataType.FLOAT},
-    )
-    step = store_once(graph, f"{_NAME}.step{block}", np.float32(2.0 ** -shift(block)))
-    scales = _append(nodes, "Mul", [whole, step])
-    values = [
-        store(graph, f"{name}.codes", weight.codes),
-        scales,
-        store_once(graph, f"{_NAME}.{weight.form}.current", found.current),
-        store_once(graph, f"{_NAME}.{weight.form}.previous", found.previous),
-        store_once(graph, f"{_NAME}.hadamard{block}", hadamard(block)),
-    ]
-    function = trellis_function(model.opset_imports[""], weight.form, block)
-    node = _called(model, function, values, f"{name}.decoded")
-    node.outputs[0].dtype = ir.DataType.INT8
-    nodes.append(node)
-    if numbers > outputs:  # what fills the last byte
-        ends = (store_numbers(graph, each) for each in (0, outputs, 1))
-        _append(nodes, "Slice", [node.outputs[0], *ends], dtype=ir.DataType.INT8)
-    for number, each in enumerate(nodes[:2]):
-        each.name = f"{name}.factors.{number}"
-        each.outputs[0].name = f"{each.name}.value"
-    nodes[-1].outputs[0].name = decoded
-    graph.insert_before(graph[0], nodes)
-    return nodes[-1].outputs[0]
+    tensors = _code_tensors(model.graph, name, weight)
+    function = decoding_function(model.opset_imports[""])
+    node = _called(model, function, [tensors[each] for each in DECODING_INPUTS], f"{name}.decoded")
+    node.outputs[0].dtype, node.outputs[0].name = ir.DataType.INT8, decoded
+    model.graph.insert_before(model.graph[0], node)
+    return node.outputs[0]
+
+
+def _code_tensors(graph: ir.Graph, name: str, weight: TrellisWeight) -> dict[str, ir.Value]:
+    """What a matrix is decoded from, by the names that the functions' inputs have."""
+    found, block = trellis(weight.form), block_size(len(weight.codes))
+    return {
+        "codes": store_once(graph, f"{name}.codes", weight.codes),
+        "factors": store_once(graph, f"{name}.factors", weight.factors),
+        "unit": store_once(graph, f"{_NAME}.unit{block}", np.float32(2.0 ** -shift(block))),
+        "current": store_once(graph, f"{_NAME}.{weight.form}.current", found.current),
+        "previous": store_once(graph, f"{_NAME}.{weight.form}.previous", found.previous),
+        "rotation": store_once(graph, f"{_NAME}.hadamard{block}", hadamard(block)),
+    }
 
 
 def _called(

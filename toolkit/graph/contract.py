@@ -2,7 +2,8 @@
 
 ``ai.lighttoken::CompressedEmbedding`` takes ids and gives rows, ``ai.lighttoken::CompressedHead``
 takes hidden states and gives logits. Each is a function of the model, with a body of standard
-operators; a native kernel replaces the body where there is one.
+operators; a native kernel replaces the body where there is one. ``ai.lighttoken.weights`` has what
+reads the weights beside the tables.
 
 A model's second packed table has functions of its own, ``CompressedEmbedding2``: another layout is
 another body. Functions of one name and several ``overload`` would be the standard's way, and
@@ -17,6 +18,8 @@ import onnx_ir as ir
 DOMAIN = "ai.lighttoken"
 VERSION = 1
 WEIGHTS_DOMAIN = "ai.lighttoken.weights"  # functions of the weights beside the tables
+TRELLIS = "TrellisProduct"  # of that domain: rows times the matrix that codes stand for
+DECODING = "TrellisWeight"  # that matrix alone, which no native kernel makes
 LOOKUP = "CompressedEmbedding"
 HEAD = "CompressedHead"
 MIN_OPSET = 13  # from here on Squeeze and friends take axes as inputs, as the bodies have them

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from .contract import TRELLIS
+
 FLOATS = {
     ir.DataType.FLOAT,
     ir.DataType.FLOAT16,
@@ -19,7 +21,14 @@ MICROSOFT = "com.microsoft"
 # Operators that round activations to integers. The last bit of a sum then decides a step, so that
 # no two kernels agree to the bit.
 ROUNDING = frozenset(
-    {"QuantizeLinear", "DynamicQuantizeLinear", "MatMulNBits", "MatMulInteger", "QLinearMatMul"}
+    {
+        "QuantizeLinear",
+        "DynamicQuantizeLinear",
+        "MatMulNBits",
+        "MatMulInteger",
+        "QLinearMatMul",
+        TRELLIS,
+    }
 )
 
 

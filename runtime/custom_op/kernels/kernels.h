@@ -54,6 +54,42 @@ struct Columns {
   std::uint16_t* sums;         // [rows]
 };
 
+// How many upper bits of its byte a number of a trellis depends on, and how many lower bits of the byte
+// before: twelve in all, or all of both bytes (toolkit/trellis.py).
+constexpr int own_bits(std::size_t per_byte, std::size_t number) {
+  const int each = per_byte == 2 ? 4 : per_byte == 3 ? 3 : 2;
+  const int bits = each * (static_cast<int>(number) + 1);
+  return bits < 8 ? bits : 8;
+}
+
+constexpr int bits_before(std::size_t per_byte, std::size_t number) {
+  const int left = 12 - own_bits(per_byte, number);
+  return left < 8 ? left : 8;
+}
+
+// What a trellis's bytes stand for: a byte and the one before it add an entry each to every number of
+// the byte (toolkit/trellis.py). The same tables twice, as they are stored and by byte.
+struct TrellisTables {
+  struct Entry {
+    std::uint8_t current[4], previous[4];
+  };
+  std::size_t per_byte;         // numbers, 2 to 4
+  const std::int8_t* current;   // [kEntries, per_byte]
+  const std::int8_t* previous;  // [kEntries, per_byte]
+  Entry entries[kEntries];      // bytes beyond per_byte are zero
+};
+
+// A few bytes of every row of codes, and where the numbers go.
+struct TrellisCodes {
+  const TrellisTables* tables;
+  const std::uint8_t* codes;  // [rows, stride], of which `bytes` are read, and the one before them
+  std::size_t stride;
+  std::size_t rows;
+  bool first;                 // no byte is before them: a zero stands there
+  std::size_t bytes;
+  std::int8_t* packed;        // [per_byte][quads of rows][kTile][kQuad], all of it is written
+};
+
 struct Range {
   float low, high;
 };
@@ -95,6 +131,13 @@ struct Kernel {
   // codes[i] = round((values[i] - low) * inverse), of what lies between 0 and 255.
   void (*quantize)(const float* values, float low, float inverse, std::size_t count,
                    std::uint8_t* codes);
+  // What at most kTile bytes of a trellis stand for, modulo 256; numbers without a row are zero, those
+  // without a byte anything.
+  void (*decode_trellis)(const TrellisCodes& work);
+  // Sums over rows of latents times numbers, [bytes / kTile][per_byte][kTile], without `packed`. Returns
+  // false, and does nothing, where it is not faster or bytes do not fill tiles.
+  bool (*multiply_trellis)(const TrellisCodes& work, const std::uint8_t* latents,
+                           std::int32_t* sums);
 };
 
 const Kernel& scalar_kernel();

@@ -211,7 +211,49 @@ void quantize(const float* values, float low, float inverse, std::size_t count,
   }
 }
 
+// Bytes of two words added, each by itself.
+std::uint32_t add_bytes(std::uint32_t a, std::uint32_t b) {
+  const std::uint32_t low = 0x7f7f7f7fu;
+  return ((a & low) + (b & low)) ^ ((a ^ b) & ~low);
+}
+
+// What the byte at `place` of a row stands for, a number in each byte of the word.
+std::uint32_t trellis_word(const TrellisCodes& work, const std::uint8_t* row, std::size_t place) {
+  const TrellisTables::Entry* entries = work.tables->entries;
+  const std::uint8_t before = place || !work.first ? row[static_cast<std::ptrdiff_t>(place) - 1] : 0;
+  std::uint32_t a, b;
+  std::memcpy(&a, entries[row[place]].current, sizeof a);
+  std::memcpy(&b, entries[before].previous, sizeof b);
+  return add_bytes(a, b);
+}
+
+void decode_trellis(const TrellisCodes& work) {
+  const std::size_t per_byte = work.tables->per_byte, quads = (work.rows + kQuad - 1) / kQuad;
+  const std::size_t step = quads * kTile * kQuad;
+  for (std::size_t quad = 0; quad < quads; ++quad) {
+    const std::uint8_t* from = work.codes + quad * kQuad * work.stride;
+    const std::size_t rows = std::min(kQuad, work.rows - quad * kQuad);
+    std::int8_t* to = work.packed + quad * kTile * kQuad;
+    for (std::size_t i = 0; i < kTile; ++i) {
+      std::uint32_t words[kQuad] = {};
+      if (i < work.bytes) {
+        for (std::size_t r = 0; r < rows; ++r) words[r] = trellis_word(work, from + r * work.stride, i);
+      }
+      // A number of each of four rows side by side.
+      for (std::size_t number = 0; number < per_byte; ++number) {
+        std::uint8_t four[kQuad];
+        for (std::size_t r = 0; r < kQuad; ++r) {
+          four[r] = static_cast<std::uint8_t>(words[r] >> (8 * number));
+        }
+        std::memcpy(to + number * step + i * kQuad, four, sizeof four);
+      }
+    }
+  }
+}
+
+bool multiply_trellis(const TrellisCodes&, const std::uint8_t*, std::int32_t*) { return false; }
+
 #define LIGHTTOKEN_KERNEL(name, runs_here)                                                \
   {name,       runs_here,  add_dense, add_columns, add_row, add_int8_row, finish, to_half, \
    sum_columns, sum_halves, add_sums,  dot,         dot_int8, combine,      shift,  range,   \
-   quantize}
+   quantize,   decode_trellis, multiply_trellis}

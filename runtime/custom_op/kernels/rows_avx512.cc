@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "kernels.h"
+#include "trellis_vbmi.h"
 
 namespace lighttoken {
 namespace {
@@ -279,10 +280,21 @@ bool runs_here() {
          __builtin_cpu_supports("avx512vnni");
 }
 
+void decode_trellis_where_faster(const TrellisCodes& work) {
+  if (!decode_trellis_vbmi(work)) decode_trellis(work);
+}
+
 }  // namespace
 
 const Kernel& avx512_kernel() {
-  static const Kernel kernel = LIGHTTOKEN_KERNEL("avx512", runs_here);
+  static const Kernel kernel = [] {
+    Kernel made = LIGHTTOKEN_KERNEL("avx512", runs_here);
+    if (__builtin_cpu_supports("avx512vbmi")) {
+      made.decode_trellis = decode_trellis_where_faster;
+      made.multiply_trellis = multiply_trellis_vbmi;
+    }
+    return made;
+  }();
   return kernel;
 }
 

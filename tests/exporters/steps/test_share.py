@@ -68,7 +68,7 @@ def test_the_form_that_loses_least_is_taken(folder, quick, tmp_path, monkeypatch
             return 0.0
         kinds = {node.op_type for node in ir.load(found).graph.all_nodes()}
         form = "int4" if "MatMulNBits" in kinds else "int8" if "MatMulInteger" in kinds else "fp32"
-        form = "trellis" if any(kind.startswith("TrellisWeight") for kind in kinds) else form
+        form = "trellis" if any(kind.startswith("Trellis") for kind in kinds) else form
         return 0.1 if form == nearest else 0.2
 
     monkeypatch.setattr(share, "_REAL", 0.0)
