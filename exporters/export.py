@@ -20,7 +20,7 @@ from .options import ExportOptions, decided
 from .sources.source import ORIGINAL
 from .steps.compress import compress_tables
 from .steps.compress_heads import compress_heads
-from .steps.heal import heal
+from .steps.heal import choose_again, heal
 from .steps.load import find_attentions, load
 from .steps.others import pack_others
 from .steps.rewrite import rewrite
@@ -59,7 +59,13 @@ STEPS = (
         lambda options: options.max_model_bytes is not None,
     ),
     Step("compressing the table", 50, compress_tables),
-    Step("healing the table", 450, heal, lambda options: options.heal is not None),
+    Step("healing the table", 450, heal, lambda options: options.heals),
+    Step(
+        "choosing codes by what the model makes of their errors",
+        30,
+        choose_again,
+        lambda options: options.chooses_again,
+    ),
     Step("compressing the output head", 5, compress_heads, lambda o: o.head == "packed"),
     Step(
         "making the weights smaller",

@@ -31,6 +31,7 @@ DECODER_GROUP, GROUP = 32, 128  # by default
 STRUCTURES = ("flat", "transformers-js", "transformers-js-q1")
 SPECIAL = "special"  # what exact_rows calls the tokenizer's special tokens
 OWN_TEXT = "own"  # what heal calls text that a decoder writes itself
+UNHEALED = "none"  # and a table that stays as it was compressed
 _STATIC = (1, 128)  # batch and sequence, where a target wants them fixed and nobody says to what
 _CLI = "cli"  # key of a field's metadata
 
@@ -162,7 +163,7 @@ class ExportOptions:
         metadata=_cli(
             "Form of the weights beside the table; trellis4, trellis3 and trellis2 have 4, 2.67 "
             "and 2 bits in the file, trellis what each product needs with --max-model-bytes. They "
-            "become int8 when it is loaded.",
+            "stay so in memory with the native kernel, and become int8 without it.",
             choices=WEIGHTS,
             aliases=("--body",),
         ),
@@ -280,7 +281,8 @@ class ExportOptions:
         metadata=_cli(
             "Text file, one text a line, to fit the packed table to the model on, or `own`: text "
             "that a decoder writes itself, of other models tokens drawn as often as text has them. "
-            "The bytes stay the same."
+            "The bytes stay the same. By default the codes of an encoder are chosen again on drawn "
+            "tokens, where SOURCE has weights, and nothing is trained; `none` leaves that out."
         ),
     )
     heal_steps: int = field(
@@ -327,7 +329,7 @@ class ExportOptions:
             raise InputError(
                 f"table ({self.table}) and all_tables exclude each other; give one of them"
             )
-        if self.all_tables and (self.packed is not None or self.heal is not None):
+        if self.all_tables and (self.packed is not None or self.heals):
             raise InputError("packed and heal are for one table; leave all_tables out")
         if self.max_model_bytes is not None:
             self._check_shares()
@@ -385,7 +387,7 @@ class ExportOptions:
                 "leave them out"
             )
         for name in ("packed", "heal"):
-            if (path := getattr(self, name)) is not None:
+            if (path := getattr(self, name)) is not None and (name == "packed" or self.heals):
                 raise InputError(
                     f"{name} ({path}) is for codes that no stock operator reads; leave it or "
                     "--decode stock out"
@@ -416,9 +418,21 @@ class ExportOptions:
                 )
 
     @property
+    def heals(self) -> bool:
+        """Whether healing was asked for."""
+        return self.heal is not None and str(self.heal) != UNHEALED
+
+    @property
+    def chooses_again(self) -> bool:
+        """Whether codes may be chosen again by what the model makes of their errors."""
+        ours = self.method == "lighttoken" and not isinstance(self.config, PaperConfig)
+        one = self.packed is None and self.table is None and not self.all_tables
+        return self.heal is None and ours and one and not self.stock
+
+    @property
     def heal_text(self) -> Path | None:
         """The file to heal on; None without one, also where a decoder writes the text itself."""
-        return None if self.heal is None or str(self.heal) == OWN_TEXT else self.heal
+        return self.heal if self.heals and str(self.heal) != OWN_TEXT else None
 
     @property
     def language_codes(self) -> tuple[str, ...]:

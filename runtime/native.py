@@ -1,7 +1,8 @@
 """The native kernel of ``ai.lighttoken::CompressedEmbedding``: where it is, and whether it loads.
 
 It is optional. Without it onnxruntime runs the node's function body. Looked-up rows are the same
-but for their last bits; a head's logits differ by the rounding of hidden states to 8 bits.
+but for their last bits; a head's logits differ by the rounding of hidden states to 8 bits, products
+with codes of a trellis by the rounding of their rows to 7.
 """
 
 import os

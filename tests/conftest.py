@@ -496,7 +496,8 @@ def quick():
     from exporters import ExportOptions
 
     def options(**changes):
-        return ExportOptions(config=LightTokenConfig(rounds=1), **changes)
+        given = {"config": LightTokenConfig(rounds=1), "heal": Path("none")} | changes
+        return ExportOptions(**given)
 
     return options
 

@@ -1,4 +1,4 @@
-"""Weight matrices in 2 to 4 bits by trellis-coded quantization, decoded to int8 when a model loads.
+"""Weight matrices in 2 to 4 bits by trellis-coded quantization.
 
 Two, three or four numbers share a byte. What a number stands for is the sum of two table entries:
 one for the bits of its byte up to its own, one for the byte before. So the codes of neighbours
@@ -18,7 +18,8 @@ Three things make numbers Gaussian and errors harmless:
   :mod:`toolkit.rounding`).
 
 Decoding undoes the rotation and rounds to int8. All of it is exact: every machine gets the same
-integers.
+integers. The native kernel (``runtime/custom_op/trellis.h``) rotates what is multiplied in place
+of the matrix, and needs no int8.
 """
 
 from dataclasses import dataclass

@@ -1,14 +1,16 @@
 """The packed table is fitted to its model on plain text, in the same bytes."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from toolkit import CompressedEmbedding
 from toolkit.bundle.manifest import Healed
+from toolkit.errors import InputError
 from toolkit.graph.rows import table_values
 from toolkit.progress import part
 
 from ..decoders import writes_text
-from ..healing import export_trained, heal_table
+from ..healing import can_be_healed, export_trained, heal_table
 from ..healing_decoder import Rounding, heal_decoder
 from ..tables import packed_heads
 from .state import Export, Report
@@ -40,23 +42,40 @@ def heal(state: Export, report: Report) -> None:
         state.weights_path = state.trained.path
 
 
-def _encoder(state: Export, report: Report) -> dict[str, "Tensor"]:
-    """Heal the table of a model that gives hidden states; what else was trained, by name."""
+def choose_again(state: Export, report: Report) -> None:
+    """Choose an encoder's codes by what its outputs feel, on drawn tokens; nothing is trained.
+
+    Of an .onnx file, a decoder, whose text said so before, and a model that gives no hidden states
+    the codes stay as they are.
+    """
+    if not can_be_healed(state.loaded) or writes_text(state.loaded) or state.is_part:
+        return
+    # No tokens to draw, or a table that is not the model's input embedding.
+    with suppress(InputError):
+        _encoder(state, report, steps=0)
+
+
+def _encoder(state: Export, report: Report, steps: int | None = None) -> dict[str, "Tensor"]:
+    """Heal the table of a model that gives hidden states; what else was trained, by name.
+
+    ``steps``: of training, by default as many as the options say.
+    """
     from toolkit.finetune.distil import DistilConfig
     from toolkit.finetune.heal import HealConfig
 
     options = state.options
+    steps = options.heal_steps if steps is None else steps
     (embedding,) = state.embeddings
     assert isinstance(embedding, CompressedEmbedding)  # stock operators are not healed
     dense = table_values(state.tables[0])
-    steps = DistilConfig(steps=options.heal_steps // HealConfig.rounds)
+    distil = DistilConfig(steps=steps // HealConfig.rounds)
     train = options.heal_train or "table"
     embedding, healing = heal_table(
         state.loaded,
         embedding,
         dense,
         options.heal_text,
-        HealConfig(steps, HealConfig.rounds, seed=options.seed, train=train),
+        HealConfig(distil, HealConfig.rounds, seed=options.seed, train=train),
         shares=None if state.loaded.cut is None else state.loaded.cut.importance,
         importance=state.importance(len(dense)),
         trust_remote_code=options.trust_remote_code,

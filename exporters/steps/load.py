@@ -50,7 +50,7 @@ def load(state: Export, report: Report) -> None:
         with_past=options.with_past,
         wanted=Wanted(options.language_codes, options.vocabulary) if options.cuts else None,
     )
-    if options.heal is not None:
+    if options.heals:
         check_healable(state.loaded)
     decoder = state.loaded.facts.task in WRITING
     if options.group_size is None and options.max_model_bytes is None:

@@ -5,6 +5,7 @@ from toolkit.progress import part
 
 from ..decoders import decoder_statistics, writes_text
 from ..encoder_decoders import is_encoder_decoder, written_statistics
+from ..options import FEW_BITS
 from .state import Export, Report
 
 
@@ -42,5 +43,5 @@ def _is_measured(state: Export) -> bool:
     options = state.options
     ours = options.method == "lighttoken" and not isinstance(options.config, PaperConfig)
     packs = ours and (options.packed is None or bool(state.own_heads))
-    rounds = options.weights == "int4" or options.max_model_bytes is not None
+    rounds = options.weights in FEW_BITS or options.max_model_bytes is not None
     return (packs or rounds) and writes_text(state.loaded)

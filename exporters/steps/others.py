@@ -52,7 +52,7 @@ def begin_others(state: Export) -> list[Export]:
 
 def _check_options(state: Export) -> None:
     options, target = state.options, state.target
-    if options.heal is not None:
+    if options.heals:
         raise InputError("--heal is for a model of one file; leave it out")
     if options.exact_rows is not None:
         raise InputError("--exact-rows is for a model of one file; leave it out")

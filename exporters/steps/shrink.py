@@ -28,7 +28,8 @@ def shrink(state: Export, report: Report) -> None:
     """
     if state.not_here or not state.options.shrinks:
         return  # there is no head to shrink, as was checked before
-    if state.shrunk is not None and state.healed is None:  # where bytes were shared out
+    trained = state.trained is not state.loaded or bool(state.rounded)
+    if state.shrunk is not None and not trained:  # where bytes were shared out
         state.weights_path = state.shrunk
         return
     work = state.work / "weights"

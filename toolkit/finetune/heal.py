@@ -25,7 +25,7 @@ from .attach import attach, detach, find_table
 from .batches import Batch, make_batches
 from .distil import DistilConfig, copied, distil, held_out_distance, put_back
 from .guard import Guard
-from .metric import row_metric, square_root
+from .metric import PLAIN, row_metric, square_root
 from .recode import recode
 
 _MEASURED, _RECODED = 0.15, 0.2  # of the work, for the progress
@@ -42,7 +42,7 @@ class HealConfig:
         batch: texts of a step.
         held_out: share of the texts that is not trained on, and most of them.
         most_held_out: texts.
-        metric_batches: batches that the metric is estimated on.
+        metric_tokens: that the metric is estimated on, for each column of the table.
         seed: for all that is drawn.
         train: the floats of the ``table`` alone; or with it the model's ``norms``, which is all of
             its vectors, LayerNorms and biases; or all its weights (``body``). The packed bytes
@@ -57,7 +57,7 @@ class HealConfig:
     batch: int = 32
     held_out: float = 0.05
     most_held_out: int = 256
-    metric_batches: int = 160
+    metric_tokens: int = 64
     seed: int = 0
     train: str = "table"
 
@@ -137,9 +137,11 @@ def heal(
 
     say(0.0, "measuring what the model is sensitive to")
     generator = torch.Generator().manual_seed(chosen.seed)
-    sample = train(0)[: chosen.metric_batches]
-    root = square_root(row_metric(model, find_table(model, packed, name), sample, generator))
+    sample = _first(train(0), chosen.metric_tokens * packed.width)
     weights = _weights(texts, packed.rows, importance)
+    plain = min(1.0, max(PLAIN, _error(packed, trial.table, weights.numpy())))
+    table = find_table(model, packed, name)
+    root = square_root(row_metric(model, table, sample, generator, plain))
     say(_MEASURED, "choosing codes in the model's metric")
     notes = _Notes(state)
     if not notes.resume(trial):
@@ -291,6 +293,20 @@ def _divide(
         return make_batches(train, config.batch, pad_id, seed=seed)
 
     return epoch, make_batches(held_out, config.batch, pad_id)
+
+
+def _error(packed: CompressedEmbedding, table: Float32, weights: Float32) -> float:
+    """What packing lost of rows around their mean, in squares, 0 to 1 or so."""
+    shares = weights / weights.sum()
+    spread = np.square(table - shares @ table).sum(axis=1)
+    lost = np.square(table - packed.dense()).sum(axis=1)
+    return float(shares @ lost / max(float(shares @ spread), 1e-30))
+
+
+def _first(batches: Sequence[Batch], tokens: int) -> Sequence[Batch]:
+    """As many of the first batches as have so many tokens."""
+    total = np.cumsum([int(batch.mask.sum()) for batch in batches])
+    return batches[: int(np.searchsorted(total, tokens)) + 1]
 
 
 def _weights(

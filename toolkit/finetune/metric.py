@@ -7,25 +7,31 @@ from torch import Tensor, nn
 
 from .batches import Batch, fast_products, hidden_states
 
-_PLAIN = 0.1  # share of the metric that counts all directions alike
+PLAIN = 0.1
+"""Share of a metric that counts all directions alike, at least."""
 
 
 def row_metric(
-    model: nn.Module, table: nn.Module, batches: Sequence[Batch], generator: torch.Generator
+    model: nn.Module,
+    table: nn.Module,
+    batches: Sequence[Batch],
+    generator: torch.Generator,
+    plain: float = PLAIN,
 ) -> Tensor:
     """H float [d, d]: an error e [d] in a row moves the last hidden states by about e' H e.
 
     H is the mean over the tokens of J'J, with J the derivative of all hidden states of a text by
     one token's row: the Gauss-Newton matrix of their squared error. One product u'J with Gaussian u
-    for each batch samples it (Hutchinson 1990), as E[J'u u'J] = J'J. A tenth of it is the identity:
-    errors are not small, and directions that do nothing at first do something further out. The
-    trace is d, so distances stay of the size they were.
+    for each batch samples it (Hutchinson 1990), as E[J'u u'J] = J'J. A share ``plain`` of it is the
+    identity: errors are not small, and directions that do nothing at first do something further
+    out. The trace is d, so distances stay of the size they were.
 
     Args:
         model: a transformer that gives hidden states; not changed.
         table: its layer that looks rows up.
         batches: text.
         generator: draws u.
+        plain: 0 to 1; the larger errors are, the less a derivative says of them.
     """
     total: Tensor | None = None
     count = 0
@@ -57,7 +63,7 @@ def row_metric(
     width = len(total)
     metric = total * (width / total.trace().clamp_min(1e-30))
     eye = torch.eye(width, dtype=metric.dtype, device=metric.device)
-    return ((1 - _PLAIN) * metric + _PLAIN * eye).float()
+    return ((1 - plain) * metric + plain * eye).float()
 
 
 def square_root(metric: Tensor) -> Tensor:

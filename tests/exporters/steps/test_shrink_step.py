@@ -9,9 +9,12 @@ from exporters import ExportOptions
 from exporters.steps import shrink
 
 
-@pytest.mark.parametrize(("healed", "expected"), [(None, "shared.onnx"), ("healed", "new.onnx")])
+@pytest.mark.parametrize(
+    ("trained", "rounded", "expected"),
+    [("source", [], "shared.onnx"), ("healed", [], "new.onnx"), ("source", ["w"], "new.onnx")],
+)
 def test_weights_that_were_trained_since_are_made_smaller_anew(
-    monkeypatch, tmp_path, healed, expected
+    monkeypatch, tmp_path, trained, rounded, expected
 ):
     monkeypatch.setattr(shrink, "model_inputs", lambda state: None)
     monkeypatch.setattr(
@@ -21,7 +24,9 @@ def test_weights_that_were_trained_since_are_made_smaller_anew(
         options=ExportOptions(weights="int8"),
         not_here="",
         shrunk=Path("shared.onnx"),
-        healed=healed,
+        loaded="source",
+        trained=trained,
+        rounded=rounded,
         work=tmp_path,
         weights_path=Path("model.onnx"),
     )

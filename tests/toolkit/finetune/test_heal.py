@@ -17,7 +17,7 @@ from toolkit.finetune.metric import row_metric, square_root
 from toolkit.finetune.recode import recode
 
 ROWS, WIDTH = 600, 32
-SHORT = HealConfig(DistilConfig(steps=15, check_every=5), rounds=2, batch=16, metric_batches=10)
+SHORT = HealConfig(DistilConfig(steps=15, check_every=5), rounds=2, batch=16, metric_tokens=64)
 
 
 @pytest.fixture(scope="module")
