@@ -50,7 +50,7 @@ def test_sources_that_cannot_tell_are_exported_as_ever(
     encoder_folder, decoder_folder, exported, table, tmp_path
 ):
     assert table(exported.original, heal=None)[0].healed is None  # an .onnx file
-    assert table(decoder_folder("LlamaForCausalLM", 64), heal=None)[0].healed is None  # text said it
+    assert table(decoder_folder("LlamaForCausalLM", 64), heal=None)[0].healed is None  # its text
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in ("config.json", "model.safetensors"):  # no tokens to draw
