@@ -35,12 +35,10 @@ from toolkit.bundle.manifest import read_manifest
 from toolkit.cli.demo import find_model
 from toolkit.errors import LightTokenError
 from toolkit.files import write_aside
-from toolkit.trellis import TRELLISES
 
 PLACES = ("cpu", "xnnpack", "wasm", "webgpu", "qnn")
 RIVALS = {"fp32": "original", "int8": "int8", "int4": "int4"}
-WEIGHTS = ("int4", "trellis4", "int8", "fp32")  # the first is compared with all others
-_NATIVE = ("cpu",)  # places with the native kernel, without which a trellis is int8
+WEIGHTS = ("int4", "int8", "fp32")  # the first is compared with all others
 _OURS = "LightToken, "
 _EMULATED = ("qnn", "webgpu")  # in software here: minutes for a long text, and times mean nothing
 _EMULATED_TOKENS = 16
@@ -74,8 +72,6 @@ def bundles(source: str, place: str, tokens: int, work: Path) -> list[Path]:
     """LightToken's bundles for a place, in the order of ``WEIGHTS``."""
     made = []
     for weights in WEIGHTS:
-        if weights in TRELLISES and place not in _NATIVE:
-            continue
         target = place if place in TARGETS and weights in TARGETS[place].weights else "cpu"
         out = work / target / f"{_OURS}{weights}"
         if not out.is_dir():
