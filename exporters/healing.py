@@ -182,11 +182,6 @@ def check_healable(loaded: LoadedModel) -> None:
         )
 
 
-def can_be_healed(loaded: LoadedModel) -> bool:
-    """Whether :func:`check_healable` raises nothing."""
-    return loaded.exporter not in ("none", STATIC) and loaded.facts.task in _TASKS
-
-
 def _state(
     loaded: LoadedModel,
     packed: CompressedEmbedding,

@@ -16,7 +16,7 @@ from toolkit.limits import Whole
 from toolkit.methods.compress import METHODS
 from toolkit.methods.config import LightTokenConfig, PaperConfig
 from toolkit.table.grouped import BITS, GROUP_SIZES
-from toolkit.trellis import MIXED, TRELLISES
+from toolkit.trellis import CODED, MIXED, TRELLISES
 
 from .targets import TARGETS, find_target
 
@@ -25,7 +25,7 @@ STOCK = "stock"  # the decode that is no code of ours: integers that other runti
 DECODES = ("function", "inline", STOCK)
 FORMATS = ("onnx", "ort")
 HEADS = ("packed", "nbits", "dense")
-FEW_BITS = ("int8", "int4", *TRELLISES, MIXED)
+FEW_BITS = ("int8", "int4", *CODED)
 WEIGHTS = ("fp32", "fp16", *FEW_BITS)
 DECODER_GROUP, GROUP = 32, 128  # by default
 STRUCTURES = ("flat", "transformers-js", "transformers-js-q1")
@@ -423,11 +423,15 @@ class ExportOptions:
         return self.heal is not None and str(self.heal) != UNHEALED
 
     @property
+    def searches_codes(self) -> bool:
+        """Whether the table gets codes of method lighttoken, not of the paper's recipe."""
+        return self.method == "lighttoken" and not isinstance(self.config, PaperConfig)
+
+    @property
     def chooses_again(self) -> bool:
         """Whether codes may be chosen again by what the model makes of their errors."""
-        ours = self.method == "lighttoken" and not isinstance(self.config, PaperConfig)
         one = self.packed is None and self.table is None and not self.all_tables
-        return self.heal is None and ours and one and not self.stock
+        return self.heal is None and self.searches_codes and one and not self.stock
 
     @property
     def heal_text(self) -> Path | None:

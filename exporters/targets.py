@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from toolkit.errors import InputError
-from toolkit.trellis import MIXED, TRELLISES
+from toolkit.trellis import CODED
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Target:
     floats: bool = False
     head: str = "nbits"
     step_head: str | None = None
-    weights: tuple[str, ...] = ("fp32", "fp16", "int8", "int4", *TRELLISES, MIXED)
+    weights: tuple[str, ...] = ("fp32", "fp16", "int8", "int4", *CODED)
     int32: bool = False
     stock: tuple[int, ...] = (2, 4, 8)
     quantized: bool = False
@@ -51,7 +51,7 @@ class Target:
 TARGETS = {
     "cpu": Target(
         head="packed",
-        weights=("fp32", "int8", "int4", *TRELLISES, MIXED),
+        weights=("fp32", "int8", "int4", *CODED),
         fusible=True,
         fuse=True,
         grouped=True,
@@ -61,7 +61,7 @@ TARGETS = {
     ),
     "wasm": Target(
         step_head="packed",
-        weights=("fp32", "int8", "int4", *TRELLISES, MIXED),
+        weights=("fp32", "int8", "int4", *CODED),
         fusible=True,
         grouped=True,
         optional_inputs=False,

@@ -15,7 +15,7 @@ from toolkit.bundle.tensors import TensorInfo, describe
 from toolkit.errors import FormatError, InputError
 from toolkit.graph.files import model_files
 from toolkit.ort import ORT_ERRORS, one_line
-from toolkit.trellis import MIXED, TRELLISES
+from toolkit.trellis import CODED
 
 from . import native
 from .freed import give_back
@@ -142,10 +142,7 @@ def open_session(
     # Elsewhere the function's standard operators stay on the device that the rest runs on.
     native_op = op and names[0] == CPU and native.register(options)
     raw = _load(path, names, options)
-    if manifest is not None and manifest.body in (
-        *TRELLISES,
-        MIXED,
-    ):  # decoded by many steps at load
+    if manifest is not None and manifest.body in CODED:  # decoded by many steps at load
         give_back()
     if names[0] not in raw.get_providers():
         raise InputError(

@@ -83,6 +83,8 @@ class Trellis:
 
 MIXED = "trellis"  # a form for each matrix: any trellis, or int8
 TRELLISES = {"trellis4": (4, 4), "trellis3": (3, 3, 2), "trellis2": (2, 2, 2, 2)}
+CODED = (*TRELLISES, MIXED)
+"""Forms of the weights in which any may have codes of a trellis."""
 
 
 @cache

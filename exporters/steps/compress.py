@@ -113,10 +113,7 @@ def plain_metric(state: Export, width: int) -> dict[str, Any]:
     """For the output head of a model that writes, where nothing was measured: every direction
     counts alike, and no row's logit shrinks. An end token is unlike all others, and was never
     written otherwise."""
-    options = state.options
-    if options.method != "lighttoken" or isinstance(options.config, PaperConfig):
-        return {}
-    if state.loaded.facts.task not in WRITING:
+    if not state.options.searches_codes or state.loaded.facts.task not in WRITING:
         return {}
     return {"metric": np.eye(width), "unbiased": True}
 

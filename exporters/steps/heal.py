@@ -10,7 +10,7 @@ from toolkit.graph.rows import table_values
 from toolkit.progress import part
 
 from ..decoders import writes_text
-from ..healing import can_be_healed, export_trained, heal_table
+from ..healing import check_healable, export_trained, heal_table
 from ..healing_decoder import Rounding, heal_decoder
 from ..tables import packed_heads
 from .state import Export, Report
@@ -48,10 +48,11 @@ def choose_again(state: Export, report: Report) -> None:
     Of an .onnx file, a decoder, whose text said so before, and a model that gives no hidden states
     the codes stay as they are.
     """
-    if not can_be_healed(state.loaded) or writes_text(state.loaded) or state.is_part:
+    if writes_text(state.loaded) or state.is_part:
         return
-    # No tokens to draw, or a table that is not the model's input embedding.
+    # No weights, no tokens to draw, or a table that is not the model's input embedding.
     with suppress(InputError):
+        check_healable(state.loaded)
         _encoder(state, report, steps=0)
 
 

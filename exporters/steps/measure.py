@@ -1,6 +1,5 @@
 """What a model that writes says about its table, in text of its own or of a corpus."""
 
-from toolkit import PaperConfig
 from toolkit.progress import part
 
 from ..decoders import decoder_statistics, writes_text
@@ -41,7 +40,6 @@ def measure(state: Export, report: Report) -> Report:
 def _is_measured(state: Export) -> bool:
     """Whether a decoder's own text says what to compress its table or round its weights for."""
     options = state.options
-    ours = options.method == "lighttoken" and not isinstance(options.config, PaperConfig)
-    packs = ours and (options.packed is None or bool(state.own_heads))
+    packs = options.searches_codes and (options.packed is None or bool(state.own_heads))
     rounds = options.weights in FEW_BITS or options.max_model_bytes is not None
     return (packs or rounds) and writes_text(state.loaded)

@@ -54,12 +54,9 @@ void read_parts(const Ort::ConstKernelInfo& info, lighttoken::Node& node) {
     if (index >= info.GetInputCount()) {
       throw std::invalid_argument("part " + name + " has no input; export the model again");
     }
-    int constant = 0;
-    const Ort::ConstValue value = info.GetTensorConstantInput(index, &constant);
-    if (!constant || !value) throw std::invalid_argument("part " + name + " is no initializer");
-    const Ort::TensorTypeAndShapeInfo tensor = value.GetTensorTypeAndShapeInfo();
-    lighttoken::Tensor part{type_of(tensor.GetElementType()), tensor.GetShape(), nullptr};
-    if (part.type != lighttoken::Type::kOther) part.data = data_of<void>(value);
+    Stored stored = stored_input(info, index, "part " + name);
+    lighttoken::Tensor part{type_of(stored.type), std::move(stored.shape), nullptr};
+    if (part.type != lighttoken::Type::kOther) part.data = stored.data;
     if (!node.parts.emplace(name, std::move(part)).second) {
       throw std::invalid_argument("part " + name + " is named twice");
     }

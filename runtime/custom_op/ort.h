@@ -55,6 +55,23 @@ void need_type(ONNXTensorElementDataType found, ONNXTensorElementDataType wanted
                               ", and attribute to says " + std::to_string(wanted));
 }
 
+// An initializer that a node reads.
+struct Stored {
+  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+  std::vector<std::int64_t> shape;
+  const void* data = nullptr;  // of strings none
+};
+
+Stored stored_input(const Ort::ConstKernelInfo& info, std::size_t index, const std::string& what) {
+  int constant = 0;
+  const Ort::ConstValue value = info.GetTensorConstantInput(index, &constant);
+  if (!constant || !value) throw std::invalid_argument(what + " is no initializer");
+  const Ort::TensorTypeAndShapeInfo tensor = value.GetTensorTypeAndShapeInfo();
+  Stored found{tensor.GetElementType(), tensor.GetShape(), nullptr};
+  if (found.type != ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING) found.data = data_of<void>(value);
+  return found;
+}
+
 Ort::ConstValue first_input(const Ort::KernelContext& context, const char* what) {
   const Ort::ConstValue value = context.GetInput(0);
   if (!value || !value.IsTensor()) throw std::invalid_argument(std::string(what) + " are missing");

@@ -38,61 +38,59 @@ class Product {
   static lighttoken::TrellisTensors tensors_of(const Ort::ConstKernelInfo& info) {
     static const char* const names[] = {"rows",  "columns", "codes",    "factors", "unit",
                                         "steps", "current", "previous", "rotation"};
-    constexpr std::size_t kInputs = sizeof names / sizeof *names;
+    enum { kRows, kColumns, kCodes, kFactors, kUnit, kSteps, kCurrent, kPrevious, kRotation, kInputs };
     if (info.GetInputCount() != kInputs) {
       throw std::invalid_argument("a trellis product has " + std::to_string(kInputs) +
                                   " inputs, not " + std::to_string(info.GetInputCount()));
     }
-    std::vector<std::vector<std::int64_t>> shapes(kInputs);
-    std::vector<ONNXTensorElementDataType> types(kInputs, kFloatTensor);
-    std::vector<const void*> data(kInputs, nullptr);
-    for (std::size_t i = 1; i < kInputs; ++i) {
-      int constant = 0;
-      const Ort::ConstValue value = info.GetTensorConstantInput(i, &constant);
-      if (!constant || !value) {
-        throw std::invalid_argument(std::string(names[i]) + " of a trellis product is no initializer");
-      }
-      const Ort::TensorTypeAndShapeInfo tensor = value.GetTensorTypeAndShapeInfo();
-      shapes[i] = tensor.GetShape();
-      types[i] = tensor.GetElementType();
-      data[i] = data_of<void>(value);
+    std::vector<Stored> stored(kInputs);
+    for (std::size_t i = kColumns; i < kInputs; ++i) {
+      stored[i] = stored_input(info, i, std::string(names[i]) + " of a trellis product");
     }
     const auto need = [&](std::size_t i, ONNXTensorElementDataType type,
                           const std::vector<std::int64_t>& shape) {
-      need_type(types[i], type, names[i]);
-      if (shapes[i] == shape) return;
+      if (stored[i].type != type) {
+        throw std::invalid_argument(std::string(names[i]) + " of ONNX type " +
+                                    std::to_string(stored[i].type) + ", and a trellis product needs " +
+                                    std::to_string(type));
+      }
+      if (stored[i].shape == shape) return;
       throw std::invalid_argument(std::string(names[i]) +
                                   " of a trellis product has a shape that does not fit the others");
     };
     lighttoken::TrellisTensors found;
-    if (shapes[2].size() != 2 || shapes[3].size() != 1 || shapes[6].size() != 2 ||
-        shapes[8].size() != 2) {
+    const auto& codes = stored[kCodes].shape;
+    const auto& factors = stored[kFactors].shape;
+    const auto& current = stored[kCurrent].shape;
+    const auto& rotation = stored[kRotation].shape;
+    if (codes.size() != 2 || factors.size() != 1 || current.size() != 2 || rotation.size() != 2) {
       throw std::invalid_argument("tensors of a trellis product have other ranks than they need");
     }
-    found.inputs = shapes[2][0];
-    found.bytes = shapes[2][1];
-    found.outputs = shapes[3][0];
-    found.per_byte = shapes[6][1];
-    found.block = shapes[8][0];
-    need(1, kFloat16Tensor, {found.inputs});
-    need(2, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, {found.inputs, found.bytes});
-    need(3, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, {found.outputs});
-    need(4, kFloatTensor, {});
-    need(5, types[5] == kFloat16Tensor ? kFloat16Tensor : kFloatTensor, {found.outputs});
-    need(6, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, {256, found.per_byte});
-    need(7, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, {256, found.per_byte});
-    need(8, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, {found.block, found.block});
-    found.columns = static_cast<const std::uint16_t*>(data[1]);
-    found.codes = static_cast<const std::uint8_t*>(data[2]);
-    found.factors = static_cast<const std::uint8_t*>(data[3]);
-    found.unit = *static_cast<const float*>(data[4]);
-    if (types[5] == kFloat16Tensor) {
-      found.half_steps = static_cast<const std::uint16_t*>(data[5]);
+    found.inputs = codes[0];
+    found.bytes = codes[1];
+    found.outputs = factors[0];
+    found.per_byte = current[1];
+    found.block = rotation[0];
+    const bool half = stored[kSteps].type == kFloat16Tensor;
+    need(kColumns, kFloat16Tensor, {found.inputs});
+    need(kCodes, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, {found.inputs, found.bytes});
+    need(kFactors, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, {found.outputs});
+    need(kUnit, kFloatTensor, {});
+    need(kSteps, half ? kFloat16Tensor : kFloatTensor, {found.outputs});
+    need(kCurrent, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, {256, found.per_byte});
+    need(kPrevious, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, {256, found.per_byte});
+    need(kRotation, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, {found.block, found.block});
+    found.columns = static_cast<const std::uint16_t*>(stored[kColumns].data);
+    found.codes = static_cast<const std::uint8_t*>(stored[kCodes].data);
+    found.factors = static_cast<const std::uint8_t*>(stored[kFactors].data);
+    found.unit = *static_cast<const float*>(stored[kUnit].data);
+    if (half) {
+      found.half_steps = static_cast<const std::uint16_t*>(stored[kSteps].data);
     } else {
-      found.steps = static_cast<const float*>(data[5]);
+      found.steps = static_cast<const float*>(stored[kSteps].data);
     }
-    found.current = static_cast<const std::int8_t*>(data[6]);
-    found.previous = static_cast<const std::int8_t*>(data[7]);
+    found.current = static_cast<const std::int8_t*>(stored[kCurrent].data);
+    found.previous = static_cast<const std::int8_t*>(stored[kPrevious].data);
     return found;
   }
 

@@ -16,7 +16,7 @@ from toolkit.errors import InputError
 from toolkit.graph.files import load_proto, model_files
 from toolkit.graph.forms import rounds_activations
 from toolkit.graph.tables import find_tables
-from toolkit.trellis import MIXED, TRELLISES
+from toolkit.trellis import CODED
 
 from .file_bytes import parts
 from .report.report import Subject
@@ -142,7 +142,7 @@ def _read(path: Path, name: str) -> Model:
     if manifest is not None:
         rows = manifest.rows
         limit = _ROUNDED_LIMIT if manifest.body not in ("fp32", "fp16") else 0.0
-        if manifest.body == MIXED or manifest.body in TRELLISES:
+        if manifest.body in CODED:
             limit = _TRELLIS_LIMIT
         if manifest.packed_heads or manifest.heads:
             limit = max(limit, _APPROXIMATE_HEAD)
